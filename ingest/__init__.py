@@ -1,0 +1,1 @@
+"""Raw events in: `python -m ingest load` and `python -m ingest synth`."""

@@ -1,0 +1,1 @@
+"""Predictions out: `python -m ml.train` and `python -m ml.score`."""
