@@ -1,0 +1,4 @@
+{# Days since 1970-01-01 to a date. #}
+{% macro day_number_to_date(day_number) %}{{ return(adapter.dispatch('day_number_to_date')(day_number)) }}{% endmacro %}
+
+{% macro duckdb__day_number_to_date(day_number) %}date '1970-01-01' + cast({{ day_number }} as integer){% endmacro %}

@@ -1,0 +1,28 @@
+{#
+    The raw table of that name, or an empty one of the same shape where the shop has none.
+    columns: {name: type}; a column the table lacks comes back as null.
+#}
+{% macro optional_source(name, columns) -%}
+    {%- set source_relation = source('raw', name) -%}
+    {%- set relation = none -%}
+    {%- if execute -%}
+        {%- set relation = adapter.get_relation(source_relation.database, source_relation.schema, source_relation.identifier) -%}
+    {%- endif -%}
+    {%- set present = [] -%}
+    {%- if relation is not none -%}
+        {%- for column in adapter.get_columns_in_relation(relation) -%}{%- do present.append(column.name | lower) -%}{%- endfor -%}
+    {%- endif -%}
+    (
+        select
+        {%- for column, type in columns.items() %}
+            cast({{ adapter.quote(column) if column in present else 'null' }} as {{ type }}) as {{ adapter.quote(column) }}
+            {%- if not loop.last %},{% endif %}
+        {%- endfor %}
+        {%- if relation is not none %}
+        from {{ source_relation }}
+        {%- else %}
+        from (select 1 as nothing) as no_table
+        where 1 = 0
+        {%- endif %}
+    )
+{%- endmacro %}

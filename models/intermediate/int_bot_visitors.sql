@@ -1,0 +1,63 @@
+-- Behavioural bots: thousands of events, one item polled over and over, or a pace no hand keeps.
+with events as (
+
+    select * from {{ ref('stg_events') }}
+
+),
+
+session_totals as (
+
+    select * from {{ ref('int_session_totals') }}
+
+),
+
+crowds as (
+
+    select
+        visitor_id,
+        'many_events' as bot_reason
+    from events
+    group by visitor_id
+    having count(*) >= {{ var('bot_visitor_events') }}
+
+),
+
+pollers as (
+
+    select
+        visitor_id,
+        'polls_one_item' as bot_reason
+    from events
+    where event_type = 'view'
+    group by visitor_id, item_id
+    having count(*) >= {{ var('bot_poll_views') }}
+
+),
+
+sprinters as (
+
+    select
+        visitor_id,
+        'inhuman_pace' as bot_reason
+    from session_totals
+    where
+        event_count >= {{ var('bot_pace_events') }}
+        and ended_ms - started_ms < {{ var('bot_pace_mean_gap_seconds') }} * 1000 * (event_count - 1)
+
+),
+
+flagged as (
+
+    select * from crowds
+    union all
+    select * from pollers
+    union all
+    select * from sprinters
+
+)
+
+select
+    visitor_id,
+    min(bot_reason) as bot_reason
+from flagged
+group by visitor_id

@@ -1,0 +1,70 @@
+-- Item facts as valid ranges: a range starts where any of the three properties is told anew.
+with properties as (
+
+    select * from {{ ref('stg_item_properties') }}
+
+),
+
+moments as (
+
+    select
+        item_id,
+        known_from_ms as valid_from_ms,
+        max(case when property = '{{ var("price_property") }}' then property_value end) as price_text,
+        max(case when property = '{{ var("category_property") }}' then property_value end) as category_text,
+        max(case when property = '{{ var("availability_property") }}' then property_value end) as availability_text
+    from properties
+    group by item_id, known_from_ms
+
+),
+
+-- The moment, padded to 15 digits, goes in front of the value: the greatest such text so far is the latest value told.
+carried as (
+
+    select
+        item_id,
+        valid_from_ms,
+        {%- for name in ['price', 'category', 'availability'] %}
+        max(
+            case when {{ name }}_text is not null
+                then {{ join_text(["lpad(" ~ to_text('valid_from_ms') ~ ", 15, '0')", name ~ '_text']) }}
+            end
+        ) over (
+            partition by item_id order by valid_from_ms rows between unbounded preceding and current row
+        ) as {{ name }}_told,
+        {%- endfor %}
+        lead(valid_from_ms) over (partition by item_id order by valid_from_ms) as valid_to_ms
+    from moments
+
+),
+
+told as (
+
+    select
+        item_id,
+        valid_from_ms,
+        valid_to_ms,
+        substr(price_told, 16) as price_text,
+        substr(category_told, 16) as category_id,
+        substr(availability_told, 16) as availability_text
+    from carried
+
+),
+
+priced as (
+
+    select
+        *,
+        {{ try_to_money("case when price_text like 'n%' then substr(price_text, 2) else price_text end") }} as price
+    from told
+
+)
+
+select
+    item_id,
+    category_id,
+    case when price >= 0 then price end as price,
+    case availability_text when '1' then 1 when '0' then 0 end as is_available,
+    valid_from_ms,
+    valid_to_ms
+from priced
