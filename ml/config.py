@@ -1,0 +1,221 @@
+"""All settings of the modelling commands, typed and checked before any work starts."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+DEFAULTS = Path(__file__).with_name("config.yml")
+ENVIRONMENT = {"target": "FUNNELIFT_TARGET", "duckdb_path": "FUNNELIFT_DUCKDB_PATH", "results": "FUNNELIFT_RESULTS"}
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+PositiveInt = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+
+
+class FunneliftError(Exception):
+    """A failure that the user can act on; its message says what is wrong and what to do."""
+
+
+class Section(BaseModel):
+    """Base of every settings section: unknown names are refused, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Range(Section):
+    """Values that the features matching a pattern may take."""
+
+    pattern: str
+    low: float
+    high: float
+
+
+class Leakage(Section):
+    """When a single feature is taken for a leak."""
+
+    highest_auc: Annotated[float, Field(gt=0.5, le=1)]
+    min_positives: PositiveInt
+    accepted: dict[str, str]
+
+
+class Split(Section):
+    """Shares of the time span, and the rows left out between them."""
+
+    train_share: Share
+    calibration_share: Share
+    embargo_seconds: Annotated[int, Field(ge=0)]
+    min_positives: PositiveInt
+
+    @model_validator(mode="after")
+    def _leaves_a_test_slice(self) -> "Split":
+        if self.train_share + self.calibration_share >= 1:
+            raise ValueError("train_share + calibration_share must be below 1: the test slice is the rest")
+        return self
+
+
+class Sampling(Section):
+    """How many rows without a purchase are trained on."""
+
+    max_negatives: PositiveInt
+
+
+class CatBoostSettings(Section):
+    """Settings of the CatBoost model."""
+
+    max_trees: PositiveInt
+    learning_rate: PositiveFloat
+    depth: Annotated[int, Field(ge=1, le=10)]
+    l2_leaf_reg: PositiveFloat
+    early_stopping_rounds: PositiveInt
+
+
+class XGBoostSettings(Section):
+    """Settings of the XGBoost model."""
+
+    max_trees: PositiveInt
+    learning_rate: PositiveFloat
+    depth: Annotated[int, Field(ge=1, le=10)]
+    min_child_weight: PositiveFloat
+    reg_lambda: PositiveFloat
+    subsample: Annotated[float, Field(gt=0, le=1)]
+    colsample_bytree: Annotated[float, Field(gt=0, le=1)]
+    early_stopping_rounds: PositiveInt
+
+
+class LogisticSettings(Section):
+    """Settings of the logistic regression baseline."""
+
+    inverse_regularisation: PositiveFloat
+    min_category_rows: PositiveInt
+
+
+class Models(Section):
+    """Settings of the three models."""
+
+    catboost: CatBoostSettings
+    xgboost: XGBoostSettings
+    logistic: LogisticSettings
+
+
+class Calibration(Section):
+    """How scores become probabilities and how that is checked."""
+
+    methods: Annotated[list[Literal["platt", "isotonic"]], Field(min_length=1)]
+    folds: Annotated[int, Field(ge=2)]
+    bins: Annotated[int, Field(ge=2)]
+
+
+class Evaluation(Section):
+    """How intervals are made."""
+
+    bootstrap_resamples: Annotated[int, Field(ge=20)]
+    confidence: Share
+
+
+class RiskBands(Section):
+    """Multiples of a decision point's conversion rate between which the risk bands lie."""
+
+    high_below: PositiveFloat
+    low_from: PositiveFloat
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "RiskBands":
+        if self.high_below >= self.low_from:
+            raise ValueError("high_below must be smaller than low_from")
+        return self
+
+
+class Explanation(Section):
+    """How much the SHAP figure shows."""
+
+    plot_rows: PositiveInt
+
+
+class Config(Section):
+    """Every setting of a run."""
+
+    target: str
+    duckdb_path: Path
+    duckdb_memory_limit: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)? ?[KMGT]i?B$")]
+    results: Path
+    manifest: Path
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+    threads: PositiveInt
+    ranges: list[Range]
+    never_null: list[str]
+    leakage: Leakage
+    split: Split
+    sampling: Sampling
+    models: Models
+    calibration: Calibration
+    evaluation: Evaluation
+    risk_bands: RiskBands
+    explanation: Explanation
+
+
+def load_config(
+    path: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> Config:
+    """Put the settings together: command line over environment over the user's file over the defaults.
+
+    Parameters
+    ----------
+    path : Path, optional
+        YAML file with the settings that differ from `ml/config.yml`.
+    overrides : mapping, optional
+        Settings from the command line; a value of None counts as not given.
+    environment : mapping
+        Environment variables.
+
+    Returns
+    -------
+    Config
+        Complete, checked settings.
+
+    Raises
+    ------
+    FunneliftError
+        When a file is missing or not YAML, or a setting is unknown or out of range; all faults are named at once.
+    """
+    settings = _read_yaml(DEFAULTS)
+    if path is not None:
+        settings = _merge(settings, _read_yaml(path))
+    settings |= {name: environment[key] for name, key in ENVIRONMENT.items() if environment.get(key)}
+    settings |= {name: value for name, value in (overrides or {}).items() if value is not None}
+    if settings["manifest"] is None:
+        settings["manifest"] = Path(environment.get("DBT_TARGET_PATH") or "target") / "manifest.json"
+    try:
+        config = Config.model_validate(settings)
+    except ValidationError as error:
+        faults = [f"  {'.'.join(map(str, fault['loc'])) or 'settings'}: {fault['msg']}" for fault in error.errors()]
+        where = f"{path} over {DEFAULTS.name}" if path else str(DEFAULTS)
+        raise FunneliftError(f"bad settings ({where}, environment, command line):\n" + "\n".join(faults)) from None
+    return config
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FunneliftError(f"cannot read the settings file {path}: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise FunneliftError(f"{path} is not valid YAML: {error}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise FunneliftError(f"{path} must hold `setting: value` lines, not a {type(content).__name__}")
+    return content
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for name, value in over.items():
+        both_sections = isinstance(value, dict) and isinstance(base.get(name), dict)
+        merged[name] = _merge(base[name], value) if both_sections else value
+    return merged

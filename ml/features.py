@@ -1,0 +1,270 @@
+"""Which columns are features, label, ids, time and status: read from dbt's metadata, nowhere repeated."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ml.config import FunneliftError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+MART = "session_features"
+NONE = "(none)"
+IDENTITY = ("session_id", "decision_point", "visitor_id", "decided_at")
+STATUSES = ("is_mature", "is_new_visitor")
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One model input: its name, group (context, session, item, history), kind and description."""
+
+    name: str
+    group: str
+    kind: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Mart:
+    """What dbt's manifest says about the feature mart."""
+
+    features: tuple[Feature, ...]
+    label: str
+    columns: tuple[str, ...]
+    decision_points: tuple[dict[str, Any], ...]
+
+    @property
+    def names(self) -> list[str]:
+        """Names of all features, in the mart's order."""
+        return [feature.name for feature in self.features]
+
+    @property
+    def numeric(self) -> list[str]:
+        """Names of the numeric features."""
+        return [feature.name for feature in self.features if feature.kind == "numeric"]
+
+    @property
+    def categorical(self) -> list[str]:
+        """Names of the categorical features."""
+        return [feature.name for feature in self.features if feature.kind == "categorical"]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Rows of the feature mart, ordered by (decided_ms, session_id, decision_point).
+
+    `identity` holds the id columns as Arrow; `inputs` the features (float32 and categories, nulls of a
+    category as its own level); the arrays hold one value a row, -1 for a null, which the gate refuses.
+    """
+
+    identity: "pa.Table"
+    inputs: "pd.DataFrame"
+    label: npt.NDArray[np.int8]
+    decided_ms: npt.NDArray[np.int64]
+    is_mature: npt.NDArray[np.int8]
+    is_new_visitor: npt.NDArray[np.int8]
+    visitor: npt.NDArray[np.int32]
+    session: npt.NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    @property
+    def decision_point(self) -> "pd.Categorical":
+        """Decision point of each row."""
+        return self.inputs["decision_point"].array  # type: ignore[return-value]
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 over everything a model can learn from."""
+        digest = hashlib.sha256()
+        for array in (self.decided_ms, self.label, self.is_mature, self.visitor):
+            digest.update(array.tobytes())
+        for name, column in self.inputs.items():
+            digest.update(str(name).encode())
+            if column.dtype == "category":
+                digest.update("\0".join(column.cat.categories).encode())
+                digest.update(column.cat.codes.to_numpy().tobytes())
+            else:
+                digest.update(np.ascontiguousarray(column.to_numpy()).data)
+        return digest.hexdigest()
+
+
+def read_mart(manifest: Path) -> Mart:
+    """Read the roles of the feature mart's columns from dbt's manifest.
+
+    Parameters
+    ----------
+    manifest : Path
+        dbt's `manifest.json`.
+
+    Returns
+    -------
+    Mart
+        Features in the order of the properties file, label and decision points.
+
+    Raises
+    ------
+    FunneliftError
+        When the manifest is missing, or lacks the mart or the roles.
+    """
+    try:
+        content = json.loads(manifest.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FunneliftError(f"no dbt manifest at {manifest}: run `dbt build` first, or name it with --manifest") from None
+    except (OSError, ValueError) as error:
+        raise FunneliftError(f"cannot read the dbt manifest {manifest} ({error}): run `dbt build` again") from None
+    nodes = [
+        node
+        for node in content.get("nodes", {}).values()
+        if node.get("resource_type") == "model" and node.get("name") == MART
+    ]
+    if not nodes:
+        raise FunneliftError(f"{manifest} knows no model {MART}: run `dbt build` in the project first")
+    node = nodes[0]
+    roles: dict[str, list[str]] = {}
+    features = []
+    for name, column in node["columns"].items():
+        meta = column.get("meta", {})
+        roles.setdefault(str(meta.get("role")), []).append(name)
+        if meta.get("role") == "feature":
+            if meta.get("kind") not in ("numeric", "categorical") or not meta.get("group"):
+                raise FunneliftError(
+                    f"{MART}.{name}: a feature's meta needs kind numeric or categorical, and a group; got {meta}. "
+                    "Correct the mart's properties file and run `dbt build`"
+                )
+            features.append(Feature(name, meta["group"], meta["kind"], column.get("description") or name))
+    columns = tuple(name for names in roles.values() for name in names)
+    missing = sorted({*IDENTITY, *STATUSES, "decided_ms"} - set(columns))
+    if missing or len(roles.get("label", [])) != 1 or not features:
+        raise FunneliftError(
+            f"{manifest}: {MART} needs features, one label and the columns {', '.join(missing) or 'it has'}; found "
+            f"{len(features)} features and labels {roles.get('label', [])}. Run `dbt build` with this project's models"
+        )
+    points = tuple(node.get("meta", {}).get("decision_points", ()))
+    return Mart(tuple(features), roles["label"][0], columns, points)
+
+
+def check_columns(mart: Mart, columns: Iterable[str]) -> None:
+    """Refuse a manifest that does not describe the table in the warehouse.
+
+    Parameters
+    ----------
+    mart : Mart
+        What the manifest says.
+    columns : iterable of str
+        Columns that the table has.
+
+    Raises
+    ------
+    FunneliftError
+        When the manifest names a column that the table lacks, or the reverse.
+    """
+    described, found = set(mart.columns), set(columns)
+    if described != found:
+        raise FunneliftError(
+            f"the dbt manifest is stale: {MART} lacks {sorted(described - found) or 'nothing'} that it describes, and "
+            f"has {sorted(found - described) or 'nothing'} that it does not. Run `dbt build`"
+        )
+
+
+def build_dataset(batches: Iterable["pa.RecordBatch"], rows: int, mart: Mart) -> Dataset:
+    """Turn Arrow batches of the mart into compact, ordered model inputs.
+
+    Parameters
+    ----------
+    batches : iterable of pyarrow.RecordBatch
+        All rows, in any order.
+    rows : int
+        How many rows will come.
+    mart : Mart
+        Roles of the columns.
+
+    Returns
+    -------
+    Dataset
+        One row a session and decision point.
+
+    Raises
+    ------
+    FunneliftError
+        When another number of rows came.
+    """
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    numbers = np.empty((len(mart.numeric), rows), dtype=np.float32)
+    decided_ms = np.empty(rows, dtype=np.int64)
+    flags = np.empty((3, rows), dtype=np.int8)
+    texts: list[pa.RecordBatch] = []
+    text_columns = list(dict.fromkeys([*IDENTITY, *mart.categorical]))
+    filled = 0
+    for batch in batches:
+        end = filled + batch.num_rows
+        if end > rows:
+            raise FunneliftError(f"{MART} grew while it was read: expected {rows} rows. Run again")
+        for target, name in zip(numbers, mart.numeric, strict=True):
+            target[filled:end] = _to_float32(batch.column(name))
+        for target, name in zip(flags, (mart.label, *STATUSES), strict=True):
+            target[filled:end] = pc.fill_null(batch.column(name).cast(pa.int8()), -1)
+        decided_ms[filled:end] = pc.fill_null(batch.column("decided_ms"), -1)
+        texts.append(batch.select(text_columns))
+        filled = end
+    if filled != rows:
+        raise FunneliftError(f"{MART} shrank while it was read: expected {rows} rows, got {filled}. Run again")
+
+    table = pa.Table.from_batches(texts) if texts else None
+    if table is None:
+        raise FunneliftError(f"{MART} is empty: load events with `python -m ingest load`, then run `dbt build`")
+    keys = table.select(["session_id", "decision_point"]).append_column("decided_ms", pa.array(decided_ms))
+    order = pc.sort_indices(
+        keys, sort_keys=[(name, "ascending") for name in ("decided_ms", "session_id", "decision_point")]
+    )
+    table = table.take(order)
+    positions = order.to_numpy()
+    for row in numbers:
+        row[:] = row[positions]
+    inputs = pd.DataFrame(numbers.T, columns=mart.numeric, copy=False)
+    categories = {name: _to_categories(table.column(name)) for name in mart.categorical}
+    inputs = pd.concat([inputs, pd.DataFrame(categories, copy=False)], axis=1)[mart.names]
+    flags = flags[:, positions]
+    return Dataset(
+        identity=table.select(list(IDENTITY)),
+        inputs=inputs,
+        label=flags[0],
+        decided_ms=decided_ms[positions],
+        is_mature=flags[1],
+        is_new_visitor=flags[2],
+        visitor=_to_codes(table.column("visitor_id")),
+        session=_to_codes(table.column("session_id")),
+    )
+
+
+def _to_float32(column: "pa.Array") -> npt.NDArray[np.float32]:
+    import pyarrow as pa
+
+    return column.cast(pa.float64()).to_numpy(zero_copy_only=False).astype(np.float32)
+
+
+def _to_codes(column: "pa.ChunkedArray") -> npt.NDArray[np.int32]:
+    return column.combine_chunks().dictionary_encode().indices.to_numpy()
+
+
+def _to_categories(column: "pa.ChunkedArray") -> "pd.Categorical":
+    import pandas as pd
+    import pyarrow.compute as pc
+
+    encoded = pc.fill_null(column.combine_chunks(), NONE).dictionary_encode()
+    levels = np.array(encoded.dictionary.to_pylist(), dtype=object)
+    order = np.argsort(levels)
+    rank = np.empty(len(levels), dtype=np.int32)
+    rank[order] = np.arange(len(levels), dtype=np.int32)
+    return pd.Categorical.from_codes(rank[encoded.indices.to_numpy()], categories=levels[order])
