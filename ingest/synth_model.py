@@ -307,11 +307,11 @@ class Calendar:
         days = len(facts.SESSIONS_BY_DAY)
         cell_start = self.first_day_ms + np.arange(days * 24) * HOUR_MS - facts.PUBLISHED_OFFSET_MS
         inside = (cell_start >= facts.PERIOD_START_MS) & (cell_start < facts.PERIOD_END_MS)
-        hours = np.array(facts.VISITORS_BY_HOUR, dtype=np.float64)
+        hours = np.array(facts.EVENTS_BY_HOUR, dtype=np.float64)
         grid = np.tile(hours, (days, 1)) * inside.reshape(days, 24)
         grid /= grid.sum(axis=1, keepdims=True)
         self._cells = _integer_cumulative((np.round(grid, 9) * self._first_sessions()[:, None]).ravel(), 1e9)
-        self._hours = np.cumsum(np.array(facts.VISITORS_BY_HOUR))
+        self._hours = np.cumsum(np.array(facts.EVENTS_BY_HOUR))
 
     @staticmethod
     def _first_sessions() -> Floats:
@@ -402,7 +402,7 @@ class Shop:
         intent = np.where(trade, facts.TRADE_INTENT, draws.normal(count))
         engagement = draws.normal(count)
 
-        score = _mix(draws, (0.40, intent), (0.30, engagement))
+        score = _mix(draws, (facts.RETURN_INTENT, intent), (0.30, engagement))
         sessions = np.searchsorted(SESSION_THRESHOLDS, score) + 1
         sessions = np.where(trade, 8 + draws.below(np.full(count, 30)), sessions)
         owner = np.repeat(np.arange(count), sessions)
@@ -412,7 +412,7 @@ class Shop:
         number = np.arange(len(owner)) - _group_starts(owner)
 
         mood = draws.normal(len(owner))
-        score = _mix(draws, (0.25, intent[owner]), (0.30, engagement[owner]), (0.25, mood))
+        score = _mix(draws, (facts.VIEW_INTENT, intent[owner]), (facts.VIEW_ENGAGEMENT, engagement[owner]), (0.25, mood))
         views = np.searchsorted(VIEW_THRESHOLDS, score) + 1
         session = np.repeat(np.arange(len(owner)), views)
         item, again = self._viewed_items(draws, session, owner[session])
@@ -464,6 +464,9 @@ class Shop:
         related = _pick(shop.category_cumulative, pick, shop.category_low[root], shop.category_high[root])
         category = np.where(new_root, started, related)[_latest(new_category)]
         item = _pick(shop.item_cumulative, draws.uniform(size), shop.item_low[category], shop.item_high[category])
+        # A new item that happens to be the one before is drawn once more: small shops have few items a category.
+        other = _pick(shop.item_cumulative, draws.uniform(size), shop.item_low[category], shop.item_high[category])
+        item = np.where(item == np.roll(item, 1), other, item)
 
         # Attention: the same item again, one seen earlier, or another.
         turn = draws.uniform(size)
@@ -523,7 +526,7 @@ class Shop:
         cart_last = np.zeros(sessions, dtype=np.int64)
         cart_last[cart_session] = np.arange(len(cart_at))
         taken = buys[cart_session] & (
-            (draws.uniform(len(cart_at)) < 0.55) | (cart_last[cart_session] == np.arange(len(cart_at)))
+            (draws.uniform(len(cart_at)) < facts.CART_TAKEN) | (cart_last[cart_session] == np.arange(len(cart_at)))
         )
         own = np.flatnonzero(taken)
         own_session = cart_session[own]
@@ -544,6 +547,7 @@ class Shop:
         again_view = last_view[again]
         again_item = self._neighbours(draws, item[again_view])
         again_nth = np.arange(len(again)) - _group_starts(again)
+        again_order = np.cumsum((again_nth == 0) | (draws.uniform(len(again)) >= facts.SAME_ORDER)) - 1
 
         keep_cart = ~silent[cart_session]
         shown = view[~hidden]
@@ -552,15 +556,10 @@ class Shop:
             Rows(cart_at[keep_cart] * 256 + 1 + nth[keep_cart], CART, cart_item[keep_cart]),
             Rows(own_view * 256 + 8 + own_order % 2, TRANSACTION, cart_item[own], own_order + self._orders),
             Rows(last_view[back] * 256 + 7, TRANSACTION, back_item, np.arange(len(back)) + self._orders + orders + 1),
-            Rows(again_view * 256 + 20 + 2 * again_nth, CART, again_item),
-            Rows(
-                again_view * 256 + 21 + 2 * again_nth,
-                TRANSACTION,
-                again_item,
-                np.arange(len(again)) + self._orders + orders + len(back) + 1,
-            ),
+            Rows(again_view * 256 + 20 + again_nth, CART, again_item),
+            Rows(again_view * 256 + 60 + again_nth, TRANSACTION, again_item, again_order + self._orders + orders + len(back) + 1),
         ]
-        self._orders += orders + len(back) + len(again)
+        self._orders += orders + len(back) + (int(again_order[-1]) + 1 if len(again) else 0)
         rows = Rows.concatenate(parts)
         rows = rows.take(np.argsort(rows.place, kind="stable"))
 
@@ -604,14 +603,16 @@ class Shop:
         if not count:
             return Events(*(np.zeros(0, dtype=t) for t in (np.int64, np.int32, np.int8, np.int32, np.int32)))
         polls = np.arange(count) % 2 == 0
-        size = np.exp(np.log(150.0) + 0.9 * np.clip(draws.normal(count), -1.5, 2.6)).astype(np.int64)
-        pace = np.where(polls, 60_000 * (4 + draws.below(np.full(count, 56))), 150 + draws.below(np.full(count, 650)))
+        size = np.exp(np.log(facts.BOT_EVENTS) + 0.9 * np.clip(draws.normal(count), -1.5, 2.6)).astype(np.int64)
+        pace = np.where(polls, 60_000 * (1 + draws.below(np.full(count, 24))), 150 + draws.below(np.full(count, 650)))
         robot = np.repeat(np.arange(count), size)
         nth = np.arange(len(robot)) - _group_starts(robot)
         any_item = _pick(shop.item_cumulative, draws.uniform(len(robot)))
         item = np.where(polls[robot], any_item[_group_starts(robot)], any_item)
         wobble = 0.8 + 0.4 * draws.uniform(len(robot))
         gap = np.where(nth == 0, 0, (pace[robot] * wobble).astype(np.int64))
+        # A poller's machine is off for some hours now and then.
+        gap += np.where(polls[robot] & (nth % 120 == 119), 9 * HOUR_MS, 0)
         start = self.calendar.first_start(draws, count)
         return Events(
             start[robot] + _cumulative_in_group(gap, _group_starts(robot)),
