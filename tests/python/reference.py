@@ -308,7 +308,7 @@ class Reference:
         deepest = max(fact.rank for fact in facts)
         carted = carts_valued(facts)
         bought = {fact.item for fact in session.of("transaction")}
-        for start, end in [*pairwise(self.steps), ("addtocart", "transaction")]:
+        for start, end in [*pairwise(self.steps), ("view", "addtocart"), ("addtocart", "transaction")]:
             name = f"{start}_to_{end}_seconds".replace("addtocart", "cart")
             row[name] = seconds_between(facts, start, end)
         return row | {

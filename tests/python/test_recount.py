@@ -17,7 +17,7 @@ OTHER_SHOP: dict[str, Any] = {
     "session_timeout_seconds": 900,
     "conversion_window_seconds": 600,
     "shop_utc_offset_minutes": -210,
-    "funnel_steps": ["view", "addtocart", "checkout", "transaction"],
+    "funnel_steps": ["view", "wishlist", "addtocart", "checkout", "transaction"],
     "decision_points": [
         {"name": "second", "event_number": 2},
         {"name": "checkout", "first_event": "checkout"},
@@ -89,6 +89,15 @@ def test_nasty_worlds_of_another_shop(seed: int) -> None:
     world = random_world(100 + seed, steps=OTHER_SHOP["funnel_steps"])
     reference = assert_marts_equal(world, compile_project(**OTHER_SHOP))
     assert reference.bots
+
+
+def test_other_visitors_do_not_change_when_bots_are_left_out() -> None:
+    world = random_world(200, visitors=14, steps=OTHER_SHOP["funnel_steps"])
+    reference = assert_marts_equal(world, compile_project(**OTHER_SHOP, exclude_bots=True))
+    # Bots' views are part of an item's demand all the same: whether a visitor is one shows only later.
+    everyone = world.reference(**OTHER_SHOP).feature_rows()
+    assert reference.bots
+    assert reference.feature_rows() == [row for row in everyone if row["visitor_id"] not in reference.bots]
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])

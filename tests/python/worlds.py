@@ -1,8 +1,6 @@
 """Small shops full of what goes wrong: ties, duplicates, session edges, awkward ids, prices that are none."""
 
 import csv
-import subprocess
-import sys
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from functools import cache
@@ -10,9 +8,11 @@ from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 
-from compiled import ROOT, World
+from compiled import World
 from hypothesis import strategies as st
 from reference import Category, Event, Property
+
+from ingest.synth import synthesise
 
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
 MIDNIGHT_MS = 1_433_116_800_000  # 2015-06-01 00:00:00 UTC, a Monday
@@ -172,6 +172,5 @@ def read_retailrocket(folder: Path, properties: str = "item_properties*.csv") ->
 def synthetic_world(visitors: int, seed: int = 11) -> World:
     """What the project's own generator makes of this many visitors."""
     with TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "ingest", "synth", "--out", folder, "--visitors", str(visitors)]
-        subprocess.run([*command, "--seed", str(seed)], cwd=ROOT, check=True, capture_output=True)
+        synthesise(Path(folder), visitors, seed, show_progress=False)
         return read_retailrocket(Path(folder))
