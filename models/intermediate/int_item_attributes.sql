@@ -1,4 +1,5 @@
 -- Item facts as valid ranges: a range starts where any of the three properties is told anew.
+-- The last range ends in the year 9999, not in a null: `or valid_to_ms is null` would cost its readers the hash join.
 with properties as (
 
     select * from {{ ref('stg_item_properties') }}
@@ -33,7 +34,7 @@ carried as (
             partition by item_id order by valid_from_ms rows between unbounded preceding and current row
         ) as {{ name }}_told,
         {%- endfor %}
-        lead(valid_from_ms) over (partition by item_id order by valid_from_ms) as valid_to_ms
+        lead(valid_from_ms, 1, 253402300799999) over (partition by item_id order by valid_from_ms) as valid_to_ms
     from moments
 
 ),

@@ -59,7 +59,7 @@ final as (
         timed.seconds_since_start,
         {{ to_double('timed.decided_ms - timed.previous_event_ms') }} / 1000 as seconds_since_previous_event,
         timed.seconds_since_start / nullif({{ to_double('timed.events_so_far - 1') }}, 0) as mean_gap_seconds,
-        {{ ratio('timed.views_so_far - timed.distinct_items_viewed', 'timed.views_so_far') }} as repeat_view_share,
+        {{ ratio('timed.repeat_views_so_far', 'timed.views_so_far') }} as repeat_view_share,
         case when timed.views_so_far > 0 then 1 else 0 end as has_view,
         case when timed.carts_so_far > 0 then 1 else 0 end as has_addtocart,
         case

@@ -17,12 +17,6 @@ events as (
 
 ),
 
-cart_items as (
-
-    select * from {{ ref('int_cart_items') }}
-
-),
-
 -- Most sessions only view; the order of steps matters in the few that go deeper.
 deeper_events as (
 
@@ -85,14 +79,30 @@ ordered_steps as (
 
 ),
 
+purchased_items as (
+
+    select distinct
+        session_id,
+        item_id
+    from events
+    where event_type = 'transaction'
+
+),
+
+-- A carted item is worth its price when it first went into the cart; a second click on it adds nothing.
 cart_values as (
 
     select
-        session_id,
-        sum(price) as carted_value,
-        sum(case when is_purchased = 0 then price end) as abandoned_value
-    from cart_items
-    group by session_id
+        events.session_id,
+        sum(events.price) as carted_value,
+        sum(case when purchased_items.item_id is null then events.price end) as abandoned_value
+    from events
+    left join purchased_items
+        on
+            events.session_id = purchased_items.session_id
+            and events.item_id = purchased_items.item_id
+    where events.is_first_addtocart = 1
+    group by events.session_id
 
 ),
 
