@@ -35,7 +35,7 @@
         'raw_schema', 'raw_events_table', 'raw_item_properties_table', 'raw_category_tree_table', 'raw_loads_table',
         'price_property', 'category_property', 'availability_property', 'eda_dataset',
     ] %}
-        {% if var(name) is not string or not modules.re.match('^[A-Za-z0-9_]+$', var(name)) %}
+        {% if var(name) is not string or not modules.re.match('^[A-Za-z0-9_]+\\Z', var(name)) %}
             {% do faults.append(name ~ ' must be a name of letters, digits and underscores, not ' ~ var(name) | tojson) %}
         {% endif %}
     {% endfor %}
@@ -45,8 +45,11 @@
         {% do faults.append('funnel_steps must be a list of step names, not ' ~ steps | tojson) %}
         {% set steps = [] %}
     {% else %}
-        {% for step in steps if step is not string or not modules.re.match('^[a-z][a-z0-9_]*$', step) %}
+        {% for step in steps if step is not string or not modules.re.match('^[a-z][a-z0-9_]*\\Z', step) %}
             {% do faults.append('funnel_steps: ' ~ step | tojson ~ ' is not a name of small letters, digits and underscores') %}
+        {% endfor %}
+        {% for step in steps if step in ['event', 'cart'] or (step | string).startswith('ordered_') %}
+            {% do faults.append('funnel_steps: ' ~ step ~ ' would give a column a name that is taken; call the step otherwise') %}
         {% endfor %}
         {% if steps | unique | list | length != steps | length %}
             {% do faults.append('funnel_steps names a step twice: ' ~ steps | tojson) %}
@@ -66,7 +69,7 @@
         {% do faults.append('decision_points must be a list of {name, event_number} or {name, first_event}') %}
     {% else %}
         {% for point in points %}
-            {% if point is not mapping or point.name is not string or not modules.re.match('^[a-z][a-z0-9_]*$', point.name) %}
+            {% if point is not mapping or point.name is not string or not modules.re.match('^[a-z][a-z0-9_]*\\Z', point.name) %}
                 {% do faults.append('decision_points: ' ~ point | tojson ~ ' needs a name of small letters, digits and underscores') %}
             {% elif (point.keys() | list | sort) not in [['event_number', 'name'], ['first_event', 'name']] %}
                 {% do faults.append('decision_points: ' ~ point.name ~ ' needs exactly one of event_number and first_event') %}

@@ -14,6 +14,11 @@
 {% macro to_text(expression) %}{{ return(adapter.dispatch('to_text')(expression)) }}{% endmacro %}
 {% macro default__to_text(expression) %}cast({{ expression }} as varchar){% endmacro %}
 
-{# Null, not an error, where the text is no number. #}
+{# Null, not an error, where the text is not plain digits: engines differ on what else they take for a number. #}
 {% macro try_to_money(expression) %}{{ return(adapter.dispatch('try_to_money')(expression)) }}{% endmacro %}
-{% macro duckdb__try_to_money(expression) %}try_cast({{ expression }} as decimal(18, 4)){% endmacro %}
+{% macro duckdb__try_to_money(expression) -%}
+    case
+        when regexp_full_match({{ expression }}, '-?[0-9]+([.][0-9]+)?')
+            then try_cast({{ expression }} as decimal(18, 4))
+    end
+{%- endmacro %}

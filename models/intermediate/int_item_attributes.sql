@@ -27,8 +27,9 @@ carried as (
         valid_from_ms,
         {%- for name in ['price', 'category', 'availability'] %}
         max(
-            case when {{ name }}_text is not null
-                then {{ join_text(["lpad(" ~ to_text('valid_from_ms') ~ ", 15, '0')", name ~ '_text']) }}
+            case
+                when {{ name }}_text is not null
+                    then {{ join_text(["lpad(" ~ to_text('valid_from_ms') ~ ", 15, '0')", name ~ '_text']) }}
             end
         ) over (
             partition by item_id order by valid_from_ms rows between unbounded preceding and current row

@@ -28,25 +28,23 @@ windowed as (
     select
         item_id,
         day_number,
-        {%- for days in [7, 28] %}
-        {%- set outer_loop = loop %}
-        {%- for what in ['views', 'carts', 'purchases'] %}
-        sum({{ what }}) over (
-            partition by item_id order by day_number range between {{ days }} preceding and 1 preceding
-        ) as {{ what }}_{{ days }}d
-        {%- if not (loop.last and outer_loop.last) %},{% endif %}
-        {%- endfor %}
-        {%- endfor %}
+        sum(views) over last_7_days as views_7d,
+        sum(carts) over last_7_days as carts_7d,
+        sum(purchases) over last_7_days as purchases_7d,
+        sum(views) over last_28_days as views_28d,
+        sum(carts) over last_28_days as carts_28d,
+        sum(purchases) over last_28_days as purchases_28d
     from daily
+    window
+        last_7_days as (partition by item_id order by day_number range between 7 preceding and 1 preceding),
+        last_28_days as (partition by item_id order by day_number range between 28 preceding and 1 preceding)
 
 )
 
 select
     item_id,
-    {%- for days in [7, 28] %}
-    {%- for what in ['views', 'carts', 'purchases'] %}
-    {{ to_bigint('coalesce(' ~ what ~ '_' ~ days ~ 'd, 0)') }} as {{ what }}_{{ days }}d,
-    {%- endfor %}
+    {%- for count in ['views_7d', 'carts_7d', 'purchases_7d', 'views_28d', 'carts_28d', 'purchases_28d'] %}
+    {{ to_bigint('coalesce(' ~ count ~ ', 0)') }} as {{ count }},
     {%- endfor %}
     day_number,
     {{ day_number_to_date('day_number') }} as demand_date

@@ -1,10 +1,6 @@
-with events as (
+with high_water as (
 
-    select
-        count(*) as event_count,
-        min(event_ms) as first_event_ms,
-        max(event_ms) as last_event_ms
-    from {{ ref('stg_events') }}
+    select max(event_ms) as event_ms from {{ ref('stg_events') }}
 
 ),
 
@@ -13,7 +9,9 @@ sessions as (
     select
         count(*) as session_count,
         count(distinct visitor_id) as visitor_count,
-        sum(event_count) as session_event_count
+        sum(event_count) as event_count,
+        min(started_ms) as first_event_ms,
+        max(ended_ms) as last_event_ms
     from {{ ref('sessions') }}
 
 ),
@@ -35,19 +33,18 @@ loads as (
 )
 
 select
-    {{ to_bigint('events.event_count') }} as event_count,
-    {{ to_bigint('sessions.session_event_count') }} as session_event_count,
+    {{ to_bigint('sessions.event_count') }} as event_count,
     sessions.visitor_count,
     sessions.session_count,
     {{ to_bigint('funnels.cart_session_count') }} as cart_session_count,
     {{ to_bigint('funnels.converting_session_count') }} as converting_session_count,
     {{ ratio('funnels.converting_session_count', 'sessions.session_count') }} as conversion_rate,
-    funnels.revenue,
+    {{ to_money('funnels.revenue') }} as revenue,
     coalesce(loads.is_synthetic, 0) as is_synthetic,
-    events.last_event_ms as high_water_mark_ms,
-    {{ ms_to_timestamp('events.first_event_ms') }} as first_event_at,
-    {{ ms_to_timestamp('events.last_event_ms') }} as last_event_at
-from events
+    high_water.event_ms as high_water_mark_ms,
+    {{ ms_to_timestamp('sessions.first_event_ms') }} as first_event_at,
+    {{ ms_to_timestamp('sessions.last_event_ms') }} as last_event_at
+from high_water
 cross join sessions
 cross join funnels
 cross join loads
