@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +39,6 @@ class Mart:
     features: tuple[Feature, ...]
     label: str
     columns: tuple[str, ...]
-    decision_points: tuple[dict[str, Any], ...]
 
     @property
     def names(self) -> list[str]:
@@ -108,7 +107,7 @@ def read_mart(manifest: Path) -> Mart:
     Returns
     -------
     Mart
-        Features in the order of the properties file, label and decision points.
+        Features in the order of the properties file, label and all columns.
 
     Raises
     ------
@@ -148,8 +147,7 @@ def read_mart(manifest: Path) -> Mart:
             f"{manifest}: {MART} needs features, one label and the columns {', '.join(missing) or 'it has'}; found "
             f"{len(features)} features and labels {roles.get('label', [])}. Run `dbt build` with this project's models"
         )
-    points = tuple(node.get("meta", {}).get("decision_points", ()))
-    return Mart(tuple(features), roles["label"][0], columns, points)
+    return Mart(tuple(features), roles["label"][0], columns)
 
 
 def check_columns(mart: Mart, columns: Iterable[str]) -> None:

@@ -55,17 +55,11 @@ def manifest() -> dict[str, object]:
                 "description": f"{name.replace('_', ' ').capitalize()}. A longer explanation follows.",
                 "meta": {"role": "feature", "group": group, "kind": kind},
             }
-    points = [
-        {"name": "landing", "event_number": 1},
-        {"name": "engaged", "event_number": 3},
-        {"name": "cart", "first_event": "addtocart"},
-    ]
     node = {
         "resource_type": "model",
         "package_name": "funnelift",
         "name": "session_features",
         "schema": "funnelift",
-        "meta": {"decision_points": points},
         "columns": columns,
     }
     return {
@@ -226,12 +220,16 @@ def marts(visitors: int, seed: int, *, buy_rate: float = 0.006, days: int = 137)
             "first_event_at": [pd.Timestamp(started.min(), unit="ms")],
             "last_event_at": [pd.Timestamp(high_water, unit="ms")],
             "high_water_mark_ms": [high_water],
-            "is_synthetic": [True],
+            "is_synthetic": [1],
         }
     )
     return {
-        "sessions": sessions, "session_funnels": funnels, "session_features": features, "dataset_summary": summary,
-    }  # fmt: skip
+        "sessions": sessions,
+        "session_funnels": funnels,
+        "session_features": features,
+        "dataset_summary": summary,
+        "int_decision_points": features[["session_id", "decision_point"]],
+    }
 
 
 def write(folder: Path, tables: dict[str, pd.DataFrame]) -> Path:

@@ -1,0 +1,349 @@
+"""The gate: nothing trains on marts that do not add up, hold impossible values or give the answer away."""
+
+import logging
+import os
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ml.config import Config, FunneliftError
+from ml.features import Dataset, Mart
+from ml.warehouse import Warehouse
+
+
+class GateError(FunneliftError):
+    """A gate that failed: its name, the two numbers that differ and what to do."""
+
+    def __init__(self, gate: str, what: str, expected: object, found: object, remedy: str) -> None:
+        super().__init__(f"gate {gate} failed: {what}: expected {expected}, found {found}. {remedy}")
+        self.gate = gate
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The data set in a few numbers, as the warehouse and Python agree on them."""
+
+    sessions: int
+    converting_sessions: int
+    conversion_rate: float
+    is_synthetic: bool
+    first_event_at: str
+    last_event_at: str
+
+
+@dataclass(frozen=True)
+class FeatureAuc:
+    """How well one feature alone tells converting rows from the rest at one decision point."""
+
+    feature: str
+    decision_point: str
+    auc: float
+    rows: int
+    positives: int
+
+
+REBUILD = "Run `dbt build`, so that all marts come from the same events; if it stays, a mart was changed by hand"
+
+# Intermediate and funnel tables, not the mart itself: a row lost from the mart shows.
+ROWS_SQL = """
+select
+    points.decision_point,
+    count(*) as row_count,
+    sum(funnels.has_transaction) as positive_count
+from funnelift.int_decision_points as points
+inner join funnelift.session_funnels as funnels on points.session_id = funnels.session_id
+group by points.decision_point
+"""
+SESSIONS_SQL = """
+select
+    count(*) as session_count,
+    sum(case when transaction_count > 0 then 1 else 0 end) as converting_session_count
+from funnelift.sessions
+"""
+FUNNELS_SQL = """
+select
+    count(*) as session_count,
+    sum(has_transaction) as converting_session_count,
+    avg(has_transaction) as conversion_rate
+from funnelift.session_funnels
+"""
+SUMMARY_SQL = """
+select session_count, converting_session_count, conversion_rate, is_synthetic, first_event_at, last_event_at
+from funnelift.dataset_summary
+"""
+
+
+def check_counts(warehouse: Warehouse, data: Dataset) -> Summary:
+    """Compare what Python read with what the warehouse's own SQL counts.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+        The open warehouse.
+    data : Dataset
+        All rows of the feature mart.
+
+    Returns
+    -------
+    Summary
+        The numbers both agree on.
+
+    Raises
+    ------
+    GateError
+        On the first number that differs.
+    """
+    for table in ("sessions", "session_funnels", "dataset_summary", "int_decision_points"):
+        if not warehouse.columns(table):
+            raise GateError("tables", f"table funnelift.{table}", "one", "none", "Run `dbt build` first")
+    summaries = warehouse.query(SUMMARY_SQL)
+    if len(summaries) != 1:
+        raise GateError("summary", "rows of dataset_summary", 1, len(summaries), REBUILD)
+    summary = summaries[0]
+
+    for table, sql in (("sessions", SESSIONS_SQL), ("session_funnels", FUNNELS_SQL)):
+        counted = warehouse.query(sql)[0]
+        for number in ("session_count", "converting_session_count"):
+            if int(counted[number] or 0) != int(summary[number] or 0):
+                raise GateError(
+                    number.replace("_", " "),
+                    f"dataset_summary against {table}",
+                    int(summary[number] or 0),
+                    int(counted[number] or 0),
+                    REBUILD,
+                )
+    sessions, converting = int(summary["session_count"]), int(summary["converting_session_count"])
+    rate = converting / sessions if sessions else 0.0
+    for source, found in (("dataset_summary", summary), ("session_funnels", warehouse.query(FUNNELS_SQL)[0])):
+        if not np.isclose(float(found["conversion_rate"] or 0), rate, rtol=1e-9, atol=0):
+            raise GateError(
+                "conversion rate", f"Python's {converting}/{sessions} against {source}", rate, found["conversion_rate"], REBUILD
+            )
+
+    expected = {str(row["decision_point"]): row for row in warehouse.query(ROWS_SQL)}
+    points = data.decision_point
+    codes = np.asarray(points.codes)
+    rows = np.bincount(codes, minlength=len(points.categories))
+    positives = np.bincount(codes[data.label == 1], minlength=len(points.categories))
+    read = {str(name): (int(rows[i]), int(positives[i])) for i, name in enumerate(points.categories)}
+    for point in sorted(read.keys() | expected.keys()):
+        sql = expected.get(point, {"row_count": 0, "positive_count": 0})
+        row_count, positive_count = int(sql["row_count"]), int(sql["positive_count"])
+        found_rows, found_positives = read.get(point, (0, 0))
+        if found_rows != row_count:
+            raise GateError("row count", f"rows of session_features at {point}", row_count, found_rows, REBUILD)
+        if found_positives != positive_count:
+            raise GateError(
+                "conversion rate",
+                f"converting rows at {point} (rate {positive_count / row_count:.6f} in SQL, "
+                f"{found_positives / found_rows:.6f} in Python)",
+                positive_count,
+                found_positives,
+                REBUILD,
+            )
+    return Summary(
+        sessions=sessions,
+        converting_sessions=converting,
+        conversion_rate=rate,
+        is_synthetic=bool(summary["is_synthetic"]),
+        first_event_at=f"{summary['first_event_at']:%Y-%m-%d %H:%M:%S}",
+        last_event_at=f"{summary['last_event_at']:%Y-%m-%d %H:%M:%S}",
+    )
+
+
+def check_values(data: Dataset, mart: Mart, config: Config) -> int:
+    """Check keys, nulls, ranges and accepted values with Great Expectations.
+
+    Parameters
+    ----------
+    data : Dataset
+        All rows of the feature mart.
+    mart : Mart
+        Roles of the columns.
+    config : Config
+        Ranges and features that are never null.
+
+    Returns
+    -------
+    int
+        Number of expectations met.
+
+    Raises
+    ------
+    GateError
+        When one is not; all that are not are named.
+    """
+    keys = data.session.astype(np.int64) * len(data.decision_point.categories) + data.decision_point.codes
+    repeated = len(keys) - len(np.unique(keys))
+    if repeated:
+        raise GateError("key", "rows that repeat a (session_id, decision_point)", 0, repeated, REBUILD)
+    for name in data.identity.column_names:
+        nulls = data.identity.column(name).null_count
+        if nulls:
+            raise GateError("nulls", f"nulls in {name}", 0, nulls, REBUILD)
+
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    logging.getLogger("great_expectations").setLevel(logging.ERROR)
+    import great_expectations as gx
+    from great_expectations import expectations as gxe
+
+    frame = data.inputs.assign(
+        **{mart.label: data.label, "decided_ms": data.decided_ms, "is_mature": data.is_mature}
+    ).assign(is_new_visitor=data.is_new_visitor)
+    expectations: list[Any] = [gxe.ExpectTableRowCountToBeBetween(min_value=1)]
+    for name in (mart.label, "is_mature", "is_new_visitor"):
+        expectations.append(gxe.ExpectColumnDistinctValuesToBeInSet(column=name, value_set=[0, 1]))
+    expectations.append(gxe.ExpectColumnMinToBeBetween(column="decided_ms", min_value=0))
+    for name in mart.numeric:
+        low, high = _range_of(name, config)
+        expectations.append(gxe.ExpectColumnMinToBeBetween(column=name, min_value=low))
+        expectations.append(gxe.ExpectColumnMaxToBeBetween(column=name, max_value=high))
+        if any(fnmatchcase(name, pattern) for pattern in config.never_null):
+            expectations.append(gxe.ExpectColumnValuesToNotBeNull(column=name))
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
+    asset = context.data_sources.add_pandas("marts").add_dataframe_asset("session_features")
+    batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": frame})
+    outcome = batch.validate(gx.ExpectationSuite("session_features", expectations=expectations), result_format="BASIC")
+    broken = [result for result in outcome.results if not result.success]
+    if broken:
+        first, *others = [_describe(result) for result in broken]
+        also = f" Also: {'; '.join(f'{what}: expected {want}, found {got}' for what, want, got in others)}." if others else ""
+        raise GateError(
+            "values", *first, f"Correct the events or the mart, then `dbt build`; ranges are settings of ml/config.yml.{also}"
+        )
+    return len(expectations)
+
+
+def check_leakage(data: Dataset, mart: Mart, config: Config) -> list[FeatureAuc]:
+    """Refuse a feature that alone tells converting rows from the rest too well to be honest.
+
+    Parameters
+    ----------
+    data : Dataset
+        All rows of the feature mart; only rows of closed sessions are judged.
+    mart : Mart
+        Roles of the columns.
+    config : Config
+        Highest believable AUC, and features accepted with a reason.
+
+    Returns
+    -------
+    list of FeatureAuc
+        One entry a feature and judged decision point, best first.
+
+    Raises
+    ------
+    GateError
+        When a feature that is not accepted is above the highest AUC.
+    """
+    unknown = sorted(set(config.leakage.accepted) - set(mart.names))
+    if unknown:
+        raise FunneliftError(f"settings: leakage.accepted names {', '.join(unknown)}, which the mart does not have")
+    found = []
+    points = data.decision_point
+    for code, point in enumerate(points.categories):
+        at_point = (points.codes == code) & (data.is_mature == 1)
+        positive = np.flatnonzero(at_point & (data.label == 1))
+        negative = np.flatnonzero(at_point & (data.label == 0))
+        if len(positive) < config.leakage.min_positives or not len(negative):
+            continue
+        for feature in mart.features:
+            column = data.inputs[feature.name]
+            if feature.kind == "numeric":
+                values = column.to_numpy()
+                auc = numeric_auc(values[positive], values[negative])
+            else:
+                codes = column.cat.codes.to_numpy()
+                auc = category_auc(codes[positive], codes[negative], data.visitor[positive], data.visitor[negative])
+            found.append(FeatureAuc(feature.name, str(point), auc, len(positive) + len(negative), len(positive)))
+    found.sort(key=lambda entry: (-entry.auc, entry.feature, entry.decision_point))
+    for entry in found:
+        if entry.auc > config.leakage.highest_auc and entry.feature not in config.leakage.accepted:
+            raise GateError(
+                "leakage",
+                f"AUC of {entry.feature} alone at {entry.decision_point} ({entry.positives} of {entry.rows} rows convert)",
+                f"at most {config.leakage.highest_auc}",
+                f"{entry.auc:.4f}",
+                "It probably knows the future: correct the feature, or list it under leakage.accepted with a reason",
+            )
+    return found
+
+
+def numeric_auc(positive: npt.NDArray[np.float32], negative: npt.NDArray[np.float32]) -> float:
+    """AUC of one numeric feature, whichever way it points, with nulls ranked lowest or highest.
+
+    Parameters
+    ----------
+    positive, negative : array of float
+        The feature's values on rows that convert and on rows that do not; NaN is null.
+
+    Returns
+    -------
+    float
+        The largest AUC of the two places for nulls and both directions, 0.5 to 1.
+    """
+    known_positive, known_negative = positive[~np.isnan(positive)], np.sort(negative[~np.isnan(negative)])
+    null_positive, null_negative = len(positive) - len(known_positive), len(negative) - len(known_negative)
+    below = np.searchsorted(known_negative, known_positive, side="left").sum(dtype=np.float64)
+    not_above = np.searchsorted(known_negative, known_positive, side="right").sum(dtype=np.float64)
+    pairs = float(len(positive)) * len(negative)
+    wins = (below + not_above) / 2 + null_positive * null_negative / 2
+    nulls_lowest = (wins + len(known_positive) * null_negative) / pairs
+    nulls_highest = (wins + null_positive * len(known_negative)) / pairs
+    return max(nulls_lowest, 1 - nulls_lowest, nulls_highest, 1 - nulls_highest)
+
+
+def category_auc(
+    positive: npt.NDArray[Any], negative: npt.NDArray[Any], positive_visitor: npt.NDArray[Any], negative_visitor: npt.NDArray[Any]
+) -> float:
+    """AUC of one categorical feature, each row scored by the other half of the visitors.
+
+    Parameters
+    ----------
+    positive, negative : array of int
+        Category codes on rows that convert and on rows that do not.
+    positive_visitor, negative_visitor : array of int
+        Visitor codes of the same rows.
+
+    Returns
+    -------
+    float
+        Mean AUC over the two halves, at least 0.5.
+    """
+    levels = int(max(positive.max(), negative.max())) + 1
+    aucs = []
+    for half in (0, 1):
+        learn_positive, learn_negative = positive_visitor % 2 == half, negative_visitor % 2 == half
+        if learn_positive.all() or learn_negative.all():
+            continue
+        bought = np.bincount(positive[learn_positive], minlength=levels)
+        left = np.bincount(negative[learn_negative], minlength=levels)
+        overall = bought.sum() / max(1, bought.sum() + left.sum())
+        rate = ((bought + 10 * overall) / (bought + left + 10)).astype(np.float32)
+        aucs.append(numeric_auc(rate[positive[~learn_positive]], rate[negative[~learn_negative]]))
+    return float(np.mean(aucs)) if aucs else 0.5
+
+
+def _range_of(name: str, config: Config) -> tuple[float, float]:
+    for entry in config.ranges:
+        if fnmatchcase(name, entry.pattern):
+            return entry.low, entry.high
+    return 0.0, float(np.finfo(np.float32).max)
+
+
+def _describe(result: Any) -> tuple[str, str, object]:
+    settings = result.expectation_config.kwargs
+    kind = result.expectation_config.type
+    found = result.result
+    low, high = settings.get("min_value"), settings.get("max_value")
+    if "not_be_null" in kind:
+        return f"nulls in {settings['column']}", "0", found.get("unexpected_count", "some")
+    if "value_set" in settings:
+        return f"values of {settings['column']}", f"{settings['value_set']}", found.get("observed_value", "others (-1: null)")
+    bounds = f"at least {low:g}" if high is None else f"at most {high:g}"
+    what = "rows" if "row_count" in kind else f"{'lowest' if high is None else 'highest'} value"
+    return f"{what} of {settings.get('column', 'session_features')}", bounds, found.get("observed_value")
