@@ -1,4 +1,5 @@
 -- Exact duplicates (every field equal) are one event that was written twice; everything else is kept.
+{{ raw_events_check() }}
 with source as (
 
     select distinct

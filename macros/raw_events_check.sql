@@ -1,0 +1,25 @@
+{#
+    The events must be there, with the columns that every model builds on. Called by stg_events rather than on-run-start:
+    dbt goes on after a hook that failed, but skips everything behind a model that did.
+#}
+{% macro raw_events_check() %}
+    {% if execute and flags.WHICH in ['run', 'build'] %}
+        {% set wanted = var('raw_schema') ~ '.' ~ var('raw_events_table') %}
+        {% set events = adapter.get_relation(target.database, var('raw_schema'), var('raw_events_table')) %}
+        {% if events is none %}
+            {% do exceptions.raise_compiler_error(
+                'No table ' ~ wanted ~ ' in this warehouse, so there is nothing to build. Load your files with '
+                ~ '`python -m ingest load --raw FOLDER`, or point the vars raw_schema and raw_events_table at a table '
+                ~ 'that you have.'
+            ) %}
+        {% endif %}
+        {% set present = [] %}
+        {% for column in adapter.get_columns_in_relation(events) %}{% do present.append(column.name | lower) %}{% endfor %}
+        {% for name in ['timestamp', 'visitorid', 'event', 'itemid'] if name not in present %}
+            {% do exceptions.raise_compiler_error(
+                'Table ' ~ wanted ~ ' has no column ' ~ name ~ '; it has ' ~ present | join(', ') ~ '. The models need '
+                ~ 'timestamp (epoch milliseconds), visitorid, event and itemid: see docs/loading.md.'
+            ) %}
+        {% endfor %}
+    {% endif %}
+{% endmacro %}

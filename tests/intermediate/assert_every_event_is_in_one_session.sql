@@ -1,0 +1,15 @@
+-- Grain: one row, only if the layers disagree. Events in = events with a session = events counted by sessions.
+with counts as (
+
+    select
+        (select count(*) from {{ ref('stg_events') }}) as staged_events,
+        (select count(*) from {{ ref('int_session_events') }}) as session_events,
+        (select sum(event_count) from {{ ref('int_session_totals') }}) as counted_events,
+        (select count(*) from {{ ref('int_session_totals') }}) as session_rows,
+        (select count(distinct session_id) from {{ ref('int_session_events') }}) as distinct_sessions
+
+)
+
+select *
+from counts
+where staged_events <> session_events or session_events <> counted_events or session_rows <> distinct_sessions

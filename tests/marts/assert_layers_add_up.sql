@@ -1,0 +1,36 @@
+-- Grain: one row, only if two marts tell the same thing differently. Events in = events in sessions; sessions =
+-- funnels; converting sessions = distinct sessions with a transaction; the summary repeats them all.
+with counts as (
+
+    select
+        (select count(*) from {{ ref('sessions') }}) as sessions,
+        (select count(*) from {{ ref('session_funnels') }}) as funnels,
+        (select session_count from {{ ref('dataset_summary') }}) as summary_sessions,
+        (select sum(event_count) from {{ ref('sessions') }}) as events_in_sessions,
+        (select event_count from {{ ref('dataset_summary') }}) as summary_events,
+        (
+            select count(*)
+            from {{ ref('stg_events') }}
+            where not ({{ var('exclude_bots') }} and visitor_id in (select bots.visitor_id from {{ ref('int_bot_visitors') }} as bots))
+        ) as events,
+        (select sum(has_transaction) from {{ ref('session_funnels') }}) as converting_funnels,
+        (select converting_session_count from {{ ref('dataset_summary') }}) as summary_converting_sessions,
+        (
+            select count(distinct session_id)
+            from {{ ref('int_session_events') }}
+            where
+                event_type = 'transaction'
+                and not ({{ var('exclude_bots') }} and visitor_id in (select bots.visitor_id from {{ ref('int_bot_visitors') }} as bots))
+        ) as sessions_with_transaction
+
+)
+
+select *
+from counts
+where
+    sessions <> funnels
+    or sessions <> summary_sessions
+    or events_in_sessions <> events
+    or events_in_sessions <> summary_events
+    or converting_funnels <> sessions_with_transaction
+    or converting_funnels <> summary_converting_sessions

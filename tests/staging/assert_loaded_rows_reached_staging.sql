@@ -1,0 +1,52 @@
+-- Grain: one row, only if the accepted lines of the loads are not the rows of the raw table, or staging holds another
+-- number of distinct events. Guards: nothing is lost between the files and the models.
+with accepted as (
+
+    select
+        count(*) as loads,
+        sum(accepted_count) as accepted_count
+    from {{ ref('stg_loads') }}
+    where raw_table = 'raw_events'
+
+),
+
+raw_rows as (
+
+    select count(*) as raw_count from {{ source('raw', 'raw_events') }}
+
+),
+
+staged as (
+
+    select count(*) as staged_count from {{ ref('stg_events') }}
+
+),
+
+-- Counted by the visible key first, so that this is not the query of the model once more.
+distinct_rows as (
+
+    select sum(versions) as distinct_count
+    from (
+        select count(distinct {{ join_text([
+            "coalesce(transaction_id, '')", "'|'", "coalesce(" ~ to_text('own_price') ~ ", '')", "'|'",
+            "coalesce(own_category_id, '')"
+        ]) }}) as versions
+        from {{ ref('stg_events') }}
+        group by visitor_id, event_ms, event_type, item_id
+    ) as by_key
+
+)
+
+select
+    accepted.accepted_count,
+    raw_rows.raw_count,
+    staged.staged_count,
+    distinct_rows.distinct_count
+from accepted
+cross join raw_rows
+cross join staged
+cross join distinct_rows
+where
+    (accepted.loads > 0 and accepted.accepted_count <> raw_rows.raw_count)
+    or staged.staged_count > raw_rows.raw_count
+    or staged.staged_count <> coalesce(distinct_rows.distinct_count, 0)
