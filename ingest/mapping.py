@@ -1,0 +1,208 @@
+"""The mapping file: how another shop's export says what the raw contract needs."""
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import duckdb
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from ingest.errors import UsageError
+
+CANONICAL_EVENTS = ("view", "addtocart", "transaction")
+TIME_KEYWORDS = ("epoch_s", "epoch_ms", "epoch_us", "iso")
+
+Name = Annotated[str, Field(min_length=1)]
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+class Columns(BaseModel):
+    """Which column of the export holds what."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    timestamp: Name
+    visitor: Name
+    event: Name
+    item: Name
+    transaction: Name | None = None
+    price: Name | None = None
+    category: Annotated[list[Name], BeforeValidator(_listed)] = []
+
+    def names(self) -> list[str]:
+        """
+        List the mapped columns of the export.
+
+        Returns
+        -------
+        list of str
+            Column names in the order of the fields, unset ones left out.
+        """
+        single = (self.timestamp, self.visitor, self.event, self.item, self.transaction, self.price)
+        return [name for name in (*single, *self.category) if name is not None]
+
+
+class Mapping(BaseModel):
+    """One shop's event export in the words of the raw contract."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    columns: Columns
+    time_format: Name = "epoch_ms"
+    time_zone: Name | None = None
+    events: Annotated[dict[Name, Name], Field(min_length=1)]
+    extra_steps: list[Name] = []
+    ignore_events: list[Name] = []
+    ignore_other_events: bool = False
+    ignore_columns: list[Name] = []
+    ignore_other_columns: bool = False
+    delimiter: str = ","
+    category_path_separator: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+
+    @field_validator("delimiter")
+    @classmethod
+    def _one_character(cls, value: str) -> str:
+        if len(value) != 1 or value in '"\r\n\0':
+            raise ValueError('must be one character, and neither a quote nor a line end (a tab is "\\t")')
+        return value
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, value: str | None) -> str | None:
+        if value is not None and not _one("SELECT count(*) FROM pg_timezone_names() WHERE name = ?", value):
+            raise ValueError(f"unknown time zone {value!r}; use an IANA name such as UTC or Europe/Berlin")
+        return value
+
+    @field_validator("extra_steps")
+    @classmethod
+    def _step_names(cls, value: list[str]) -> list[str]:
+        for step in value:
+            if not re.fullmatch(r"[a-z][a-z0-9_]*", step) or step in CANONICAL_EVENTS:
+                raise ValueError(f"{step!r} must be a new name in lower case letters, digits and underscores")
+        return value
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        named = self.columns.names() + self.ignore_columns
+        if twice := sorted({name for name in named if named.count(name) > 1}):
+            raise ValueError(f"columns: {', '.join(twice)} named more than once (ignore_columns counts too)")
+        steps = (*CANONICAL_EVENTS, *self.extra_steps)
+        for source, target in self.events.items():
+            if target not in steps:
+                raise ValueError(
+                    f"events.{source}: {target!r} is none of {', '.join(steps)}; declare a new step in extra_steps"
+                )
+        if both := sorted(set(self.events) & set(self.ignore_events)):
+            raise ValueError(f"ignore_events: {', '.join(both)} also stands in events")
+        if self.category_path_separator and not self.columns.category:
+            raise ValueError("category_path_separator: needs columns.category")
+        self._check_time()
+        return self
+
+    def _check_time(self) -> None:
+        if self.time_format in TIME_KEYWORDS:
+            return
+        if "%" not in self.time_format:
+            raise ValueError(
+                f"time_format: {self.time_format!r} is none of {', '.join(TIME_KEYWORDS)} and no % pattern"
+            )
+        try:
+            _one("SELECT try_strptime('', ?)", self.time_format)
+        except duckdb.Error as error:
+            raise ValueError(f"time_format: {error}") from error
+        if not self.time_zone and not self.pattern_has_zone:
+            raise ValueError("time_zone: needed, because time_format has neither %z nor %Z (say UTC if it is UTC)")
+
+    @property
+    def pattern_has_zone(self) -> bool:
+        """Whether the time pattern itself reads a zone."""
+        return re.search(r"%[zZ]", self.time_format.replace("%%", "")) is not None
+
+    def fingerprint(self) -> str:
+        """
+        Hash what the mapping means, so that a changed comment is no change.
+
+        Returns
+        -------
+        str
+            SHA-256, hexadecimal.
+        """
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+RETAILROCKET = Mapping(
+    columns=Columns(
+        timestamp="timestamp", visitor="visitorid", event="event", item="itemid", transaction="transactionid"
+    ),
+    events={name: name for name in CANONICAL_EVENTS},
+)
+
+
+def read_mapping(path: Path) -> Mapping:
+    """
+    Read and check a mapping file.
+
+    Parameters
+    ----------
+    path : Path
+        YAML file.
+
+    Returns
+    -------
+    Mapping
+        The checked mapping.
+
+    Raises
+    ------
+    UsageError
+        The file is missing or not YAML, or a key is unknown, missing or has a bad value; the message names both.
+    """
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_UniqueKeys)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot read the mapping file: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not a readable YAML file: {error}") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{path}: expected keys such as columns and events, found {type(content).__name__}")
+    try:
+        return Mapping.model_validate(content)
+    except ValidationError as error:
+        raise UsageError("\n".join(f"{path}: {_explain(detail)}" for detail in error.errors())) from error
+
+
+def _explain(detail: Any) -> str:
+    key = ".".join(str(part) for part in detail["loc"] if part != "[key]")
+    if detail["type"] == "extra_forbidden":
+        return f"{key}: unknown key"
+    if detail["type"] == "missing":
+        return f"{key}: missing"
+    message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "string_type":
+        message = f"must be text, found {detail['input']!r}; put it in quotes"
+    return f"{key}: {message}" if key else message
+
+
+def _one(query: str, value: str) -> Any:
+    with duckdb.connect() as connection:
+        row = connection.execute(query, [value]).fetchone()
+    return row[0] if row else None
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML lets the last of two equal keys win without a word; here that is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Build one YAML mapping, refusing a key that stands twice."""
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)

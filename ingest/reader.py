@@ -1,0 +1,446 @@
+"""Files to records: every record with its line number and its text, in blocks of bounded size."""
+
+import codecs
+import csv
+import gzip
+import hashlib
+import json
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ingest.errors import LoadError
+
+CHUNK_BYTES = 16 << 20
+MAX_LINE_BYTES = 64 << 20
+# A quoted field that is still open after this many lines was never meant to span them: somebody forgot a quote.
+MAX_RECORD_LINES = 1000
+HEAD_BYTES = 1 << 20
+# Small enough that both the reader of a block and its checks can use every core.
+BATCH_ROWS = 32768
+
+_NEWLINE, _QUOTE, _NUL = 10, 34, 0
+_FIELDS = pa.list_(pa.string())
+
+
+@dataclass(frozen=True)
+class Source:
+    """One input file; `head` is a CSV's first line, `keys` the columns of a JSONL or Parquet file."""
+
+    path: Path
+    format: Literal["csv", "jsonl", "parquet"]
+    is_gzip: bool
+    size: int
+    modified_ns: int
+    head: str
+    keys: tuple[str, ...]
+
+    def has_changed(self) -> bool:
+        """Whether the file is no longer the one that was inspected."""
+        now = self.path.stat()
+        return (now.st_size, now.st_mtime_ns) != (self.size, self.modified_ns)
+
+    def header(self, delimiter: str) -> list[str]:
+        """
+        Split the header.
+
+        Parameters
+        ----------
+        delimiter : str
+            Field delimiter of a CSV file; other formats know their columns.
+
+        Returns
+        -------
+        list of str
+            Column names, spaces around them dropped.
+        """
+        names = next(csv.reader([self.head], delimiter=delimiter), []) if self.format == "csv" else self.keys
+        return [name.strip() for name in names]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some consecutive records of one file.
+
+    `table` has `line` and, for text, `raw`, `fields` (set where splitting at the delimiter would be wrong) and
+    `problem` (a reject reason the reader found), or, for Parquet, one text column `c0`, `c1`, … a column of the file.
+    """
+
+    table: pa.Table
+    origin: pa.Array
+    position: int
+    unterminated_line: int = -1
+
+    def raw_text(self, lines: list[int]) -> list[str]:
+        """
+        Give records as text, to be kept with a reject.
+
+        Parameters
+        ----------
+        lines : list of int
+            Line numbers of records of this block.
+
+        Returns
+        -------
+        list of str
+            The lines themselves; a Parquet row as JSON.
+        """
+        rows = np.searchsorted(self.table["line"].to_numpy(), lines)
+        texts = self.origin.take(pa.array(rows)).to_pylist()
+        return [text if isinstance(text, str) else json.dumps(text, default=str, ensure_ascii=False) for text in texts]
+
+
+def inspect(path: Path) -> Source:
+    """
+    Look at the beginning of a file: what format it has and which columns.
+
+    Parameters
+    ----------
+    path : Path
+        CSV or JSON lines (plain or gzip) or Parquet; recognised by content, not by name.
+
+    Returns
+    -------
+    Source
+        The file, ready to be read.
+
+    Raises
+    ------
+    LoadError
+        The file cannot be read, is empty, damaged or in no known format.
+    """
+    try:
+        status = path.stat()
+        size, modified = status.st_size, status.st_mtime_ns
+        with path.open("rb") as file:
+            magic = file.read(4)
+    except OSError as error:
+        raise LoadError(f"{path}: cannot be read: {error.strerror}") from error
+    if size == 0:
+        raise LoadError(f"{path}: the file is empty (0 bytes)")
+    if magic == b"PAR1":
+        return Source(path, "parquet", False, size, modified, "", tuple(_open_parquet(path).schema_arrow.names))
+    is_gzip = magic[:2] == b"\x1f\x8b"
+    if path.suffix == ".gz" and not is_gzip:
+        raise LoadError(f"{path}: named .gz but not a gzip file")
+    head, is_whole = _head(path, is_gzip)
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise LoadError(f"{path}: encoded in UTF-16; save it as UTF-8")
+    head = head.removeprefix(codecs.BOM_UTF8)
+    if not head.strip():
+        raise LoadError(f"{path}: the file is empty: no header, no lines")
+    if head.lstrip()[:1] == b"[":
+        raise LoadError(f"{path}: a JSON array; write one JSON object a line (JSONL)")
+    if head.lstrip()[:1] == b"{":
+        return Source(path, "jsonl", is_gzip, size, modified, "", _json_keys(path, head, is_whole))
+    if b"\n" not in head and not is_whole:
+        raise LoadError(f"{path}: no line end in the first {HEAD_BYTES:,} bytes; not a text file with a header")
+    try:
+        first_line = head.split(b"\n", 1)[0].rstrip(b"\r").decode()
+    except UnicodeDecodeError as error:
+        raise LoadError(f"{path}: the header is not UTF-8 text ({error.reason} at byte {error.start})") from error
+    return Source(path, "csv", is_gzip, size, modified, first_line, ())
+
+
+def content_hash(source: Source, advance: Callable[[int], None] = lambda position: None) -> str:
+    """
+    Hash what a file says; gzip or not makes no difference.
+
+    Parameters
+    ----------
+    source : Source
+        The file.
+    advance : callable
+        Told now and then how many bytes of the file have been read.
+
+    Returns
+    -------
+    str
+        SHA-256 of the unpacked content, hexadecimal.
+
+    Raises
+    ------
+    LoadError
+        The file is damaged or ends early.
+    """
+    digest = hashlib.sha256()
+    for chunk, position in _chunks(source):
+        digest.update(chunk)
+        advance(position)
+    return digest.hexdigest()
+
+
+def blocks(source: Source, delimiter: str, width: int, needed: set[int]) -> Iterator[Block]:
+    """
+    Read a file.
+
+    Parameters
+    ----------
+    source : Source
+        The file.
+    delimiter : str
+        Field delimiter of a CSV file.
+    width : int
+        Number of columns in the header.
+    needed : set of int
+        Columns (0-based) whose values matter; only Parquet saves work by it.
+
+    Yields
+    ------
+    Block
+        The records in file order.
+
+    Raises
+    ------
+    LoadError
+        The file is damaged, ends early, or a line is too long to be one.
+    """
+    if source.format == "parquet":
+        return _parquet_blocks(source, needed)
+    return _text_blocks(source, delimiter if source.format == "csv" else None, width)
+
+
+def _head(path: Path, is_gzip: bool) -> tuple[bytes, bool]:
+    head = next(_chunks(Source(path, "csv", is_gzip, 0, 0, "", ()), HEAD_BYTES), (b"", 0))[0]
+    return head, len(head) < HEAD_BYTES
+
+
+def _chunks(source: Source, size: int = CHUNK_BYTES) -> Iterator[tuple[bytes, int]]:
+    """Unpacked bytes, and how far into the file as it lies on disk they reach."""
+    try:
+        with source.path.open("rb") as file:
+            stream = gzip.GzipFile(fileobj=file) if source.is_gzip else file
+            while chunk := stream.read(size):
+                yield chunk, file.tell()
+    except EOFError as error:
+        raise LoadError(f"{source.path}: the gzip file ends early; it was not copied or written to its end") from error
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise LoadError(f"{source.path}: the gzip file is damaged: {error}") from error
+    except OSError as error:
+        raise LoadError(f"{source.path}: cannot be read: {error}") from error
+
+
+def _json_keys(path: Path, head: bytes, is_whole: bool) -> tuple[str, ...]:
+    """The union over the first lines: JSON often leaves out a key that has no value."""
+    keys: dict[str, None] = {}
+    for line in head.splitlines() if is_whole else head.splitlines()[:-1]:
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict):
+            keys.update(dict.fromkeys(record))
+    if not keys:
+        raise LoadError(f"{path}: begins like JSON, but no line of its first {HEAD_BYTES:,} bytes is a JSON object")
+    return tuple(keys)
+
+
+def _text_blocks(source: Source, delimiter: str | None, width: int) -> Iterator[Block]:
+    rest, line, position = b"", 1, 0
+    is_start, header_pending = True, delimiter is not None
+    for chunk, position in _chunks(source):
+        data = rest + chunk
+        if is_start:
+            data, is_start = data.removeprefix(codecs.BOM_UTF8), False
+        cut = data.rfind(b"\n") + 1
+        if not cut and len(data) > MAX_LINE_BYTES:
+            raise LoadError(f"{source.path}:{line}: a line of more than {MAX_LINE_BYTES:,} bytes; not a text file?")
+        complete, rest = data[:cut], data[cut:]
+        if header_pending and cut:
+            complete, line, header_pending = complete[complete.index(b"\n") + 1 :], 2, False
+        records = _Records(complete, line, delimiter, width, is_last=False)
+        line, rest = line + records.line_count, records.open_record + rest
+        if records.line_count:
+            yield records.block(position)
+    if rest and not header_pending:
+        is_terminated = rest.endswith(b"\n")
+        records = _Records(rest if is_terminated else rest + b"\n", line, delimiter, width, is_last=True)
+        yield records.block(position, -1 if is_terminated else line + records.line_count - 1)
+
+
+class _Records:
+    """Whole lines to records. Most lines are a record as they stand; the others are gone through one by one."""
+
+    def __init__(self, data: bytes, first_line: int, delimiter: str | None, width: int, is_last: bool) -> None:
+        self.data = data.replace(b"\r\n", b"\n") if b"\r" in data else data
+        self.bytes = np.frombuffer(self.data, np.uint8)
+        self.ends = np.flatnonzero(self.bytes == _NEWLINE)
+        self.starts = np.concatenate(([0], self.ends[:-1] + 1)) if len(self.ends) else self.ends
+        self.first_line = first_line
+        self.width = width
+        self.line_count = len(self.ends)
+        self.open_record = b""
+        # line index -> (text, fields, problem) of a record that is not simply its line
+        self.special: dict[int, tuple[str, list[str] | None, str | None]] = {}
+        self.continuations: list[int] = []
+        broken = self._broken_lines()
+        quoted = self._lines_with(_QUOTE) if delimiter else set()
+        if broken or quoted:
+            self.lines = self.data.decode(errors="replace").replace("\0", "\ufffd").split("\n")
+            self._go_through(broken, quoted, delimiter or "", is_last)
+
+    def _go_through(self, broken: dict[int, str], quoted: set[int], delimiter: str, is_last: bool) -> None:
+        following = 0
+        for index in sorted(broken.keys() | quoted):
+            if index < following:
+                continue
+            if index not in quoted:
+                self.special[index] = (self.lines[index], None, broken[index])
+                continue
+            fields, span, is_open = self._quoted_record(index, delimiter)
+            if is_open and not is_last:
+                self.open_record = self.data[self.starts[index] :]
+                self.line_count = index
+                break
+            text, problem = self.lines[index], None if fields else "bad_quoting"
+            following = index + span
+            if span > 1:
+                text = "\n".join(self.lines[index:following])
+                self.continuations.extend(range(index + 1, following))
+            if broken:
+                problem = next((broken[line] for line in range(index, following) if line in broken), problem)
+            self.special[index] = (text, fields, problem)
+
+    def block(self, position: int, unterminated_line: int = -1) -> Block:
+        """The records as a table."""
+        count = self.line_count
+        offsets = np.concatenate(([0], self.ends[:count] + 1)).astype(np.int32)
+        with_ends = pa.Array.from_buffers(pa.binary(), count, [None, pa.py_buffer(offsets), pa.py_buffer(self.data)])
+        raw = pc.binary_slice(with_ends, 0, -1)
+        rows = np.delete(np.arange(count), self.continuations)
+        if self.special:
+            indices, records = np.array(list(self.special)), list(self.special.values())
+            places = np.searchsorted(rows, indices)
+            choice = rows.copy()
+            choice[places] = count + np.arange(len(records))
+            raw = pa.concat_arrays([raw, pa.array([text.encode() for text, _, _ in records], pa.binary())])
+            raw = raw.take(pa.array(choice))
+            which = np.zeros(len(rows), np.int64)
+            which[places] = np.arange(len(records))
+            is_plain = np.ones(len(rows), bool)
+            is_plain[places] = False
+            special = pa.array(which, mask=is_plain)
+            fields = pa.array([fields for _, fields, _ in records], _FIELDS).take(special)
+            problem = pa.array([problem for _, _, problem in records], pa.string()).take(special)
+        else:
+            fields, problem = pa.nulls(count, _FIELDS), pa.nulls(count, pa.string())
+        raw = raw.cast(pa.string())
+        table = pa.table({"line": rows + self.first_line, "raw": raw, "fields": fields, "problem": problem})
+        return Block(_batched(table), raw, position, unterminated_line)
+
+    def _quoted_record(self, index: int, delimiter: str) -> tuple[list[str] | None, int, bool]:
+        """The record that starts at a line: its fields (None if its quotes make no sense), its number of lines, and
+        whether it may go on after the last line."""
+        try:
+            return next(csv.reader((self.lines[index],), delimiter=delimiter, strict=True)), 1, False
+        except csv.Error as error:
+            if not _ends_inside_quotes(error):
+                return None, 1, False
+        stop = min(index + MAX_RECORD_LINES, self.line_count)
+        reader = csv.reader((line + "\n" for line in self.lines[index:stop]), delimiter=delimiter, strict=True)
+        try:
+            fields = next(reader)
+        except csv.Error as error:
+            return None, 1, stop < index + MAX_RECORD_LINES and _ends_inside_quotes(error)
+        # A stray quote can swallow lines up to the next stray quote; then only the first line is to blame.
+        return (fields, reader.line_num, False) if len(fields) == self.width else (None, 1, False)
+
+    def _broken_lines(self) -> dict[int, str]:
+        broken = dict.fromkeys(self._lines_with(_NUL), "nul_byte")
+        try:
+            self.data.isascii() or self.data.decode()
+        except UnicodeDecodeError:
+            for index in np.unique(np.searchsorted(self.ends, np.flatnonzero(self.bytes >= 0x80))).tolist():
+                try:
+                    self._line(index).decode()
+                except UnicodeDecodeError:
+                    broken[index] = "invalid_utf8"
+        return broken
+
+    def _lines_with(self, byte: int) -> set[int]:
+        if byte not in self.data:
+            return set()
+        return set(np.unique(np.searchsorted(self.ends, np.flatnonzero(self.bytes == byte))).tolist())
+
+    def _line(self, index: int) -> bytes:
+        return self.data[self.starts[index] : self.ends[index]]
+
+
+def _ends_inside_quotes(error: csv.Error) -> bool:
+    return "unexpected end of data" in str(error)
+
+
+def _open_parquet(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise LoadError(f"{path}: not a readable Parquet file: {error}") from error
+
+
+def _parquet_blocks(source: Source, needed: set[int]) -> Iterator[Block]:
+    file = _open_parquet(source.path)
+    row, total = 0, max(file.metadata.num_rows, 1)
+    try:
+        for batch in file.iter_batches(batch_size=4 * BATCH_ROWS):
+            columns = {
+                f"c{index}": _as_text(batch.column(index), source, name) if index in needed else pa.nulls(len(batch))
+                for index, name in enumerate(batch.schema.names)
+            }
+            lines = np.arange(row, row + len(batch)) + 1
+            row += len(batch)
+            yield Block(
+                _batched(pa.table({"line": lines} | columns)), batch.to_struct_array(), source.size * row // total
+            )
+    except (pa.ArrowException, OSError) as error:
+        raise LoadError(f"{source.path}: the Parquet file is damaged: {error}") from error
+
+
+def _as_text(column: pa.Array, source: Source, name: str) -> pa.Array:
+    """Numbers as a person writes them (an id that pandas made a float loses its .0), times in ISO format."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_timestamp(column.type) and column.type.tz:
+        column = pc.cast(column, pa.timestamp(column.type.unit, "UTC"))
+    if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_nan(column), None, column)
+        whole = pc.and_(pc.equal(column, pc.round(column)), pc.less(pc.abs(column), 2.0**53))
+        text = pc.cast(column, pa.string())
+        integers = pc.cast(pc.if_else(whole, column, None), pa.int64()).cast(pa.string())
+        return pc.if_else(pc.fill_null(whole, False), integers, text)
+    try:
+        return pc.cast(column, pa.string())
+    except pa.ArrowException as error:
+        raise LoadError(f"{source.path}: column {name} holds {column.type}; text or numbers are needed") from error
+
+
+def _batched(table: pa.Table) -> pa.Table:
+    return pa.Table.from_batches(table.to_batches(max_chunksize=BATCH_ROWS), table.schema)
+
+
+def is_typed_time(source: Source, position: int) -> bool:
+    """
+    Tell whether a column carries its own time type, so that no text format applies.
+
+    Parameters
+    ----------
+    source : Source
+        The file.
+    position : int
+        Column, 0-based.
+
+    Returns
+    -------
+    bool
+        True for a Parquet timestamp column.
+    """
+    if source.format != "parquet":
+        return False
+    kind: Any = _open_parquet(source.path).schema_arrow.field(position).type
+    return bool(pa.types.is_timestamp(kind))
