@@ -1,9 +1,9 @@
-"""The command line: `python -m ingest load` and `python -m ingest synth`."""
+"""The command line: `python -m ingest load|synth|baseline`."""
 
 import argparse
 import sys
 
-from ingest import load, synth
+from ingest import baseline, load, synth
 
 
 def main() -> int:
@@ -12,6 +12,7 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     load.add_parser(commands)
     synth.add_parser(commands)
+    baseline.add_parser(commands)
     args = parser.parse_args()
     code: int = args.run(args)
     return code
