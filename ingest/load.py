@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
     int
         Exit code: 0 done, 1 refused, 2 wrong usage.
     """
-    messages = Console(stderr=True, highlight=False)
+    messages = Console(stderr=True, highlight=False, emoji=False)
     try:
         inputs = load(args.raw, args.mapping, args.target, args.max_reject_rate, args.replace_synthetic, messages)
     except LoadError as error:
@@ -391,7 +391,7 @@ def _reasons(each: Input) -> str:
 
 
 def _print_summary(inputs: list[Input]) -> None:
-    output = Console(highlight=False)
+    output = Console(highlight=False, emoji=False)
     table = Table("file", "kind", box=SIMPLE_HEAD, pad_edge=False)
     for header in ("lines", "accepted", "rejected", "ignored", "seconds"):
         table.add_column(header, justify="right", no_wrap=True)

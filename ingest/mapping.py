@@ -177,7 +177,9 @@ def read_mapping(path: Path) -> Mapping:
 
 
 def _explain(detail: Any) -> str:
-    key = ".".join(str(part) for part in detail["loc"] if part != "[key]")
+    *parents, last = detail["loc"] or ("",)
+    # For a key of the wrong type pydantic gives its own idea of the key, then this mark.
+    key = ".".join(map(str, [*parents[:-1], detail["input"]] if last == "[key]" else [*parents, last]))
     if detail["type"] == "extra_forbidden":
         return f"{key}: unknown key"
     if detail["type"] == "missing":

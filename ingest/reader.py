@@ -171,7 +171,7 @@ def content_hash(source: Source, advance: Callable[[int], None] = lambda positio
         The file is damaged or ends early.
     """
     digest = hashlib.sha256()
-    for chunk, position in _chunks(source):
+    for chunk, position in _chunks(source, CHUNK_BYTES):
         digest.update(chunk)
         advance(position)
     return digest.hexdigest()
@@ -212,7 +212,7 @@ def _head(path: Path, is_gzip: bool) -> tuple[bytes, bool]:
     return head, len(head) < HEAD_BYTES
 
 
-def _chunks(source: Source, size: int = CHUNK_BYTES) -> Iterator[tuple[bytes, int]]:
+def _chunks(source: Source, size: int) -> Iterator[tuple[bytes, int]]:
     """Unpacked bytes, and how far into the file as it lies on disk they reach."""
     try:
         with source.path.open("rb") as file:
@@ -245,7 +245,7 @@ def _json_keys(path: Path, head: bytes, is_whole: bool) -> tuple[str, ...]:
 def _text_blocks(source: Source, delimiter: str | None, width: int) -> Iterator[Block]:
     rest, line, position = b"", 1, 0
     is_start, header_pending = True, delimiter is not None
-    for chunk, position in _chunks(source):
+    for chunk, position in _chunks(source, CHUNK_BYTES):
         data = rest + chunk
         if is_start:
             data, is_start = data.removeprefix(codecs.BOM_UTF8), False
