@@ -192,9 +192,14 @@ def _compile(overrides_json: str) -> Project:
         database = Path(scratch) / f"{CATALOG}.duckdb"
         with duckdb.connect(str(database)) as connection:
             create_raw_tables(connection)
-        outcome = run_dbt("compile", "--select", "resource_type:model", database=database, **overrides)
+        outcome = run_dbt(
+            *("compile", "--select", "resource_type:model", "--indirect-selection", "empty"),
+            database=database,
+            **overrides,
+        )
         assert outcome.success, outcome.errors
         nodes = {result.node.unique_id: result.node for result in outcome.result}
+        assert all(node.resource_type == "model" for node in nodes.values())
     # Ephemeral models are already inside the SQL of the models that use them.
     stored = {key: node for key, node in nodes.items() if node.config.materialized != "ephemeral"}
 
