@@ -186,6 +186,15 @@ def compile_project(**overrides: Any) -> Project:
 
 
 @cache
+def parsed_project() -> Any:
+    """dbt's manifest of the project; what depends on vars within a model is read again when it is compiled or run."""
+    with TemporaryDirectory() as scratch:
+        outcome = run_dbt("parse", database=Path(scratch) / f"{CATALOG}.duckdb")
+    assert outcome.success, outcome.errors
+    return outcome.result
+
+
+@cache
 def _compile(overrides_json: str) -> Project:
     overrides = json.loads(overrides_json)
     with TemporaryDirectory() as scratch:
@@ -195,6 +204,7 @@ def _compile(overrides_json: str) -> Project:
         outcome = run_dbt(
             *("compile", "--select", "resource_type:model", "--indirect-selection", "empty"),
             database=database,
+            manifest=parsed_project().deepcopy(),
             **overrides,
         )
         assert outcome.success, outcome.errors

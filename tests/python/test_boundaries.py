@@ -5,8 +5,19 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import duckdb
 import pytest
-from compiled import FEATURE_KEY, Rows, World, compile_project, read, run_dbt
+from compiled import (
+    FEATURE_KEY,
+    Rows,
+    World,
+    compile_project,
+    create_raw_tables,
+    insert_raw,
+    parsed_project,
+    read,
+    run_dbt,
+)
 from reference import Event, Property
 from worlds import DAY_MS, HOUR_MS, MIDNIGHT_MS, random_world
 
@@ -94,7 +105,7 @@ def test_the_offset_moves_no_session() -> None:
     world = random_world(41)
     utc, local = (
         read(compile_project(**overrides).build(world), "sessions", ["session_id"])
-        for overrides in ({}, {"shop_utc_offset_minutes": 345})
+        for overrides in ({}, {"shop_utc_offset_minutes": 60})
     )
     for row in [*utc.values(), *local.values()]:
         del row["started_date"]
@@ -309,10 +320,12 @@ BAD_SETTINGS: list[tuple[str, Any]] = [
     ("funnel_steps", ["view", "addtocart", "transaction", "checkout"]),
     ("funnel_steps", ["view", "addtocart", "checkout", "checkout", "transaction"]),
     ("funnel_steps", ["view", "addtocart", "check out; drop", "transaction"]),
+    *(("funnel_steps", ["view", taken, "addtocart", "transaction"]) for taken in ("event", "cart", "ordered_view")),
     ("decision_points", []),
     ("decision_points", ["landing"]),
     ("decision_points", [{"event_number": 1}]),
     ("decision_points", [{"name": "it's", "event_number": 1}]),
+    ("decision_points", [{"name": "landing\n", "event_number": 1}]),
     ("decision_points", [{"name": "none"}]),
     ("decision_points", [{"name": "both", "event_number": 1, "first_event": "view"}]),
     ("decision_points", [{"name": "zeroth", "event_number": 0}]),
@@ -330,6 +343,7 @@ BAD_SETTINGS: list[tuple[str, Any]] = [
     ("bot_pace_mean_gap_seconds", -1),
     ("category_max_depth", 0),
     ("price_property", "79'0"),
+    ("price_property", "790\n"),
     ("raw_schema", "a.b"),
     ("raw_events_table", ""),
     ("eda_dataset", 7),
@@ -341,31 +355,30 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("settings") / "world.duckdb"
 
 
-@pytest.fixture(scope="module")
-def manifest(database: Path) -> Any:
-    """The parsed project: dbt need not parse again for every bad value."""
-    outcome = run_dbt("parse", database=database)
-    assert outcome.success, outcome.errors
-    return outcome.result
-
-
 @pytest.mark.parametrize(("name", "value"), BAD_SETTINGS)
-def test_a_bad_setting_is_refused_by_name(name: str, value: Any, database: Path, manifest: Any) -> None:
-    outcome = run_dbt("run-operation", "config_check", database=database, manifest=manifest, **{name: value})
+def test_a_bad_setting_is_refused_by_name(name: str, value: Any, database: Path) -> None:
+    outcome = run_dbt("run-operation", "config_check", database=database, manifest=parsed_project(), **{name: value})
     assert not outcome.success
     assert name in outcome.errors
 
 
-def test_good_settings_are_accepted(database: Path, manifest: Any) -> None:
+def test_good_settings_are_accepted(database: Path) -> None:
     other = {"funnel_steps": CHECKOUT_STEPS, "decision_points": [{"name": "checkout", "first_event": "checkout"}]}
     for overrides in ({}, other, {"session_timeout_seconds": 60, "exclude_bots": True}):
-        outcome = run_dbt("run-operation", "config_check", database=database, manifest=manifest, **overrides)
+        outcome = run_dbt("run-operation", "config_check", database=database, manifest=parsed_project(), **overrides)
         assert outcome.success, outcome.errors
 
 
-def test_all_bad_settings_are_named_before_any_work(database: Path) -> None:
-    bad = {"session_timeout_seconds": 0, "decision_points": [], "exclude_bots": "yes"}
+def test_all_bad_settings_are_named_before_any_work(tmp_path: Path) -> None:
+    """In a warehouse that would build; dbt goes on after a failed hook unless the models stop too."""
+    database = tmp_path / "world.duckdb"
+    with duckdb.connect(str(database)) as connection:
+        create_raw_tables(connection)
+        insert_raw(connection, World([at(0)], [], []))
+    bad = {"session_timeout_seconds": 0, "bot_pace_events": 0, "exclude_bots": "yes"}
     outcome = run_dbt("build", database=database, **bad)
     assert not outcome.success
     assert all(name in outcome.errors for name in bad)
-    assert not outcome.result or not any(result.status == "success" for result in outcome.result)
+    with duckdb.connect(str(database)) as connection:
+        built = connection.execute("select table_name from information_schema.tables where table_schema = 'funnelift'")
+        assert not built.fetchall()

@@ -97,7 +97,7 @@ def later_properties(cut: Cut) -> st.SearchStrategy[Property]:
     )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(world=shrinking_worlds(), data=st.data())
 def test_no_feature_moves_with_the_future(world: World, data: st.DataObject) -> None:
     choices = cuts(world.reference())
