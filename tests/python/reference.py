@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
 from itertools import pairwise
+from statistics import median
 from typing import Any, NamedTuple
 
 DAY_MS = 86_400_000
@@ -348,6 +349,43 @@ class Reference:
             total += fact.price or Decimal(0)
         return total
 
+    def dropoff_rows(self, breakdowns: Collection[str], daily: bool = False) -> list[Row]:
+        """Each step but the last, by breakdown and (if daily) local date of session start."""
+        groups: dict[tuple[Any, ...], list[Session]] = defaultdict(list)
+        for session in self.sessions:
+            entry = session.facts[0]
+            values = {
+                "all": "all",
+                "visitor_type": "returning" if session.earlier else "new",
+                "category": entry.root or "unknown",
+                "weekday": str(entry.local.isoweekday()),
+                "hour": f"{entry.local.hour:02}",
+            }
+            date = (entry.local.date(),) if daily else ()
+            for breakdown in breakdowns:
+                for number, (step, next_step) in enumerate(pairwise(self.steps), start=1):
+                    if session.of(step):
+                        groups[*date, breakdown, values[breakdown], step, next_step, number].append(session)
+        names = ["funnel_date"] * daily + ["breakdown", "breakdown_value", "step", "next_step", "step_number"]
+        return [dict(zip(names, key, strict=True)) | self._dropoff(key[-3], key[-2], of) for key, of in groups.items()]
+
+    def _dropoff(self, step: str, next_step: str, sessions: list[Session]) -> Row:
+        converted = sum(bool(session.of(next_step)) for session in sessions)
+        gaps = [seconds_between(session.facts, step, next_step) for session in sessions]
+        funnels = [self._funnel_row(session) for session in sessions]
+        known = [gap for gap in gaps if gap is not None]
+        return {
+            "entered": len(sessions),
+            "converted": converted,
+            "dropped_off": len(sessions) - converted,
+            "conversion_rate": converted / len(sessions),
+            "dropoff_rate": (len(sessions) - converted) / len(sessions),
+            "median_seconds_to_convert": median(known) if known else None,
+            "revenue_lost": sum(
+                (row["abandoned_value"] for row in funnels if row["furthest_step"] == step), Decimal(0)
+            ),
+        }
+
     # Features
 
     def decisions(self, session_ids: Collection[str] | None = None) -> list[tuple[str, Session, int]]:
@@ -505,6 +543,7 @@ class Reference:
             "cart_session_count": carts,
             "converting_session_count": converting,
             "conversion_rate": converting / len(self.sessions) if self.sessions else None,
+            "revenue": sum((self._revenue(session) for session in self.sessions), Decimal(0)),
             "first_event_at": at_ms(min(fact.ms for fact in facts)) if facts else None,
             "last_event_at": at_ms(max(fact.ms for fact in facts)) if facts else None,
             "high_water_mark_ms": self.high_water_mark,

@@ -31,6 +31,11 @@ OTHER_SHOP: dict[str, Any] = {
     "bot_pace_mean_gap_seconds": 15,
 }
 
+BREAKDOWNS = {
+    "funnel_daily": ("all", "visitor_type", "category"),
+    "funnel_dropoff": ("all", "visitor_type", "category", "weekday", "hour"),
+}
+
 # The reference keeps fractions exact to the end; SQL divides doubles, so the last bit may differ.
 ROUNDED_ONCE_MORE = {
     "item_price_ratio",
@@ -73,6 +78,10 @@ def assert_marts_equal(world: World, project: Project) -> Reference:
     funnels = read(connection, "session_funnels", ["session_id"])
     assert not differences(reference.funnel_rows(), funnels, ("session_id",))
     assert not differences(reference.feature_rows(), read(connection, "session_features", FEATURE_KEY), FEATURE_KEY)
+    for table, breakdowns in BREAKDOWNS.items():
+        daily = table == "funnel_daily"
+        key = (*(["funnel_date"] * daily), "breakdown", "breakdown_value", "step")
+        assert not differences(reference.dropoff_rows(breakdowns, daily), read(connection, table, key), key)
     summary = next(iter(read(connection, "dataset_summary", []).values()))
     recounted = reference.summary()
     assert {name: summary[name] for name in recounted} == recounted
