@@ -1,0 +1,263 @@
+"""Why a row is scored as it is: SHAP values, their summary and the top three reasons of each row."""
+
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ml.conversion import Floats, Model
+from ml.evaluate import Rows
+from ml.features import NONE, Dataset, Feature, Mart
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+REASONS = 3
+SHAP_ROWS = 25_000
+# The decision point is a column of its own beside the reasons; as a reason it says nothing new.
+NO_REASON = ("decision_point",)
+FLAG = re.compile(r"1 (when|on|in) (?P<claim>[^;]+?)(, 0 when not)?[.;]")
+LEAVING, BUYING = "Towards leaving", "Towards buying"
+
+
+@dataclass(frozen=True)
+class FeatureEffect:
+    """How much one feature moves the scores of the test rows at one decision point, or at all of them."""
+
+    decision_point: str
+    rank: int
+    feature: str
+    feature_group: str
+    description: str
+    mean_abs_shap: float
+    direction: str
+    n_rows: int
+
+
+@dataclass(frozen=True)
+class Explanations:
+    """Top reasons of the explained rows, the summary by feature, and a sample for the figure."""
+
+    reasons: "list[pa.DictionaryArray]"
+    effects: list[FeatureEffect]
+    sample_values: Floats
+    sample_inputs: "pd.DataFrame"
+
+
+def explain(
+    model: Model, data: Dataset, mart: Mart, rows: Rows, test_rows: Rows, plot_rows: int, seed: int, threads: int
+) -> Explanations:
+    """Explain rows of the data set by the model's own SHAP values.
+
+    Parameters
+    ----------
+    model : Model
+        The champion.
+    data : Dataset
+        All rows.
+    mart : Mart
+        Features with their descriptions.
+    rows : array of int
+        Positions of the rows to explain, ascending.
+    test_rows : array of int
+        Those among them that the summary and the figure are about.
+    plot_rows : int
+        Size of the sample for the figure.
+    seed : int
+        Seed of that sample.
+    threads : int
+        Threads to use; the numbers do not depend on it.
+
+    Returns
+    -------
+    Explanations
+        Reasons of `rows` in their order, and the summary.
+    """
+    points = data.decision_point
+    chunks = [rows[start : start + SHAP_ROWS] for start in range(0, len(rows), SHAP_ROWS)]
+    in_test = np.zeros(len(data), dtype=bool)
+    in_test[test_rows] = True
+    drawn = np.random.default_rng(seed).choice(test_rows, min(plot_rows, len(test_rows)), replace=False)
+    in_sample = np.zeros(len(data), dtype=bool)
+    in_sample[drawn] = True
+    totals = np.zeros((len(points.categories), len(mart.features)))
+
+    def explain_chunk(chunk: Rows) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.bool_], Floats, Floats]:
+        values = model.contributions(data.inputs.iloc[chunk])
+        top, pushes_up = top_reasons(values, mart)
+        tested = in_test[chunk]
+        magnitude = np.abs(values[tested])
+        codes = points.codes[chunk][tested]
+        sums = np.stack([magnitude[codes == code].sum(axis=0) for code in range(len(points.categories))])
+        return top, pushes_up, sums, values[in_sample[chunk]]
+
+    with ThreadPoolExecutor(threads) as pool:
+        done = list(pool.map(explain_chunk, chunks))
+    for _, _, sums, _ in done:
+        totals += sums
+    top = np.concatenate([part[0] for part in done])
+    pushes_up = np.concatenate([part[1] for part in done])
+    sample_values = np.concatenate([part[3] for part in done])
+    sample_inputs = data.inputs.iloc[np.flatnonzero(in_sample)]
+    counts = np.bincount(points.codes[test_rows], minlength=len(points.categories))
+    directions = [
+        direction_of(sample_inputs[feature.name], sample_values[:, index]) if feature.kind == "numeric" else "by category"
+        for index, feature in enumerate(mart.features)
+    ]
+    effects = _rank("all", totals.sum(axis=0), int(counts.sum()), mart, directions)
+    for code, point in enumerate(points.categories):
+        if counts[code]:
+            effects += _rank(str(point), totals[code], int(counts[code]), mart, directions)
+    reasons = reason_texts(data.inputs.iloc[rows], mart, top, pushes_up)
+    return Explanations(reasons, effects, sample_values, sample_inputs)
+
+
+def top_reasons(values: Floats, mart: Mart) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.bool_]]:
+    """Pick the features with the largest SHAP values, whichever way they push.
+
+    Parameters
+    ----------
+    values : array of float
+        SHAP values, one row a row and one column a feature.
+    mart : Mart
+        Features, in the order of the columns.
+
+    Returns
+    -------
+    array of int
+        Feature positions, strongest first, one column a reason.
+    array of bool
+        Whether each pushes towards buying.
+    """
+    magnitude = np.abs(values)
+    magnitude[:, [index for index, name in enumerate(mart.names) if name in NO_REASON]] = -1
+    strongest = np.argpartition(magnitude, -REASONS, axis=1)[:, -REASONS:]
+    by_strength = np.argsort(-np.take_along_axis(magnitude, strongest, axis=1), axis=1, kind="stable")
+    top = np.take_along_axis(strongest, by_strength, axis=1)
+    return top.astype(np.int16), np.take_along_axis(values, top, axis=1) > 0
+
+
+def reason_texts(
+    inputs: "pd.DataFrame", mart: Mart, top: npt.NDArray[np.int16], pushes_up: npt.NDArray[np.bool_]
+) -> "list[pa.DictionaryArray]":
+    """Write each reason out, as "Towards leaving: events in the session so far (events_so_far = 1)".
+
+    Parameters
+    ----------
+    inputs : DataFrame
+        Features of the explained rows.
+    mart : Mart
+        Features with their descriptions.
+    top : array of int
+        Feature positions, one column a reason.
+    pushes_up : array of bool
+        Whether each pushes towards buying.
+
+    Returns
+    -------
+    list of pyarrow.DictionaryArray
+        One text a row for each reason.
+    """
+    import pyarrow as pa
+
+    texts: list[str] = []
+    codes = np.zeros(top.shape, dtype=np.int32)
+    for index, feature in enumerate(mart.features):
+        rows, places = np.nonzero(top == index)
+        if not len(rows):
+            continue
+        column = inputs[feature.name]
+        if feature.kind == "categorical":
+            values, found = np.asarray(column.cat.categories), column.cat.codes.to_numpy()[rows].astype(np.int64)
+        else:
+            values, found = np.unique(_three_digits(column.to_numpy()[rows]), return_inverse=True)
+        for value in values:
+            texts += [f"{LEAVING}: {phrase(feature, value)}", f"{BUYING}: {phrase(feature, value)}"]
+        start = len(texts) - 2 * len(values)
+        codes[rows, places] = start + 2 * found + pushes_up[rows, places]
+    dictionary = pa.array(texts, pa.string())
+    return [pa.DictionaryArray.from_arrays(pa.array(column), dictionary) for column in codes.T]
+
+
+def phrase(feature: Feature, value: Any) -> str:
+    """Say one feature's value in words, from its description.
+
+    Parameters
+    ----------
+    feature : Feature
+        The feature; a description "1 when ..." marks a yes-or-no feature.
+    value : object
+        Its value; NaN or `NONE` means null.
+
+    Returns
+    -------
+    str
+        Words, then the feature's name and value in brackets.
+    """
+    description = feature.description.strip()
+    flag = FLAG.match(description if description.endswith((".", ";")) else description + ".")
+    words = flag["claim"] if flag else re.split(r"[;.](?:\s|$)", description, maxsplit=1)[0]
+    words = words[:1].lower() + words[1:]
+    if value == NONE or (isinstance(value, float | np.floating) and np.isnan(value)):
+        return f"not known: {words} ({feature.name})"
+    if flag and value == 0:
+        words = f"not so: {words}"
+    shown = f"{value:,.6g}" if isinstance(value, float | np.floating) else str(value)
+    return f"{words} ({feature.name} = {shown})"
+
+
+def direction_of(column: "pd.Series[float]", values: Floats) -> str:
+    """Say which way a numeric feature pushes, by the rank correlation of its values with its SHAP values.
+
+    Parameters
+    ----------
+    column : Series
+        Values of the feature; nulls are left out.
+    values : array of float
+        SHAP values of the same rows.
+
+    Returns
+    -------
+    str
+        `higher: buying`, `higher: leaving`, or `mixed` between -0.3 and 0.3.
+    """
+    import pandas as pd
+
+    known = column.notna().to_numpy()
+    ranks = pd.DataFrame({"value": column.to_numpy()[known], "shap": values[known]}).rank()
+    if len(ranks) < 2 or (ranks.nunique() < 2).any():
+        return "mixed"
+    correlation = ranks["value"].corr(ranks["shap"])
+    if abs(correlation) < 0.3:
+        return "mixed"
+    return "higher: buying" if correlation > 0 else "higher: leaving"
+
+
+def _rank(point: str, totals: Floats, rows: int, mart: Mart, directions: Sequence[str]) -> list[FeatureEffect]:
+    order = np.argsort(-totals, kind="stable")
+    return [
+        FeatureEffect(
+            point,
+            rank,
+            mart.features[index].name,
+            mart.features[index].group,
+            mart.features[index].description,
+            float(totals[index] / rows),
+            directions[index],
+            rows,
+        )
+        for rank, index in enumerate(order, 1)
+    ]
+
+
+def _three_digits(values: npt.NDArray[np.float32]) -> Floats:
+    wide = values.astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        size = 10.0 ** np.clip(2 - np.floor(np.log10(np.abs(wide))), None, 4)
+    # Whole numbers below 1000 stay as they are, and so does 0; beyond, three digits.
+    return np.where(np.isfinite(size), np.round(wide * size) / np.where(np.isfinite(size), size, 1), wide)
