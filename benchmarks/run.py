@@ -46,7 +46,8 @@ def road(visitors: int, place: Path, train: bool) -> tuple[list[Measured], dict[
         steps.append(measure("plain CatBoostClassifier()", [python, "-m", "benchmarks.plain_catboost"], environment))
     with duckdb.connect(str(warehouse), read_only=True) as connection:
         row = connection.execute(
-            "select event_count, session_count, (select count(*) from funnelift.session_features) from funnelift.dataset_summary"
+            "select event_count, session_count, (select count(*) from funnelift.session_features) "
+            "from funnelift.dataset_summary"
         ).fetchone()
         counts = dict(zip(("events", "sessions", "feature_rows"), row or (), strict=True))
         if train:
