@@ -235,7 +235,8 @@ class LogisticModel:
             for name in training.mart.categorical
         ]
         pipeline = make_pipeline(
-            ColumnTransformer([("numbers", numbers, training.mart.numeric), *encoders]),
+            # Always sparse: a row's score must not depend on how many rows are scored with it.
+            ColumnTransformer([("numbers", numbers, training.mart.numeric), *encoders], sparse_threshold=1.0),
             LogisticRegression(C=settings.inverse_regularisation, max_iter=300, tol=1e-4),
         )
         pipeline.fit(training.inputs, training.label, logisticregression__sample_weight=training.weights)

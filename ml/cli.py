@@ -1,0 +1,98 @@
+"""What both commands share: options, progress on stderr, and one way to fail."""
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from ml.config import Config, FunneliftError, load_config
+
+EXIT_CODES = "Exit codes: 0 every gate passed and everything is written; 1 refused, and nothing was written; 2 wrong usage."
+
+
+class Progress:
+    """Shows which step is running, and how long each took, on stderr."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Show a step while the block runs.
+
+        Parameters
+        ----------
+        name : str
+            What is being done.
+        """
+        started = time.monotonic()
+        with self._console.status(f"{name} ..."):
+            yield
+        self._console.print(f"[dim]{time.monotonic() - started:6.1f} s[/dim]  {name}")
+
+
+def parse_arguments(command: str, description: str, arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line.
+
+    Parameters
+    ----------
+    command : str
+        Module that was run, e.g. `ml.train`.
+    description : str
+        What it does.
+    arguments : list of str, optional
+        Arguments; those of the process without it.
+
+    Returns
+    -------
+    argparse.Namespace
+        One value an option, None where not given.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {command}",
+        description=description,
+        epilog="Every other setting, with its default, is in ml/config.yml. The command line wins over the environment, "
+        f"the environment over files. {EXIT_CODES}",
+    )
+    parser.add_argument("--target", help="warehouse to work on (default: FUNNELIFT_TARGET, else duckdb)")
+    parser.add_argument(
+        "--results", type=Path, metavar="DIR", help="folder for files (default: FUNNELIFT_RESULTS, else results)"
+    )
+    parser.add_argument("--seed", type=int, help="seed of every random draw (default: 42)")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML with settings that differ from ml/config.yml")
+    parser.add_argument(
+        "--manifest",
+        type=Path,
+        metavar="FILE",
+        help="dbt's manifest.json (default: in DBT_TARGET_PATH, else target/manifest.json)",
+    )
+    return parser.parse_args(arguments)
+
+
+def run(options: argparse.Namespace, command: Callable[[Config, Progress], list[str]]) -> int:
+    """Run a command, print what it found, or say why it failed and what to do.
+
+    Parameters
+    ----------
+    options : argparse.Namespace
+        What `parse_arguments` returned.
+    command : callable
+        Does the work and returns lines to print.
+
+    Returns
+    -------
+    int
+        Exit code.
+    """
+    settings = {name: value for name, value in vars(options).items() if name != "config"}
+    try:
+        lines = command(load_config(options.config, settings), Progress())
+    except FunneliftError as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {error}", markup=False)
+        return 1
+    for line in lines:
+        print(line)
+    return 0
