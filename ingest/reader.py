@@ -404,8 +404,6 @@ def _parquet_blocks(source: Source, needed: set[int]) -> Iterator[Block]:
 
 def _as_text(column: pa.Array, source: Source, name: str) -> pa.Array:
     """Numbers as a person writes them (an id that pandas made a float loses its .0), times in ISO format."""
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
     if pa.types.is_timestamp(column.type) and column.type.tz:
         column = pc.cast(column, pa.timestamp(column.type.unit, "UTC"))
     if pa.types.is_floating(column.type):

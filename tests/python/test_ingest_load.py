@@ -123,6 +123,7 @@ AS_JSONL = "".join(json.dumps({k: v for k, v in row.items() if v is not None}) +
         ("events.csv.gz", gzip.compress(AS_CSV.encode())),
         ("two members.csv.gz", gzip.compress(AS_CSV[:60].encode()) + gzip.compress(AS_CSV[60:].encode())),
         ("events.jsonl", AS_JSONL.encode()),
+        ("a bom.jsonl", b"\xef\xbb\xbf" + AS_JSONL.encode()),
         ("events.jsonl.gz", gzip.compress(AS_JSONL.encode())),
     ],
 )
@@ -135,13 +136,15 @@ def test_the_same_events_load_from_every_text_form(shop: Shop, name: str, conten
     assert shop.rejects() == []
 
 
-@pytest.mark.parametrize("how", ["text ids", "float ids from pandas", "typed time in UTC", "typed time without zone"])
+@pytest.mark.parametrize("how", ["text ids", "dictionary-coded ids", "float ids from pandas", "typed time in UTC", "typed time without zone"])
 def test_the_same_events_load_from_parquet(shop: Shop, how: str) -> None:
     table = pa.Table.from_pylist(EVENT_ROWS)
     expected = AS_LOADED
     if how == "float ids from pandas":
         table = table.set_column(1, "visitorid", pa.array([79.0, 1407580.0]))
         expected = [AS_LOADED[0], (*AS_LOADED[1][:1], "1407580", *AS_LOADED[1][2:])]
+    if how == "dictionary-coded ids":
+        table = table.set_column(1, "visitorid", table["visitorid"].dictionary_encode())
     if how.startswith("typed"):
         zone = "Europe/Berlin" if "UTC" in how else None
         table = table.set_column(0, "timestamp", table["timestamp"].cast(pa.timestamp("ms", zone)))
@@ -158,6 +161,22 @@ def test_parquet_rejects_name_the_row_and_show_it(shop: Shop) -> None:
     assert shop.load(options=ALLOW_ALL).code == 0
     [(line, reason, text)] = shop.rejects()
     assert (line, reason, json.loads(text)["itemid"]) == (3, "empty_visitor", "4")
+
+
+def test_a_parquet_number_that_is_not_a_number_is_blank(shop: Shop) -> None:
+    table = pa.Table.from_pylist([EVENT_ROWS[0] | {"itemid": 4}, EVENT_ROWS[0] | {"itemid": 5}])
+    pq.write_table(table.set_column(1, "visitorid", pa.array([float("nan"), 1e15])), shop.raw / "events.parquet")
+    assert shop.load(options=ALLOW_ALL).code == 0
+    assert [(line, reason) for line, reason, _ in shop.rejects()] == [(1, "empty_visitor")]
+    assert shop.rows("select visitorid, itemid from funnelift_raw.raw_events") == [("1000000000000000", "5")]
+
+
+def test_a_json_key_that_comes_late_still_counts(shop: Shop) -> None:
+    view = json.dumps({k: v for k, v in EVENT_ROWS[0].items() if v is not None}) + "\n"
+    shop.write("events.jsonl", view * 15_000 + json.dumps(EVENT_ROWS[1]))
+    assert shop.load().code == 0
+    found = shop.rows("select transactionid from funnelift_raw.raw_events where event = 'transaction'")
+    assert found == [("o1",)]
 
 
 def test_a_header_without_lines_is_loaded_and_said_so(shop: Shop) -> None:

@@ -72,11 +72,13 @@ def test_a_forgotten_quote_costs_one_line_and_not_the_rest_of_the_file(tmp_path:
 
 def test_two_forgotten_quotes_do_not_pair_up(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
-    path.write_text(f'{HEADER}\n"one,2,3\n4,5,6\n"two,8,9\n')
+    path.write_text(f'{HEADER}\n"one,2,3\n4,5,6\n"two,8,9\n"three,2,3\n4,5",6\n')
     assert [(line, problem) for line, _, _, problem in read(path)] == [
         (2, "bad_quoting"),
         (3, None),
         (4, "bad_quoting"),
+        (5, "bad_quoting"),
+        (6, None),
     ]
 
 
