@@ -10,7 +10,9 @@ from rich.console import Console
 
 from ml.config import Config, FunneliftError, load_config
 
-EXIT_CODES = "Exit codes: 0 every gate passed and everything is written; 1 refused, and nothing was written; 2 wrong usage."
+EXIT_CODES = (
+    "Exit codes: 0 every gate passed and everything is written; 1 refused, and nothing was written; 2 wrong usage."
+)
 
 
 class Progress:
@@ -54,8 +56,8 @@ def parse_arguments(command: str, description: str, arguments: list[str] | None)
     parser = argparse.ArgumentParser(
         prog=f"python -m {command}",
         description=description,
-        epilog="Every other setting, with its default, is in ml/config.yml. The command line wins over the environment, "
-        f"the environment over files. {EXIT_CODES}",
+        epilog="Every other setting, with its default, is in ml/config.yml. The command line wins over the "
+        f"environment, the environment over files. {EXIT_CODES}",
     )
     parser.add_argument("--target", help="warehouse to work on (default: FUNNELIFT_TARGET, else duckdb)")
     parser.add_argument(

@@ -184,7 +184,9 @@ class XGBoostModel:
 
     def margin(self, inputs: "pd.DataFrame") -> Floats:
         """Return the log-odds of a conversion for each row."""
-        return np.concatenate([self._predict(chunk, output_margin=True) for chunk in _chunks(inputs)]).astype(np.float64)
+        return np.concatenate([self._predict(chunk, output_margin=True) for chunk in _chunks(inputs)]).astype(
+            np.float64
+        )
 
     def contributions(self, inputs: "pd.DataFrame") -> Floats:
         """Return SHAP values in log-odds, one column a feature."""
@@ -229,7 +231,9 @@ class LogisticModel:
         encoders = [
             (
                 name,
-                OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=settings.min_category_rows, dtype=np.float32),
+                OneHotEncoder(
+                    handle_unknown="infrequent_if_exist", min_frequency=settings.min_category_rows, dtype=np.float32
+                ),
                 [name],
             )
             for name in training.mart.categorical
@@ -250,7 +254,7 @@ class LogisticModel:
     @classmethod
     def load(cls, path: Path, mart: Mart, threads: int) -> "LogisticModel":
         """Read a saved model; the caller has checked the file's hash."""
-        import joblib
+        import joblib  # type: ignore[import-untyped]
 
         return cls(joblib.load(path), mart)
 
@@ -397,7 +401,7 @@ def calibrate(
         The model with the better calibrator.
     """
     fold = visitor % settings.folds
-    log_losses = {}
+    log_losses: dict[str, float] = {}
     for method in settings.methods:
         probability = np.empty(len(label))
         for held_out in range(settings.folds):
@@ -423,7 +427,7 @@ def row_log_loss(probability: Floats, label: Labels) -> Floats:
     array of float
         Losses in nats.
     """
-    return -np.log(np.clip(np.where(label == 1, probability, 1 - probability), 1e-15, 1))
+    return np.asarray(-np.log(np.clip(np.where(label == 1, probability, 1 - probability), 1e-15, 1)))
 
 
 def signed_log(values: Any) -> Any:

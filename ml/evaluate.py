@@ -68,7 +68,7 @@ def visitor_weights(visitors: int, resamples: int, seed: int) -> npt.NDArray[np.
     # Inverse-CDF sampling from a table: eight times faster than drawing Poisson numbers one by one.
     quantiles = poisson.ppf((np.arange(2**16) + 0.5) / 2**16, mu=1).astype(np.uint8)
     uniform = np.random.default_rng(seed).integers(0, 2**16, (resamples, visitors), dtype=np.uint16)
-    return quantiles.take(uniform)
+    return np.asarray(quantiles.take(uniform))
 
 
 class RankedScores:
@@ -253,7 +253,8 @@ def evaluate(
                 for index, metric in enumerate(METRICS):
                     usable = resampled[np.isfinite(resampled[:, index]), index]
                     lower, upper = np.percentile(usable, tails) if len(usable) else (np.nan, np.nan)
-                    found.append(Metric(model, name, metric, *map(_or_none, (values[index], lower, upper)), *counts))
+                    value = _or_none(values[index])
+                    found.append(Metric(model, name, metric, value, _or_none(lower), _or_none(upper), *counts))
     return found
 
 

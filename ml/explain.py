@@ -106,7 +106,9 @@ def explain(
     sample_inputs = data.inputs.iloc[np.flatnonzero(in_sample)]
     counts = np.bincount(points.codes[test_rows], minlength=len(points.categories))
     directions = [
-        direction_of(sample_inputs[feature.name], sample_values[:, index]) if feature.kind == "numeric" else "by category"
+        direction_of(sample_inputs[feature.name], sample_values[:, index])
+        if feature.kind == "numeric"
+        else "by category"
         for index, feature in enumerate(mart.features)
     ]
     effects = _rank("all", totals.sum(axis=0), int(counts.sum()), mart, directions)
@@ -115,6 +117,34 @@ def explain(
             effects += _rank(str(point), totals[code], int(counts[code]), mart, directions)
     reasons = reason_texts(data.inputs.iloc[rows], mart, top, pushes_up)
     return Explanations(reasons, effects, sample_values, sample_inputs)
+
+
+def reasons_of(model: Model, data: Dataset, mart: Mart, rows: Rows, threads: int) -> "list[pa.DictionaryArray]":
+    """Return the top reasons of rows, without a summary.
+
+    Parameters
+    ----------
+    model : Model
+        The champion.
+    data : Dataset
+        All rows.
+    mart : Mart
+        Features with their descriptions.
+    rows : array of int
+        Positions of the rows to explain.
+    threads : int
+        Threads to use; the reasons do not depend on it.
+
+    Returns
+    -------
+    list of pyarrow.DictionaryArray
+        One text a row for each reason.
+    """
+    chunks = [data.inputs.iloc[rows[start : start + SHAP_ROWS]] for start in range(0, len(rows), SHAP_ROWS)]
+    with ThreadPoolExecutor(threads) as pool:
+        done = list(pool.map(lambda chunk: top_reasons(model.contributions(chunk), mart), chunks))
+    top, pushes_up = (np.concatenate(parts) for parts in zip(*done, strict=True))
+    return reason_texts(data.inputs.iloc[rows], mart, top, pushes_up)
 
 
 def top_reasons(values: Floats, mart: Mart) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.bool_]]:

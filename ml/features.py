@@ -79,7 +79,8 @@ class Dataset:
     @property
     def decision_point(self) -> "pd.Categorical":
         """Decision point of each row."""
-        return self.inputs["decision_point"].array  # type: ignore[return-value]
+        points: pd.Categorical = self.inputs["decision_point"].array
+        return points
 
     def fingerprint(self) -> str:
         """Return a SHA-256 over everything a model can learn from."""
@@ -117,7 +118,9 @@ def read_mart(manifest: Path) -> Mart:
     try:
         content = json.loads(manifest.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise FunneliftError(f"no dbt manifest at {manifest}: run `dbt build` first, or name it with --manifest") from None
+        raise FunneliftError(
+            f"no dbt manifest at {manifest}: run `dbt build` first, or name it with --manifest"
+        ) from None
     except (OSError, ValueError) as error:
         raise FunneliftError(f"cannot read the dbt manifest {manifest} ({error}): run `dbt build` again") from None
     nodes = [
@@ -211,8 +214,8 @@ def build_dataset(batches: Iterable["pa.RecordBatch"], rows: int, mart: Mart) ->
             raise FunneliftError(f"{MART} grew while it was read: expected {rows} rows. Run again")
         for target, name in zip(numbers, mart.numeric, strict=True):
             target[filled:end] = _to_float32(batch.column(name))
-        for target, name in zip(flags, (mart.label, *STATUSES), strict=True):
-            target[filled:end] = pc.fill_null(batch.column(name).cast(pa.int8()), -1)
+        for flag, name in zip(flags, (mart.label, *STATUSES), strict=True):
+            flag[filled:end] = pc.fill_null(batch.column(name).cast(pa.int8()), -1)
         decided_ms[filled:end] = pc.fill_null(batch.column("decided_ms"), -1)
         texts.append(batch.select(text_columns))
         filled = end
@@ -249,11 +252,11 @@ def build_dataset(batches: Iterable["pa.RecordBatch"], rows: int, mart: Mart) ->
 def _to_float32(column: "pa.Array") -> npt.NDArray[np.float32]:
     import pyarrow as pa
 
-    return column.cast(pa.float64()).to_numpy(zero_copy_only=False).astype(np.float32)
+    return np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False).astype(np.float32))
 
 
 def _to_codes(column: "pa.ChunkedArray") -> npt.NDArray[np.int32]:
-    return column.combine_chunks().dictionary_encode().indices.to_numpy()
+    return np.asarray(column.combine_chunks().dictionary_encode().indices.to_numpy())
 
 
 def _to_categories(column: "pa.ChunkedArray") -> "pd.Categorical":
@@ -265,4 +268,7 @@ def _to_categories(column: "pa.ChunkedArray") -> "pd.Categorical":
     order = np.argsort(levels)
     rank = np.empty(len(levels), dtype=np.int32)
     rank[order] = np.arange(len(levels), dtype=np.int32)
-    return pd.Categorical.from_codes(rank[encoded.indices.to_numpy()], categories=levels[order])
+    coded: pd.Categorical = pd.Categorical.from_codes(
+        rank[encoded.indices.to_numpy()], categories=pd.Index(levels[order])
+    )
+    return coded

@@ -122,9 +122,7 @@ def _data(facts: RunFacts) -> list[str]:
         "test": (slices.test_ms + slices.embargo_ms, slices.ends_ms),
     }
     rows = {"train": record.train_row_count, "calibration": record.calibration_row_count, "test": record.test_row_count}
-    lines += [
-        f"| {name} | {_utc(start)} | {_utc(end)} | {rows[name]:,} |" for name, (start, end) in spans.items()
-    ]
+    lines += [f"| {name} | {_utc(start)} | {_utc(end)} | {rows[name]:,} |" for name, (start, end) in spans.items()]
     return [
         *lines,
         "",
@@ -176,9 +174,8 @@ def _metrics(facts: RunFacts) -> list[str]:
         for model in facts.candidates:
             entries = [by_key[model, name, metric] for metric in METRICS]
             cells = [metric_text(entry, digits.get(entry.metric, 3)) for entry in entries]
-            lines.append(
-                f"| {name} | {TITLES[model]} | {entries[0].n_rows:,} | {entries[0].n_positives:,} | {' | '.join(cells)} |"
-            )
+            counts = f"{entries[0].n_rows:,} | {entries[0].n_positives:,}"
+            lines.append(f"| {name} | {TITLES[model]} | {counts} | {' | '.join(cells)} |")
     return [*lines, "", "ECE: expected calibration error over bins of equal count.", ""]
 
 
@@ -215,7 +212,8 @@ def _drivers(facts: RunFacts) -> list[str]:
         "| rank | feature | group | mean abs. SHAP | direction |",
         "| ---: | --- | --- | ---: | --- |",
         *(
-            f"| {effect.rank} | `{effect.feature}` | {effect.feature_group} | {effect.mean_abs_shap:.4f} | {effect.direction} |"
+            f"| {effect.rank} | `{effect.feature}` | {effect.feature_group} | {effect.mean_abs_shap:.4f} "
+            f"| {effect.direction} |"
             for effect in top
         ),
         "",
@@ -230,7 +228,9 @@ def _gates(facts: RunFacts) -> list[str]:
         if best
         else f"No decision point has {leakage.min_positives} converting rows, so no single feature could be judged."
     )
-    accepted = [f"- `{name}` is accepted although it looks like a leak: {why}" for name, why in leakage.accepted.items()]
+    accepted = [
+        f"- `{name}` is accepted although it looks like a leak: {why}" for name, why in leakage.accepted.items()
+    ]
     return [
         "## Gates passed",
         "",

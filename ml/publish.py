@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import platform
 import shutil
 import subprocess
@@ -232,14 +231,21 @@ def staged_files(results: Path, run_id: str) -> Iterator[Path]:
         staging = results / f".{run_id}"
         staging.mkdir()
     except OSError as error:
-        raise FunneliftError(f"cannot write results to {results}: {error.strerror} (--results, FUNNELIFT_RESULTS)") from None
+        raise FunneliftError(
+            f"cannot write results to {results}: {error.strerror} (--results, FUNNELIFT_RESULTS)"
+        ) from None
     try:
         yield staging
+        written = [path.name for path in staging.rglob("*")]
         for path in sorted(staging.rglob("*")):
             if path.is_file():
                 final = results / path.relative_to(staging)
                 final.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(path, final)
+                path.replace(final)
+        # The last run's champion must not lie beside this one's as if it were in use.
+        for model in MODELS.values():
+            if (staging / "models").is_dir() and model.file_name not in written:
+                (results / "models" / model.file_name).unlink(missing_ok=True)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -507,7 +513,12 @@ def run_record(
 def _git_commit() -> str | None:
     try:
         found = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=5, check=True
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError):
         return None

@@ -1,15 +1,17 @@
 """`python -m ml.train`: from the marts to published predictions, if every gate passes."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from ml.cli import Progress, parse_arguments, run
 from ml.config import Config
-from ml.conversion import CatBoostModel, LogisticModel, Training, XGBoostModel, calibrate
+from ml.conversion import CatBoostModel, LogisticModel, Model, Training, XGBoostModel, calibrate
 from ml.evaluate import calibration_curve, evaluate, slices_of
 from ml.explain import explain
 from ml.features import MART, build_dataset, check_columns, read_mart
@@ -105,14 +107,15 @@ def train(config: Config, progress: Progress) -> list[str]:
             threads=config.threads,
         )
         candidates = {}
-        for kind, settings in (
-            (CatBoostModel, config.models.catboost),
-            (XGBoostModel, config.models.xgboost),
-            (LogisticModel, config.models.logistic),
-        ):
-            with progress.step(f"fitting and calibrating {TITLES[kind.name]}"):
-                model = kind.fit(training, settings)
-                candidates[kind.name] = calibrate(
+        fits: dict[str, Callable[[], Model]] = {
+            CatBoostModel.name: partial(CatBoostModel.fit, training, config.models.catboost),
+            XGBoostModel.name: partial(XGBoostModel.fit, training, config.models.xgboost),
+            LogisticModel.name: partial(LogisticModel.fit, training, config.models.logistic),
+        }
+        for model_name, fit in fits.items():
+            with progress.step(f"fitting and calibrating {TITLES[model_name]}"):
+                model = fit()
+                candidates[model_name] = calibrate(
                     model,
                     model.margin(training.stop_inputs),
                     training.stop_label,
@@ -167,9 +170,7 @@ def train(config: Config, progress: Progress) -> list[str]:
             stamp = Stamp(run_id, model_version(champion.model.name, hashes), finished)
             record = run_record(config, started, finished, summary, data, slices.codes, len(chosen), champion, hashes)
             splits = np.array(NAMES, dtype=object)[slices.codes]
-            predictions = prediction_rows(
-                data, probability, thresholds, splits, explained, explanations.reasons, stamp
-            )
+            predictions = prediction_rows(data, probability, thresholds, splits, explained, explanations.reasons, stamp)
             write_csv(folder / "predictions" / "conversion_predictions.csv", predictions)
             write_json(
                 folder / "metrics" / "model_metrics.json",
@@ -194,6 +195,7 @@ def train(config: Config, progress: Progress) -> list[str]:
                 explanations,
                 mart,
                 summary.is_synthetic,
+                config.evaluation.confidence,
                 config.seed,
             )
             facts = RunFacts(

@@ -1,5 +1,6 @@
 """The gate: nothing trains on marts that do not add up, hold impossible values or give the answer away."""
 
+import importlib
 import logging
 import os
 from dataclasses import dataclass
@@ -120,28 +121,30 @@ def check_counts(warehouse: Warehouse, data: Dataset) -> Summary:
     for source, found in (("dataset_summary", summary), ("session_funnels", warehouse.query(FUNNELS_SQL)[0])):
         if not np.isclose(float(found["conversion_rate"] or 0), rate, rtol=1e-9, atol=0):
             raise GateError(
-                "conversion rate", f"Python's {converting}/{sessions} against {source}", rate, found["conversion_rate"], REBUILD
+                "conversion rate",
+                f"Python's {converting}/{sessions} against {source}",
+                rate,
+                found["conversion_rate"],
+                REBUILD,
             )
 
-    expected = {str(row["decision_point"]): row for row in warehouse.query(ROWS_SQL)}
+    counted_rows = {str(row["decision_point"]): row for row in warehouse.query(ROWS_SQL)}
     points = data.decision_point
     codes = np.asarray(points.codes)
-    rows = np.bincount(codes, minlength=len(points.categories))
-    positives = np.bincount(codes[data.label == 1], minlength=len(points.categories))
-    read = {str(name): (int(rows[i]), int(positives[i])) for i, name in enumerate(points.categories)}
-    for point in sorted(read.keys() | expected.keys()):
-        sql = expected.get(point, {"row_count": 0, "positive_count": 0})
-        row_count, positive_count = int(sql["row_count"]), int(sql["positive_count"])
-        found_rows, found_positives = read.get(point, (0, 0))
-        if found_rows != row_count:
-            raise GateError("row count", f"rows of session_features at {point}", row_count, found_rows, REBUILD)
-        if found_positives != positive_count:
+    read = {str(point): np.flatnonzero(codes == code) for code, point in enumerate(points.categories)}
+    for point in sorted(read.keys() | counted_rows.keys()):
+        in_sql = counted_rows.get(point, {"row_count": 0, "positive_count": 0})
+        row_count, positive_count = int(in_sql["row_count"]), int(in_sql["positive_count"])
+        rows = read.get(point, np.empty(0, np.intp))
+        if len(rows) != row_count:
+            raise GateError("row count", f"rows of session_features at {point}", row_count, len(rows), REBUILD)
+        positives = int((data.label[rows] == 1).sum())
+        if positives != positive_count:
             raise GateError(
                 "conversion rate",
-                f"converting rows at {point} (rate {positive_count / row_count:.6f} in SQL, "
-                f"{found_positives / found_rows:.6f} in Python)",
-                positive_count,
-                found_positives,
+                f"converting rows of {row_count} at {point}",
+                f"{positive_count} ({positive_count / row_count:.6f}, SQL)",
+                f"{positives} ({positives / row_count:.6f}, Python)",
                 REBUILD,
             )
     return Summary(
@@ -187,12 +190,16 @@ def check_values(data: Dataset, mart: Mart, config: Config) -> int:
 
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
-    import great_expectations as gx
-    from great_expectations import expectations as gxe
+    gx: Any = importlib.import_module("great_expectations")
+    gxe: Any = importlib.import_module("great_expectations.expectations")
 
-    frame = data.inputs.assign(
-        **{mart.label: data.label, "decided_ms": data.decided_ms, "is_mature": data.is_mature}
-    ).assign(is_new_visitor=data.is_new_visitor)
+    checked = {
+        mart.label: data.label,
+        "decided_ms": data.decided_ms,
+        "is_mature": data.is_mature,
+        "is_new_visitor": data.is_new_visitor,
+    }
+    frame = data.inputs.assign(**checked)  # type: ignore[arg-type]
     expectations: list[Any] = [gxe.ExpectTableRowCountToBeBetween(min_value=1)]
     for name in (mart.label, "is_mature", "is_new_visitor"):
         expectations.append(gxe.ExpectColumnDistinctValuesToBeInSet(column=name, value_set=[0, 1]))
@@ -211,9 +218,15 @@ def check_values(data: Dataset, mart: Mart, config: Config) -> int:
     broken = [result for result in outcome.results if not result.success]
     if broken:
         first, *others = [_describe(result) for result in broken]
-        also = f" Also: {'; '.join(f'{what}: expected {want}, found {got}' for what, want, got in others)}." if others else ""
+        also = (
+            f" Also: {'; '.join(f'{what}: expected {want}, found {got}' for what, want, got in others)}."
+            if others
+            else ""
+        )
         raise GateError(
-            "values", *first, f"Correct the events or the mart, then `dbt build`; ranges are settings of ml/config.yml.{also}"
+            "values",
+            *first,
+            f"Correct the events or the mart, then `dbt build`; ranges are settings of ml/config.yml.{also}",
         )
     return len(expectations)
 
@@ -265,7 +278,8 @@ def check_leakage(data: Dataset, mart: Mart, config: Config) -> list[FeatureAuc]
         if entry.auc > config.leakage.highest_auc and entry.feature not in config.leakage.accepted:
             raise GateError(
                 "leakage",
-                f"AUC of {entry.feature} alone at {entry.decision_point} ({entry.positives} of {entry.rows} rows convert)",
+                f"AUC of {entry.feature} alone at {entry.decision_point} "
+                f"({entry.positives} of {entry.rows} rows convert)",
                 f"at most {config.leakage.highest_auc}",
                 f"{entry.auc:.4f}",
                 "It probably knows the future: correct the feature, or list it under leakage.accepted with a reason",
@@ -294,11 +308,14 @@ def numeric_auc(positive: npt.NDArray[np.float32], negative: npt.NDArray[np.floa
     wins = (below + not_above) / 2 + null_positive * null_negative / 2
     nulls_lowest = (wins + len(known_positive) * null_negative) / pairs
     nulls_highest = (wins + null_positive * len(known_negative)) / pairs
-    return max(nulls_lowest, 1 - nulls_lowest, nulls_highest, 1 - nulls_highest)
+    return float(max(nulls_lowest, 1 - nulls_lowest, nulls_highest, 1 - nulls_highest))
 
 
 def category_auc(
-    positive: npt.NDArray[Any], negative: npt.NDArray[Any], positive_visitor: npt.NDArray[Any], negative_visitor: npt.NDArray[Any]
+    positive: npt.NDArray[Any],
+    negative: npt.NDArray[Any],
+    positive_visitor: npt.NDArray[Any],
+    negative_visitor: npt.NDArray[Any],
 ) -> float:
     """AUC of one categorical feature, each row scored by the other half of the visitors.
 
@@ -343,7 +360,11 @@ def _describe(result: Any) -> tuple[str, str, object]:
     if "not_be_null" in kind:
         return f"nulls in {settings['column']}", "0", found.get("unexpected_count", "some")
     if "value_set" in settings:
-        return f"values of {settings['column']}", f"{settings['value_set']}", found.get("observed_value", "others (-1: null)")
+        return (
+            f"values of {settings['column']}",
+            f"{settings['value_set']}",
+            found.get("observed_value", "others (-1: null)"),
+        )
     bounds = f"at least {low:g}" if high is None else f"at most {high:g}"
     what = "rows" if "row_count" in kind else f"{'lowest' if high is None else 'highest'} value"
     return f"{what} of {settings.get('column', 'session_features')}", bounds, found.get("observed_value")

@@ -141,7 +141,8 @@ class Warehouse:
         existing = self.columns(publication.name)
         if publication.append and existing and existing != [field.name for field in fields]:
             raise FunneliftError(
-                f"{table} was written by another version (columns {', '.join(existing)}): rename or drop it, then run again"
+                f"{table} was written by another version (columns {', '.join(existing)}): "
+                "rename or drop it, then run again"
             )
         if not (publication.append and existing):
             columns = ", ".join(
@@ -189,7 +190,7 @@ def open_warehouse(config: Config) -> Iterator[Warehouse]:
         )
     if not path.is_file():
         raise FunneliftError(f"no warehouse at {path}: run `python -m ingest load` and `dbt build` first")
-    settings = {
+    settings: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": config.duckdb_memory_limit,
         "threads": str(config.threads),
         "preserve_insertion_order": "false",
