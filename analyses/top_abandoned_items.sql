@@ -1,0 +1,115 @@
+-- Question: which items carry most of the value that carts leave behind?
+-- Grain: one row an item, the 50 with the most abandoned value.
+-- Run: dbt show --select top_abandoned_items --limit -1 --output json   (other ways: docs/analyses.md)
+--
+-- A cart is a session that put the item in the cart; the item is abandoned there when the session did not buy it. Its
+-- value is its price when it first went into that cart; carts_without_price were left at an unknown price and count 0,
+-- so a dear item without a price stands too low. recovered_carts were followed by a purchase of the item by the same
+-- visitor in a later session.
+{%- set top = 50 %}
+with sessions as (
+
+    select session_id from {{ ref('sessions') }}
+
+),
+
+events as (
+
+    select events.*
+    from {{ ref('int_session_events') }} as events
+    inner join sessions on events.session_id = sessions.session_id
+
+),
+
+bought_in_session as (
+
+    select distinct
+        session_id,
+        item_id
+    from events
+    where event_type = 'transaction'
+
+),
+
+last_purchases as (
+
+    select
+        visitor_id,
+        item_id,
+        max(session_number) as session_number
+    from events
+    where event_type = 'transaction'
+    group by visitor_id, item_id
+
+),
+
+carted as (
+
+    select
+        events.item_id,
+        events.visitor_id,
+        events.price,
+        case when bought_in_session.item_id is null then 1 else 0 end as is_abandoned,
+        case
+            when bought_in_session.item_id is null and last_purchases.session_number > events.session_number then 1
+            else 0
+        end as is_recovered
+    from events
+    left join bought_in_session
+        on
+            events.session_id = bought_in_session.session_id
+            and events.item_id = bought_in_session.item_id
+    left join last_purchases
+        on
+            events.visitor_id = last_purchases.visitor_id
+            and events.item_id = last_purchases.item_id
+    where events.is_first_addtocart = 1
+
+),
+
+items as (
+
+    select
+        item_id,
+        count(*) as carts,
+        sum(is_abandoned) as abandoned_carts,
+        count(distinct case when is_abandoned = 1 then visitor_id end) as abandoning_visitors,
+        sum(is_recovered) as recovered_carts,
+        sum(case when is_abandoned = 1 and price is null then 1 else 0 end) as carts_without_price,
+        {{ to_money('coalesce(sum(is_abandoned * price), 0)') }} as abandoned_value
+    from carted
+    group by item_id
+
+),
+
+ranked as (
+
+    select
+        *,
+        row_number() over by_value as place,
+        sum(abandoned_value) over by_value as running_value,
+        sum(abandoned_value) over () as shop_value
+    from items
+    where abandoned_carts > 0
+    window by_value as (
+        order by abandoned_value desc, abandoned_carts desc, item_id asc
+        rows between unbounded preceding and current row
+    )
+
+)
+
+select
+    place,
+    item_id,
+    abandoned_value,
+    {{ ratio('abandoned_value', 'shop_value') }} as share_of_shop,
+    {{ ratio('running_value', 'shop_value') }} as running_share,
+    carts,
+    {{ to_bigint('abandoned_carts') }} as abandoned_carts,
+    {{ ratio('abandoned_carts', 'carts') }} as abandonment_rate,
+    abandoning_visitors,
+    {{ to_bigint('recovered_carts') }} as recovered_carts,
+    {{ to_bigint('carts_without_price') }} as carts_without_price
+from ranked
+where place <= {{ top }}
+order by place
