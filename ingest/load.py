@@ -28,7 +28,7 @@ from ingest.warehouse import LoadRow, Warehouse, choose_target, open_warehouse
 
 MAX_REJECT_RATE = 0.01
 SYNTHETIC_MARKER = "synthetic.json"
-DATA_SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".parquet")
+DATA_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 EXAMPLES_A_REASON = 3
 
 
@@ -392,6 +392,8 @@ def _reasons(each: Input) -> str:
 
 def _print_summary(inputs: list[Input]) -> None:
     output = Console(highlight=False, emoji=False)
+    if not output.is_terminal:
+        output.width = 120
     table = Table("file", "kind", box=SIMPLE_HEAD, pad_edge=False)
     for header in ("lines", "accepted", "rejected", "ignored", "seconds"):
         table.add_column(header, justify="right", no_wrap=True)
@@ -399,7 +401,7 @@ def _print_summary(inputs: list[Input]) -> None:
         counts = (each.line_count, each.accepted_count, each.rejected_count, each.ignored_count)
         numbers = (*(f"{count:,}" for count in counts), f"{each.seconds:.1f}")
         table.add_row(escape(each.source.path.name), each.layout.kind.name, *numbers)
-    output.print(table, crop=False)
+    output.print(table)
     for each in inputs:
         if note := each.note or ("" if each.line_count else "a header and no lines"):
             output.print(f"{escape(each.name)}: {escape(note)}", soft_wrap=True)

@@ -185,16 +185,15 @@ class Warehouse:
         for table, columns in _TABLES.items():
             self._connection.execute(f"CREATE OR REPLACE TABLE {SCHEMA}.{table} ({columns})")
 
-    def _insert(self, table: str, rows: pa.Table, constants: dict[str, Any], condition: str) -> None:
+    def _insert(self, table: str, funnelift_incoming: pa.Table, constants: dict[str, Any], condition: str) -> None:
         _known(table)
-        if not rows.num_rows:
+        if not funnelift_incoming.num_rows:
             return
-        self._connection.register("incoming", rows)
         extra = "".join(f", ${name} AS {name}" for name in constants)
+        # DuckDB finds the variable by its name. Registering it instead keeps every block in memory until the commit.
         self._connection.execute(
-            f"INSERT INTO {SCHEMA}.{table} BY NAME SELECT *{extra} FROM incoming {condition}", constants
+            f"INSERT INTO {SCHEMA}.{table} BY NAME SELECT *{extra} FROM funnelift_incoming {condition}", constants
         )
-        self._connection.unregister("incoming")
 
 
 def open_warehouse(target: str) -> Warehouse:
@@ -231,7 +230,7 @@ def open_warehouse(target: str) -> Warehouse:
 def _connect(path: Path) -> duckdb.DuckDBPyConnection:
     try:
         # The order of rows carries nothing here, and keeping it costs half the speed.
-        return duckdb.connect(path, config={"preserve_insertion_order": False})
+        return duckdb.connect(path, config={"preserve_insertion_order": False, "enable_progress_bar": False})
     except duckdb.Error as error:
         if "lock" in str(error):
             raise LoadError(

@@ -136,7 +136,9 @@ def test_the_same_events_load_from_every_text_form(shop: Shop, name: str, conten
     assert shop.rejects() == []
 
 
-@pytest.mark.parametrize("how", ["text ids", "dictionary-coded ids", "float ids from pandas", "typed time in UTC", "typed time without zone"])
+@pytest.mark.parametrize(
+    "how", ["text ids", "dictionary-coded ids", "float ids from pandas", "typed time in UTC", "typed time without zone"]
+)
 def test_the_same_events_load_from_parquet(shop: Shop, how: str) -> None:
     table = pa.Table.from_pylist(EVENT_ROWS)
     expected = AS_LOADED
@@ -366,6 +368,14 @@ def test_a_folder_without_events_is_refused_and_says_what_it_holds(
     assert "no events file" in outcome.output
     assert said in outcome.output
     assert shop.contents() == {}
+
+
+def test_a_folder_may_hold_other_things_beside_the_data(shop: Shop) -> None:
+    shop.write("events.csv", EVENTS_HEADER + GOOD_LINE)
+    for name in ("README.txt", "dataset-metadata.json", ".hidden.csv", "old/events.csv"):
+        shop.write(name, "nothing to load")
+    assert shop.load().code == 0
+    assert shop.rows("select count(*) from funnelift_raw.raw_loads") == [(1,)]
 
 
 def test_files_named_one_by_one_need_no_events_among_them(shop: Shop) -> None:
