@@ -156,7 +156,8 @@ class Validator:
     def __init__(self, source: Source, layout: Layout, now_ms: int) -> None:
         self._query, self._parameters = _statement(source, layout, now_ms)
         self._by_line = source.format != "parquet"
-        self._connection = duckdb.connect(config={"enable_progress_bar": False})
+        self._connection = duckdb.connect()
+        self._connection.execute("SET enable_progress_bar = false")
         self._connection.execute("SET TimeZone = 'UTC'")
 
     def __enter__(self) -> Self:

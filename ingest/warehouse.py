@@ -88,6 +88,7 @@ class Warehouse:
     def __enter__(self) -> Self:
         self._connection = _connect(self.path)
         try:
+            self._connection.execute("SET enable_progress_bar = false")
             self._connection.execute("BEGIN")
             self._connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
             for table, columns in _TABLES.items():
@@ -230,7 +231,7 @@ def open_warehouse(target: str) -> Warehouse:
 def _connect(path: Path) -> duckdb.DuckDBPyConnection:
     try:
         # The order of rows carries nothing here, and keeping it costs half the speed.
-        return duckdb.connect(path, config={"preserve_insertion_order": False, "enable_progress_bar": False})
+        return duckdb.connect(path, config={"preserve_insertion_order": False})
     except duckdb.Error as error:
         if "lock" in str(error):
             raise LoadError(
