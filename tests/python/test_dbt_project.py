@@ -25,7 +25,8 @@ MARTS = {
     "dim_category",
     "dataset_summary",
 }
-YAML_FILES = sorted((ROOT / "models").rglob("*.yml"))
+FOLDERS = ("models", "seeds", "macros", "analyses", "tests")
+YAML_FILES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.yml"))
 
 
 @dataclass(frozen=True)
