@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
+import numpy.typing as npt
 
 from ml.config import Config
 from ml.conversion import Candidate, Floats, Labels
@@ -33,7 +34,8 @@ class RunFacts:
     effects: list[FeatureEffect]
     single_features: list[FeatureAuc]
     expectations: int
-    test_band: "np.typing.NDArray[np.object_]"
+    test_point: npt.NDArray[np.object_]
+    test_band: npt.NDArray[np.object_]
     test_label: Labels
     test_probability: Floats
 
@@ -187,18 +189,19 @@ def _risk_bands(facts: RunFacts) -> list[str]:
         "Risk of leaving, by the probability of a conversion over the training slice's rate at the same decision "
         f"point: high below {bands.high_below:g}, low from {bands.low_from:g} on, else medium. On the test slice:",
         "",
-        "| risk of leaving | rows | mean predicted | converted | 95 % Wilson interval |",
-        "| --- | ---: | ---: | ---: | ---: |",
+        "| decision point | risk of leaving | rows | mean predicted | converted | 95 % Wilson interval |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
     ]
-    for band in ("high", "medium", "low"):
-        rows = facts.test_band == band
-        n, positives = int(rows.sum()), int(facts.test_label[rows].sum())
-        if n:
-            lower, upper = wilson_interval(positives, n)
-            lines.append(
-                f"| {band} | {n:,} | {facts.test_probability[rows].mean():.4%} | {positives / n:.4%} "
-                f"| {lower:.4%} to {upper:.4%} |"
-            )
+    for point in sorted(set(facts.test_point)):
+        for band in ("high", "medium", "low"):
+            rows = (facts.test_point == point) & (facts.test_band == band)
+            n, positives = int(rows.sum()), int(facts.test_label[rows].sum())
+            if n:
+                lower, upper = wilson_interval(positives, n)
+                lines.append(
+                    f"| {point} | {band} | {n:,} | {facts.test_probability[rows].mean():.3%} | {positives / n:.3%} "
+                    f"| {lower:.3%} to {upper:.3%} |"
+                )
     return [*lines, ""]
 
 

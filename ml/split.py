@@ -66,10 +66,10 @@ def split_by_time(data: Dataset, settings: Split) -> Slices:
     codes[mature & (times >= calibration_from + embargo) & (times < test_from)] = NAMES.index("calibration")
     codes[mature & (times >= test_from + embargo)] = NAMES.index("test")
 
-    # Rows come in time order, so a session's first row is its earliest.
-    _, first_row, session = np.unique(data.session, return_index=True, return_inverse=True)
-    began = codes[first_row][session]
-    codes[mature & (codes != began)] = NAMES.index("embargo")
+    # Rows come in time order, so written backwards a session's earliest row is the last to say where it began.
+    began = np.empty(int(data.session.max()) + 1, dtype=np.int8)
+    began[data.session[::-1]] = codes[::-1]
+    codes[mature & (codes != began[data.session])] = NAMES.index("embargo")
 
     slices = Slices(codes, first, calibration_from, test_from, last, embargo)
     found = {name: int(data.label[slices.rows(name)].sum()) for name in SLICES}

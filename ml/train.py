@@ -210,6 +210,7 @@ def train(config: Config, progress: Progress) -> list[str]:
                 effects=explanations.effects,
                 single_features=single_features,
                 expectations=expectations,
+                test_point=np.asarray(data.decision_point[test_rows]),
                 test_band=thresholds.risk_band(probability[test_rows], data.decision_point[test_rows]),
                 test_label=test_label,
                 test_probability=probability[test_rows],
@@ -236,7 +237,6 @@ def _findings(facts: RunFacts) -> list[str]:
     made_up = "SYNTHETIC data: " if facts.summary.is_synthetic else ""
     rate = float(facts.test_label.mean())
     top = [effect.feature for effect in facts.effects if effect.decision_point == "all"][:3]
-    high = facts.test_band == "high"
     return [
         f"{made_up}{facts.record.session_count:,} sessions, {facts.record.conversion_rate:.3%} convert; "
         f"champion {TITLES[facts.champion]} ({facts.stamp.model_version}).",
@@ -244,8 +244,8 @@ def _findings(facts: RunFacts) -> list[str]:
         f"average precision {metric_text(precision)} against a base rate of {rate:.4f}.",
         f"Calibration: predicted {facts.test_probability.mean():.4%}, observed {rate:.4%}, "
         f"expected calibration error {metric_text(overall['expected_calibration_error'], 5)}.",
-        f"Strongest reasons: {', '.join(top)}. High risk of leaving: {high.mean():.0%} of rows, "
-        f"of which {facts.test_label[high].mean() if high.any() else 0:.3%} converted.",
+        f"What moves the score most: {', '.join(top)}. Every row outside training has its three reasons; "
+        f"{facts.record.open_row_count:,} rows belong to sessions still open: the ones to act on.",
         f"Files: {facts.config.results}/ (model_card.md, figures/, predictions/, metrics/, models/). Tables in schema "
         "funnelift: conversion_predictions, shap_summary, model_metrics, calibration_curve, ml_runs.",
     ]
