@@ -33,6 +33,7 @@ CATEGORY_VALUES = ["root", "mid", "leaf", "Leaf", "lone", "unlisted", "nowhere"]
 PRICE_TEXTS = [
     *("n12.000", "n9.500", "n100.000", "n0.000", "7", "n12.34567", "n0.1", "n0.2", "n0.3", "n19999.990"),
     *("n", "", "abc", "n-5.000", "nn5.000", "n12,5", "n99999999999999999999", "nan", "5n"),
+    *("n1_000", "n1e3", "n+5", "n 12 "),
 ]
 OTHER_VALUES: dict[str, list[str | None]] = {
     "available": ["0", "1", "2", "", "true", None],
