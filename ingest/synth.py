@@ -15,7 +15,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ingest import synth_calibration as facts
-from ingest.synth_model import DAY_MS, HOUR_MS, WEEK_MS, Catalogue, Draws, Events, Ints, Shop
+from ingest.synth_catalogue import Catalogue
+from ingest.synth_draws import Draws, Ints
+from ingest.synth_visitors import DAY_MS, HOUR_MS, WEEK_MS, Events, Shop
 
 GENERATOR_VERSION = "1"
 MARKER = "synthetic.json"
@@ -72,7 +74,8 @@ def run(args: argparse.Namespace) -> int:
         return 2
     print(
         f"Wrote SYNTHETIC data to {args.out}: {counts['events']:,} events of {counts['visitors']:,} visitors, "
-        f"{counts['item_properties']:,} item property rows, {counts['categories']:,} categories (seed {counts['seed']}).",
+        f"{counts['item_properties']:,} item property rows, {counts['categories']:,} categories "
+        f"(seed {counts['seed']}).",
         file=sys.stderr,
     )
     return 0
@@ -167,12 +170,13 @@ def _write_all(out: Path, visitors: int, seed: int, step: Callable[[str], None])
 
 def _as_filed(events: Events, draws: Draws) -> Events:
     """Put events in file order: days mostly in order, shuffled within, some rows days late, a few rows twice."""
-    delay = (draws.uniform(len(events)) * 6 * HOUR_MS).astype(np.int64)
-    late = draws.uniform(len(events)) < facts.LATE_SHARE
-    delay += np.where(late, (draws.uniform(len(events)) * 10 * DAY_MS).astype(np.int64), 0)
+    size = len(events)
+    late = draws.happens(facts.LATE_SHARE, size)
+    delay = draws.integers(facts.FILE_DELAY_HOURS * HOUR_MS, size) + late * draws.integers(
+        facts.LATE_DAYS * DAY_MS, size
+    )
     rows = np.argsort(events.timestamp + delay, kind="stable")
-    twice = draws.uniform(len(events)) < facts.EXACT_DUPLICATE_SHARE
-    rows = np.repeat(rows, 1 + twice)
+    rows = np.repeat(rows, 1 + draws.happens(facts.EXACT_DUPLICATE_SHARE, size))
     # Order numbers in the original do not follow time.
     orders = int(events.order.max()) + 1
     renumbered = draws.order(orders)

@@ -21,12 +21,13 @@ ITEMS_WITH_PROPERTIES = 417_053
 ITEMS_SEEN = 235_061
 ITEMS = 466_867  # seen or with properties: ids run from 0 to 466,866
 ITEMS_WITHOUT_PROPERTIES = 1 - ITEMS_WITH_PROPERTIES / ITEMS
-ITEM_ID_SPREAD = 1.0
 CATEGORIES = 1_669
 ROOT_CATEGORIES = 25
 CATEGORY_ID_RANGE = 1_699
 CATEGORIES_BY_DEPTH = (25, 174, 702, 665, 90, 13)
-CATEGORIES_BY_ROOT = (290, 187, 154, 135, 130, 120, 101, 97, 70, 66, 51, 47, 45, 45, 41, 17, 16, 14, 10, 10, 9, 5, 4, 4, 1)  # fmt: skip
+CATEGORIES_BY_ROOT = (
+    290, 187, 154, 135, 130, 120, 101, 97, 70, 66, 51, 47, 45, 45, 41, 17, 16, 14, 10, 10, 9, 5, 4, 4, 1,
+)  # fmt: skip
 FIRST_SNAPSHOT_MS = 1_431_226_800_000  # 2015-05-10 03:00 UTC, then weekly
 SNAPSHOTS = 19  # up to the one of 2015-09-13
 EXACT_DUPLICATE_SHARE = 460 / 2_756_101
@@ -42,7 +43,7 @@ ROOT_VIEW_SHARES = (
     0.0045, 0.0038, 0.0033, 0.0032, 0.0007, 0.0003, 0.0001, 0.0001, 0.0001, 0.0001, 0.0001, 0.0001,
 )  # fmt: skip
 
-# --- time_series_data.csv, funnel_summary.csv, conversion_metrics.csv, cart_abandonment.csv -----------------------------
+# --- time_series_data.csv, funnel_summary.csv, conversion_metrics.csv, cart_abandonment.csv ---------------------------
 SESSIONS_BY_DAY = (  # 2015-05-03 .. 2015-09-18
     4535, 11096, 13346, 14506, 14400, 13070, 9889, 7192, 9460, 12177, 14388, 14708, 14186, 13008, 12511, 14941,
     16730, 15471, 13990, 13458, 11431, 10777, 13018, 15298, 13118, 13976, 13449, 11574, 10071, 12396, 14976, 14382,
@@ -78,7 +79,7 @@ BUYERS_BY_WEEKDAY = (1678, 2359, 2227, 2162, 1760, 1317, 1089)
 
 
 # What is measured by visitor and hour is an effect seen through visitors who differ; the effect itself is larger.
-_EFFECT_SCALE = 1.5
+_EFFECT_SCALE = 1.7
 
 
 def _effect(part: tuple[int, ...], whole: tuple[int, ...]) -> tuple[float, ...]:
@@ -92,35 +93,60 @@ CART_WEEKDAY_EFFECT = _effect(CART_ADDERS_BY_WEEKDAY, VISITORS_BY_WEEKDAY)
 BUY_HOUR_EFFECT = _effect(BUYERS_BY_HOUR, CART_ADDERS_BY_HOUR)
 BUY_WEEKDAY_EFFECT = _effect(BUYERS_BY_WEEKDAY, CART_ADDERS_BY_WEEKDAY)
 
-# --- chosen so that the measured marginals meet the published ones ------------------------------------------------------
+# --- chosen so that the measured marginals meet the published ones ----------------------------------------------------
+# Sessions run on into quieter hours, so their starts are a little more concentrated than events are.
+START_HOUR_WEIGHTS = tuple(round(events**1.06) for events in EVENTS_BY_HOUR)
 # Gap quantiles; the ends are set so that what is left after the double clicks and after the period's end fits.
 WITHIN_SESSION_GAPS_MS = (
-    (0.0, 1_000.0), (0.04, 6_500.0), (0.24, 29_500.0), (0.49, 74_000.0), (0.745, 160_000.0), (0.898, 415_000.0),
+    (0.0, 1_000.0), (0.04, 7_000.0), (0.24, 30_500.0), (0.49, 73_000.0), (0.745, 158_000.0), (0.898, 405_000.0),
     (0.95, 815_000.0), (0.99, 1_465_000.0), (1.0, 1_799_000.0),
 )  # fmt: skip
 BETWEEN_SESSION_GAPS_MS = (
-    (0.0, 1_801_000.0), (0.05, 2_870_000.0), (0.10, 4_500_000.0), (0.25, 58_000_000.0), (0.50, 240_000_000.0),
+    (0.0, 1_801_000.0), (0.05, 2_870_000.0), (0.10, 4_500_000.0), (0.25, 67_000_000.0), (0.50, 240_000_000.0),
     (0.75, 1_300_000_000.0), (0.90, 4_200_000_000.0), (0.97, 7_000_000_000.0), (1.0, 11_000_000_000.0),
 )  # fmt: skip
-SESSIONS_HEAD, SESSIONS_TAIL, SESSIONS_LARGEST = (0.857, 0.086, 0.0250, 0.0120), 2.3, 150
-VIEWS_HEAD, VIEWS_TAIL, VIEWS_LARGEST = (0.805, 0.119, 0.034, 0.0155, 0.0085, 0.0055, 0.0038), 2.7, 120
-BOT_SHARE, BOT_EVENTS = 8e-5, 250.0
-RETURN_INTENT, VIEW_INTENT, VIEW_ENGAGEMENT = 0.28, 0.22, 0.25
-TRADE_SHARE, TRADE_INTENT, TRADE_ORDERS = 4e-4, 3.2, 10
+# Sessions a visitor and views a session: probability of 1, 2, ..., power of the tail after them, largest.
+SESSIONS_HEAD, SESSIONS_TAIL, SESSIONS_LARGEST = (0.8575, 0.084, 0.0255, 0.0120), 2.15, 150
+VIEWS_HEAD, VIEWS_TAIL, VIEWS_LARGEST = (0.805, 0.1230, 0.0352, 0.0150, 0.0079, 0.0047, 0.0030), 2.2, 200
+# Robots (pollers and crawlers): share of visitors and typical number of events.
+ROBOT_SHARE, ROBOT_EVENTS = 6e-5, 200.0
+# Trade customers: share of visitors, intent, sessions (least, and up to how many more), orders at once.
+TRADE_SHARE, TRADE_INTENT, TRADE_SESSIONS, TRADE_MORE_SESSIONS, TRADE_ORDERS = 3.8e-4, 3.0, 4, 12, 23
 
-SAME_ITEM, EARLIER_ITEM, REOPENED_ITEM = 0.14, 0.15, 0.43
-NEW_CATEGORY, SIBLING_CATEGORY = 0.12, 0.20
-ITEM_POPULARITY_SPREAD = 2.0
+# How much lasting intent and engagement of a visitor, and the mood of a session, go with more sessions and views.
+RETURN_INTENT, RETURN_ENGAGEMENT = 0.35, 0.28
+VIEW_INTENT, VIEW_ENGAGEMENT, VIEW_MOOD = 0.18, 0.15, 0.25
+
+# Share of views that start at a new root, or (together) at a new category; the same when a visitor returns.
+NEW_ROOT, NEW_CATEGORY = 0.12, 0.32
+REOPENED_NEW_ROOT, REOPENED_NEW_CATEGORY = 0.55, 0.75
+# Share of views of the item before, or (together) of one seen earlier; of a returning visitor's first views.
+SAME_ITEM, EARLIER_ITEM = 0.10, 0.30
+REOPENED_ITEM, REMEMBERED_VIEWS = 0.43, 6
+
+# Items: spread of popularity and appeal (logs), items a category grows with its views to this power.
+ITEM_POPULARITY_SPREAD, CATEGORY_SIZE_POWER = 2.0, 0.75
+CATEGORY_APPEAL, ITEM_APPEAL = 0.30, 0.45
+LISTED_LATER = 0.15
+PRICE_LOG_MEAN, PRICE_CATEGORY_SPREAD, PRICE_ITEM_SPREAD, PRICE_STEP = 10.9, 0.9, 0.5, 120
 PRICE_CHANGE_PER_WEEK, PRICE_FACTORS = 0.06, (0.7, 0.8, 0.85, 0.9, 0.95, 1.0, 1.0, 1.05, 1.1)
-STOCK_REDRAW_PER_WEEK = 0.08
+STOCK_MEAN, STOCK_SPREAD, STOCK_REDRAW_PER_WEEK = -0.4, 2.2, 0.08
 
-INTENT, MOOD, RETURNING = 0.9, 0.7, 0.1
-PRICE_EFFECT, STOCK_EFFECT, SEEN_AGAIN = 0.8, 0.9, 0.6
-CART_BASE, BUY_BASE, RECOVERY = -5.93, -3.4, 0.0
-MORE_CARTS, CART_FROM_LIST, CART_WITHOUT_VIEW, CART_TAKEN = 0.20, 0.05, 0.08, 0.35
-BUYS_WITHOUT_CART, NEW_ORDER, SECOND_ORDER, SAME_ORDER = 0.14, 0.15, 0.04, 0.35
+# Log odds of a cart after a view, and of an order in a session with a cart.
+CART_BASE, BUY_BASE = -5.65, -3.0
+INTENT, MOOD = 0.80, 0.70
+PRICE_EFFECT, STOCK_EFFECT, SEEN_AGAIN = 0.5, 0.5, 0.4
+LATER_VIEW, LATER_VIEWS = 0.2, 5
+BEST_TASTE = 0.5
+# Added for an order of what the session before left in the cart.
+RECOVERY = -0.3
+# Shares of carts: with more of them at once, from a list, with no view in the data, taken in an order.
+MORE_CARTS, CART_FROM_LIST, CART_WITHOUT_VIEW, CART_TAKEN = 0.18, 0.06, 0.08, 0.36
+# Shares of orders: with no cart in the data, split off, followed by another, merged with the one before, unseen item.
+BUYS_WITHOUT_CART, NEW_ORDER, SECOND_ORDER, SAME_ORDER, REORDER_UNSEEN = 0.17, 0.25, 0.04, 0.26, 0.25
 DOUBLE_FIRE = 0.003
-LATE_SHARE = 0.01
+# File order: every row up to some hours late, a few rows days late.
+FILE_DELAY_HOURS, LATE_SHARE, LATE_DAYS = 6, 0.01, 10
 
 
 # --- measuring -------------------------------------------------------------------------------------------------------
@@ -181,7 +207,9 @@ MARGINALS = (
     Marginal("session_events_p99", "events a session, p99", 7, 1, _SAMPLE, absolute=True),
     Marginal("visitor_events_p99", "events a visitor, p99", 11, 2, _SAMPLE, absolute=True),
     Marginal("views_per_visitor", "views a visitor, mean", 1.8928, 0.05, _DISTRIBUTION),
-    Marginal("four_views_percent", "visitors with four or more views, %", 113_451 / VISITORS * 100, 0.15, _DISTRIBUTION),
+    Marginal(
+        "four_views_percent", "visitors with four or more views, %", 113_451 / VISITORS * 100, 0.15, _DISTRIBUTION
+    ),
     Marginal("within_p25", "gap within a session, p25, s", 29, 0.1, _SAMPLE),
     Marginal("within_p50", "gap within a session, p50, s", 74, 0.1, _SAMPLE),
     Marginal("within_p75", "gap within a session, p75, s", 166, 0.1, _SAMPLE),
@@ -192,19 +220,33 @@ MARGINALS = (
     Marginal("hour_distance", "events by hour (UTC+6): share in another hour, %", 0, 2.0, _SERIES, absolute=True),
     Marginal("weekday_distance", "events by weekday: share on another weekday, %", 0, 2.0, _SERIES, absolute=True),
     Marginal("day_distance", "sessions by day: share on another day, %", 0, 3.0, _SERIES, absolute=True),
-    Marginal("category_slope", "views by category, log-log slope of the first 300", -0.77, 0.05, _CATEGORY, absolute=True),
+    Marginal(
+        "category_slope", "views by category, log-log slope of the first 300", -0.77, 0.05, _CATEGORY, absolute=True
+    ),
     Marginal("root_share_percent", "views in the busiest root category, %", 28.9, 0.2, _CATEGORY),
-    Marginal("unlisted_percent", "views of items without properties, %", (1 - 2_409_950 / 2_664_312) * 100, 0.25, _CATEGORY),
+    Marginal(
+        "unlisted_percent", "views of items without properties, %", (1 - 2_409_950 / 2_664_312) * 100, 0.25, _CATEGORY
+    ),
     Marginal("sold_out_percent", "views of items out of stock, %", 1_435_125 / 2_409_950 * 100, 0.15, _CATEGORY),
     Marginal("items_seen_per_visitor", "items seen over visitors", ITEMS_SEEN / VISITORS, 0.1, _FACTS),
-    Marginal("items_listed_per_visitor", "items with properties over visitors", ITEMS_WITH_PROPERTIES / VISITORS, 0.03, _FACTS),
+    Marginal(
+        "items_listed_per_visitor",
+        "items with properties over visitors",
+        ITEMS_WITH_PROPERTIES / VISITORS,
+        0.03,
+        _FACTS,
+    ),
     Marginal("cart_visitor_percent", "visitors with a cart, %", 2.680, 0.12, _PROBABILITY),
     Marginal("buyer_percent", "visitors who buy, %", 0.8326, 0.12, _PROBABILITY),
     Marginal("single_buyer_percent", "one-session visitors who buy, %", 0.4339, 0.15, _CONVERSION),
     Marginal("multi_buyer_percent", "visitors with more sessions who buy, %", 3.5236, 0.12, _CONVERSION),
     Marginal("buyer_ratio", "more sessions over one session, buyers, times", 3.5236 / 0.4339, 0.2, _CONVERSION),
-    Marginal("single_cart_percent", "one-session visitors with a cart, %", 22_266 / 1_225_947 * 100, 0.15, _ABANDONMENT),
-    Marginal("multi_cart_percent", "visitors with more sessions with a cart, %", 15_456 / 181_633 * 100, 0.12, _ABANDONMENT),
+    Marginal(
+        "single_cart_percent", "one-session visitors with a cart, %", 22_266 / 1_225_947 * 100, 0.15, _ABANDONMENT
+    ),
+    Marginal(
+        "multi_cart_percent", "visitors with more sessions with a cart, %", 15_456 / 181_633 * 100, 0.12, _ABANDONMENT
+    ),
     Marginal("cart_buyer_percent", "visitors with a cart who buy, %", 28.04, 0.15, _ABANDONMENT),
     Marginal("heavy_buyer_percent", "visitors with four or more views who buy, %", 5.390, 0.2, "ab_test_results.csv"),
     Marginal("cart_session_percent", "sessions with a cart, %", 38_726 / 1_761_660 * 100, 0.12, _FACTS),
@@ -213,19 +255,38 @@ MARGINALS = (
     Marginal("sales_per_100_events", "transaction rows in 100 events", 22_457 / 27_561.01, 0.15, _FACTS),
     Marginal("rows_per_order", "transaction rows an order", 22_457 / 17_672, 0.1, _FACTS),
     Marginal("orders_per_buyer", "orders a buyer", 17_672 / 11_719, 0.15, _FACTS),
-    Marginal("repeat_buyer_percent", "buyers with more than one transaction row, %", 2_576 / 11_719 * 100, 0.25, _SEGMENTS),
+    Marginal(
+        "repeat_buyer_percent", "buyers with more than one transaction row, %", 2_576 / 11_719 * 100, 0.25, _SEGMENTS
+    ),
     Marginal("repeat_percent", "steps that repeat the previous item, %", 27.6, 3.0, _SAMPLE, absolute=True),
     Marginal("seen_percent", "steps to an item seen before in the session, %", 39.1, 5.0, _SAMPLE, absolute=True),
     Marginal("reopened_percent", "returns that open with an item seen before, %", 44.3, 6.0, _SAMPLE, absolute=True),
-    Marginal("blind_cart_percent", "carts with no earlier view of the item, %", 17 / 62 * 100, 8.0, _SAMPLE, absolute=True),
-    Marginal("cartless_sale_percent", "transaction rows with no earlier cart of the item, %", 2 / 14 * 100, 8.0, _SAMPLE, absolute=True),
-    Marginal("double_fire_percent", "events fired twice within 100 ms, %", 8 / 2_771 * 100, 0.1, _SAMPLE, absolute=True),
-    Marginal("duplicate_permille", "exact duplicates in 1,000 rows", EXACT_DUPLICATE_SHARE * 1000, 0.1, _FACTS, absolute=True),
-    Marginal("hour_ratio", "buyers among visitors, hours 21-4 over 13-20 (UTC+6), times",
-             _rate(BUYERS_BY_HOUR, VISITORS_BY_HOUR, _BUSY_HOURS) / _rate(BUYERS_BY_HOUR, VISITORS_BY_HOUR, _QUIET_HOURS),
-             0.3, _CONVERSION),
+    Marginal(
+        "blind_cart_percent", "carts with no earlier view of the item, %", 17 / 62 * 100, 8.0, _SAMPLE, absolute=True
+    ),
+    Marginal(
+        "cartless_sale_percent",
+        "transaction rows with no earlier cart of the item, %",
+        2 / 14 * 100,
+        8.0,
+        _SAMPLE,
+        absolute=True,
+    ),
+    Marginal(
+        "double_fire_percent", "events fired twice within 100 ms, %", 8 / 2_771 * 100, 0.1, _SAMPLE, absolute=True
+    ),
+    Marginal(
+        "duplicate_permille", "exact duplicates in 1,000 rows", EXACT_DUPLICATE_SHARE * 1000, 0.1, _FACTS, absolute=True
+    ),
+    Marginal(
+        "hour_ratio",
+        "buyers among visitors, hours 21-4 over 13-20 (UTC+6), times",
+        _rate(BUYERS_BY_HOUR, VISITORS_BY_HOUR, _BUSY_HOURS) / _rate(BUYERS_BY_HOUR, VISITORS_BY_HOUR, _QUIET_HOURS),
+        0.3,
+        _CONVERSION,
+    ),
     Marginal("weekend_ratio", "buyers among visitors, weekend over weekday, times", 0.6295 / 0.8771, 0.2, _CONVERSION),
-)  # fmt: skip
+)
 
 _MEASURES = """
 with sums as (
@@ -236,7 +297,8 @@ with sums as (
     from session
 ), people as (
     select
-        count(*) as visitors, avg(sessions) as sessions_per_visitor, 100.0 * avg((sessions > 1)::int) as returning_percent,
+        count(*) as visitors, avg(sessions) as sessions_per_visitor,
+        100.0 * avg((sessions > 1)::int) as returning_percent,
         quantile_disc(events, 0.99) as visitor_events_p99, avg(views) as views_per_visitor,
         100.0 * avg((views >= 4)::int) as four_views_percent, 100.0 * avg(has_cart) as cart_visitor_percent,
         100.0 * avg(buys) as buyer_percent, 100.0 * avg(buys) filter (sessions = 1) as single_buyer_percent,
@@ -296,15 +358,18 @@ with sums as (
 ), days as (
     select 50.0 * sum(abs(coalesce(n / total, 0) - share)) as day_distance
     from (select unnest(range(len($days))) as day, unnest($days) as share)
-    left join (select day, count(*) as n, sum(count(*)) over () as total from moments where opens group by 1) using (day)
+    left join (select day, count(*) as n, sum(count(*)) over () as total from moments where opens group by 1)
+        using (day)
 ), visits_by_hour as (
     select visitorid, hour, max((event = 'transaction')::int) as buys from moments group by 1, 2
 ), hour_effect as (
-    select avg(buys) filter (hour in (21, 22, 23, 0, 1, 2, 3, 4)) / avg(buys) filter (hour between 13 and 20) as hour_ratio
+    select avg(buys) filter (hour >= 21 or hour <= 4) / avg(buys) filter (hour between 13 and 20) as hour_ratio
     from visits_by_hour
 ), weekend_effect as (
     select avg(buys) filter (weekend) / avg(buys) filter (not weekend) as weekend_ratio
-    from (select visitorid, weekday >= 5 as weekend, max((event = 'transaction')::int) as buys from moments group by 1, 2)
+    from (
+        select visitorid, weekday >= 5 as weekend, max((event = 'transaction')::int) as buys from moments group by 1, 2
+    )
 )
 select
     * exclude (within, between_sessions),
@@ -324,7 +389,8 @@ create table property as
     from read_csv($properties, header = true, types = {'property': 'varchar', 'value': 'varchar'});
 create table category as from read_csv($tree, header = true, types = {'parentid': 'bigint'});
 create table item_category as
-    select itemid, arg_max(value::bigint, timestamp) as categoryid from property where property = 'categoryid' group by 1;
+    select itemid, arg_max(value::bigint, timestamp) as categoryid
+    from property where property = 'categoryid' group by 1;
 create table root as
     with recursive up(categoryid, root) as (
         select categoryid, categoryid from category where parentid is null
@@ -424,13 +490,14 @@ def markdown_table(folder: Path) -> str:
         The table, one line a figure.
     """
     measured = measure(folder)
-    lines = ["| figure | published | measured | tolerance | within | source |", "| --- | ---: | ---: | ---: | --- | --- |"]
+    lines = [
+        "| figure | published | measured | tolerance | within | source |",
+        "| --- | ---: | ---: | ---: | --- | --- |",
+    ]
     for m in MARGINALS:
         tolerance = f"±{m.tolerance:g}" if m.absolute else f"±{m.tolerance:.0%}"
         within = "yes" if m.accepts(measured[m.key]) else "**no**"
-        lines.append(
-            f"| {m.name} | {m.published:.4g} | {measured[m.key]:.4g} | {tolerance} | {within} | {m.source} |"
-        )
+        lines.append(f"| {m.name} | {m.published:.4g} | {measured[m.key]:.4g} | {tolerance} | {within} | {m.source} |")
     return "\n".join(lines)
 
 
