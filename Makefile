@@ -26,6 +26,12 @@ export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 export DO_NOT_TRACK := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
+# One line a package while it is fetched, then the errors if any.
+PIP_INSTALL = $(BIN)/python -m pip install --require-hashes --no-deps --progress-bar off -r $< 2>&1 \
+	| { grep --line-buffered -E '^ *(Collecting|Installing|ERROR|error)' || true; } | cut -c1-160
+
 .PHONY: help setup setup-dev demo test lint bench lock clean
 .DEFAULT_GOAL := help
 
@@ -39,12 +45,12 @@ $(VENV)/.installed: requirements.lock
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 with venv is needed; none was found. Install it, or say PYTHON=/path/to/python3.11."; exit 1; }
 	@echo "Set-up: virtual environment with $(PYTHON), packages pinned in $< (a minute or two) ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --require-hashes --no-deps --progress-bar on -r $<
+	@$(PIP_INSTALL)
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	@echo "Set-up: test and lint tools, pinned in $< ..."
-	@$(BIN)/python -m pip install --quiet --require-hashes --no-deps --progress-bar on -r $<
+	@$(PIP_INSTALL)
 	@touch $@
 
 demo: setup
