@@ -304,7 +304,8 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     rate, z2 = successes / trials, WILSON_Z**2
     centre = (rate + z2 / (2 * trials)) / (1 + z2 / trials)
     half = WILSON_Z / (1 + z2 / trials) * np.sqrt(rate * (1 - rate) / trials + z2 / (4 * trials**2))
-    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+    lower, upper = float(centre - half), float(centre + half)
+    return (0.0 if successes == 0 else lower), (1.0 if successes == trials else upper)
 
 
 def _or_none(value: float) -> float | None:

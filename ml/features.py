@@ -256,7 +256,9 @@ def _to_float32(column: "pa.Array") -> npt.NDArray[np.float32]:
 
 
 def _to_codes(column: "pa.ChunkedArray") -> npt.NDArray[np.int32]:
-    return np.asarray(column.combine_chunks().dictionary_encode().indices.to_numpy())
+    import pyarrow.compute as pc
+
+    return np.asarray(pc.fill_null(column.combine_chunks(), NONE).dictionary_encode().indices.to_numpy())
 
 
 def _to_categories(column: "pa.ChunkedArray") -> "pd.Categorical":

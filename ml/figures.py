@@ -1,5 +1,6 @@
 """The figures of a run: precision-recall, ROC, calibration and SHAP summary."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -154,10 +155,13 @@ def _shap_summary(explanations: Explanations, mart: Mart, champion: str, data: s
     for name in mart.categorical:
         values[name] = np.nan
     plt.figure()
-    shap.summary_plot(
-        explanations.sample_values, values.astype(np.float64), max_display=15, show=False, plot_size=(8.5, 6.5),
-        cmap="cividis", rng=np.random.default_rng(seed),
-    )  # fmt: skip
+    with warnings.catch_warnings():
+        # shap looks for the colour range of the categories, which have none.
+        warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
+        shap.summary_plot(
+            explanations.sample_values, values.astype(np.float64), max_display=15, show=False, plot_size=(8.5, 6.5),
+            cmap="cividis", rng=np.random.default_rng(seed),
+        )  # fmt: skip
     figure = plt.gcf()
     axes = figure.axes[0]
     axes.set_title(

@@ -1,0 +1,188 @@
+"""The gate stops a run on marts that do not add up, hold impossible values or give the answer away."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import ml_mart
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from ml.config import Config, FunneliftError, load_config
+from ml.features import MART, Dataset, Mart, build_dataset, read_mart
+from ml.validate import GateError, category_auc, check_counts, check_leakage, check_values, numeric_auc
+from ml.warehouse import open_warehouse
+
+TABLES = ml_mart.marts(3000, seed=11, buy_rate=0.05)
+
+
+def settings(folder: Path, **more: object) -> Config:
+    return load_config(
+        None, {"duckdb_path": folder / "warehouse.duckdb", "manifest": folder / "manifest.json", **more}, environment={}
+    )
+
+
+def load(config: Config) -> tuple[Dataset, Mart]:
+    mart = read_mart(config.manifest)
+    with open_warehouse(config) as warehouse:
+        rows, batches = warehouse.read(MART, mart.columns)
+        return build_dataset(batches, rows, mart), mart
+
+
+@pytest.fixture
+def changed(tmp_path: Path) -> Callable[[str], tuple[Config, Dataset, Mart]]:
+    """Write the marts, change them by SQL as someone might after dbt, and read them."""
+
+    def change(sql: str) -> tuple[Config, Dataset, Mart]:
+        ml_mart.write(tmp_path, TABLES)
+        with duckdb.connect(tmp_path / "warehouse.duckdb") as connection:
+            connection.execute(sql)
+        config = settings(tmp_path)
+        return config, *load(config)
+
+    return change
+
+
+def test_marts_that_add_up_pass(changed: Callable[[str], tuple[Config, Dataset, Mart]]) -> None:
+    config, data, mart = changed("select 1")
+    with open_warehouse(config) as warehouse:
+        summary = check_counts(warehouse, data)
+    assert summary.sessions == len(TABLES["sessions"])
+    assert summary.conversion_rate == TABLES["session_funnels"]["has_transaction"].mean()
+    assert summary.is_synthetic
+    assert check_values(data, mart, config) > len(mart.numeric) * 2
+    assert check_leakage(data, mart, config)[0].auc <= 0.95
+
+
+@pytest.mark.parametrize(
+    ("sql", "gate", "numbers"),
+    [
+        (
+            "delete from funnelift.session_features where rowid = 0",
+            "row count",
+            lambda: [str(n) for n in TABLES["session_features"]["decision_point"].value_counts()],
+        ),
+        (
+            "update funnelift.session_features set has_transaction = 1 - has_transaction where rowid = 5",
+            "conversion rate",
+            lambda: ["SQL", "Python"],
+        ),
+        (
+            "update funnelift.dataset_summary set conversion_rate = 0.5",
+            "conversion rate",
+            lambda: [str(TABLES["session_funnels"]["has_transaction"].mean()), "0.5"],
+        ),
+        (
+            "update funnelift.dataset_summary set converting_session_count = 3",
+            "converting session count",
+            lambda: ["3", str(TABLES["session_funnels"]["has_transaction"].sum())],
+        ),
+        ("delete from funnelift.sessions where rowid = 7", "session count", lambda: [str(len(TABLES["sessions"]) - 1)]),
+        ("drop table funnelift.session_funnels", "tables", lambda: ["session_funnels"]),
+    ],
+)
+def test_counts_that_differ_stop_the_run(
+    changed: Callable[[str], tuple[Config, Dataset, Mart]], sql: str, gate: str, numbers: Callable[[], list[str]]
+) -> None:
+    config, data, _ = changed(sql)
+    with open_warehouse(config) as warehouse, pytest.raises(GateError) as failure:
+        check_counts(warehouse, data)
+    assert failure.value.gate == gate
+    assert "expected" in str(failure.value)
+    assert "dbt build" in str(failure.value)
+    assert any(number in str(failure.value) for number in numbers())
+
+
+@pytest.mark.parametrize(
+    ("sql", "gate", "parts"),
+    [
+        ("update funnelift.session_features set decision_hour = 24 where rowid = 1", "values", ["decision_hour", "24"]),
+        ("update funnelift.session_features set item_price = -1 where rowid = 1", "values", ["item_price", "-1"]),
+        (
+            "update funnelift.session_features set item_price = 'inf'::double where rowid = 1",
+            "values",
+            ["item_price", "inf"],
+        ),
+        ("update funnelift.session_features set views_so_far = null where rowid < 3", "values", ["views_so_far", "3"]),
+        ("update funnelift.session_features set has_transaction = null where rowid = 1", "values", ["has_transaction"]),
+        ("update funnelift.session_features set is_mature = 2 where rowid = 1", "values", ["is_mature", "2"]),
+        ("update funnelift.session_features set visitor_id = null where rowid = 1", "nulls", ["visitor_id", "1"]),
+        (
+            "insert into funnelift.session_features from funnelift.session_features where rowid = 1",
+            "key",
+            ["expected 0, found 1"],
+        ),
+    ],
+)
+def test_impossible_values_stop_the_run(
+    changed: Callable[[str], tuple[Config, Dataset, Mart]], sql: str, gate: str, parts: list[str]
+) -> None:
+    config, data, mart = changed(sql)
+    with pytest.raises(GateError) as failure:
+        check_values(data, mart, config)
+    assert failure.value.gate == gate
+    for part in parts:
+        assert part in str(failure.value)
+
+
+def test_all_broken_expectations_are_named(changed: Callable[[str], tuple[Config, Dataset, Mart]]) -> None:
+    config, data, mart = changed("update funnelift.session_features set decision_hour = 24, item_price = -1")
+    with pytest.raises(GateError, match=r"decision_hour.*item_price"):
+        check_values(data, mart, config)
+
+
+def test_a_column_of_nulls_passes_unless_it_is_never_null(
+    changed: Callable[[str], tuple[Config, Dataset, Mart]],
+) -> None:
+    config, data, mart = changed("update funnelift.session_features set item_price = null")
+    assert check_values(data, mart, config)
+
+
+@pytest.mark.parametrize("leak", ["has_transaction", "-has_transaction", "case when has_transaction = 0 then 1.0 end"])
+def test_the_label_in_a_feature_sets_off_the_alarm(
+    changed: Callable[[str], tuple[Config, Dataset, Mart]], leak: str
+) -> None:
+    config, data, mart = changed(f"update funnelift.session_features set item_price_ratio = {leak}")
+    with pytest.raises(GateError, match=r"AUC of item_price_ratio alone at .* at most 0.95, found 1.0000") as failure:
+        check_leakage(data, mart, config)
+    assert failure.value.gate == "leakage"
+
+
+def test_the_label_in_a_category_sets_off_the_alarm(
+    changed: Callable[[str], tuple[Config, Dataset, Mart]],
+) -> None:
+    config, data, mart = changed("update funnelift.session_features set item_category = 'c' || has_transaction")
+    with pytest.raises(GateError, match="AUC of item_category alone"):
+        check_leakage(data, mart, config)
+
+
+def test_an_accepted_leak_needs_a_feature_that_exists(
+    changed: Callable[[str], tuple[Config, Dataset, Mart]],
+) -> None:
+    config, data, mart = changed("update funnelift.session_features set item_price_ratio = has_transaction")
+    accepted = config.leakage.model_copy(update={"accepted": {"item_price_ratio": "on purpose"}})
+    assert check_leakage(data, mart, config.model_copy(update={"leakage": accepted}))[0].feature == "item_price_ratio"
+    unknown = config.leakage.model_copy(update={"accepted": {"item_prise": "typing error"}})
+    with pytest.raises(FunneliftError, match="item_prise"):
+        check_leakage(data, mart, config.model_copy(update={"leakage": unknown}))
+
+
+def test_single_feature_auc_equals_sklearns() -> None:
+    rng = np.random.default_rng(1)
+    positive, negative = np.round(rng.normal(0.5, 1, 300), 1), np.round(rng.normal(0, 1, 2000), 1)
+    positive[:40], negative[:700] = np.nan, np.nan
+    label = np.r_[np.ones(300), np.zeros(2000)]
+    both = np.r_[positive, negative]
+    expected = max(roc_auc_score(label, np.nan_to_num(both, nan=fill)) for fill in (-99, 99))
+    assert numeric_auc(positive.astype(np.float32), negative.astype(np.float32)) == pytest.approx(expected, abs=1e-6)
+    assert numeric_auc(-positive.astype(np.float32), -negative.astype(np.float32)) == pytest.approx(expected, abs=1e-6)
+
+
+def test_many_rare_categories_do_not_look_like_a_leak() -> None:
+    # In-sample, 5,000 levels would tell the two apart almost perfectly.
+    rng = np.random.default_rng(2)
+    auc = category_auc(
+        rng.integers(0, 5000, 60), rng.integers(0, 5000, 6000), rng.integers(0, 999, 60), rng.integers(0, 999, 6000)
+    )
+    assert auc < 0.6
