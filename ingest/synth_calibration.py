@@ -78,28 +78,29 @@ CART_ADDERS_BY_WEEKDAY = (6314, 8193, 7817, 7547, 6870, 5409, 4793)
 BUYERS_BY_WEEKDAY = (1678, 2359, 2227, 2162, 1760, 1317, 1089)
 
 
-# What is measured by visitor and hour is an effect seen through visitors who differ; the effect itself is larger.
-_EFFECT_SCALE = 1.7
+def _effect(part: tuple[int, ...], whole: tuple[int, ...], scale: float) -> tuple[float, ...]:
+    """Log odds of each rate over the overall one.
 
-
-def _effect(part: tuple[int, ...], whole: tuple[int, ...]) -> tuple[float, ...]:
-    """Log odds of each rate over the overall one."""
+    Visitors differ and sessions run on, which blurs an effect in the published rates; `scale` makes up for it.
+    """
     overall = sum(part) / (sum(whole) - sum(part))
-    return tuple(round(_EFFECT_SCALE * log(p / (w - p) / overall), 6) for p, w in zip(part, whole, strict=True))
+    return tuple(round(scale * log(p / (w - p) / overall), 6) for p, w in zip(part, whole, strict=True))
 
 
-CART_HOUR_EFFECT = _effect(CART_ADDERS_BY_HOUR, VISITORS_BY_HOUR)
-CART_WEEKDAY_EFFECT = _effect(CART_ADDERS_BY_WEEKDAY, VISITORS_BY_WEEKDAY)
-BUY_HOUR_EFFECT = _effect(BUYERS_BY_HOUR, CART_ADDERS_BY_HOUR)
-BUY_WEEKDAY_EFFECT = _effect(BUYERS_BY_WEEKDAY, CART_ADDERS_BY_WEEKDAY)
+CART_HOUR_EFFECT = _effect(CART_ADDERS_BY_HOUR, VISITORS_BY_HOUR, 1.75)
+CART_WEEKDAY_EFFECT = _effect(CART_ADDERS_BY_WEEKDAY, VISITORS_BY_WEEKDAY, 1.5)
+BUY_HOUR_EFFECT = _effect(BUYERS_BY_HOUR, CART_ADDERS_BY_HOUR, 1.75)
+BUY_WEEKDAY_EFFECT = _effect(BUYERS_BY_WEEKDAY, CART_ADDERS_BY_WEEKDAY, 1.5)
 
 # --- chosen so that the measured marginals meet the published ones ----------------------------------------------------
-# Sessions run on into quieter hours, so their starts are a little more concentrated than events are.
-START_HOUR_WEIGHTS = tuple(round(events**1.06) for events in EVENTS_BY_HOUR)
+# About one event in six falls an hour after its session's start, so starts lead the published hours of events.
+START_HOUR_WEIGHTS = tuple(
+    round(EVENTS_BY_HOUR[hour] + 0.2 * (EVENTS_BY_HOUR[hour] - EVENTS_BY_HOUR[hour - 1])) for hour in range(24)
+)
 # Gap quantiles; the ends are set so that what is left after the double clicks and after the period's end fits.
 WITHIN_SESSION_GAPS_MS = (
     (0.0, 1_000.0), (0.04, 7_000.0), (0.24, 30_500.0), (0.49, 73_000.0), (0.745, 158_000.0), (0.898, 405_000.0),
-    (0.95, 815_000.0), (0.99, 1_465_000.0), (1.0, 1_799_000.0),
+    (0.95, 780_000.0), (0.99, 1_465_000.0), (1.0, 1_799_000.0),
 )  # fmt: skip
 BETWEEN_SESSION_GAPS_MS = (
     (0.0, 1_801_000.0), (0.05, 2_870_000.0), (0.10, 4_500_000.0), (0.25, 67_000_000.0), (0.50, 240_000_000.0),
@@ -111,17 +112,17 @@ VIEWS_HEAD, VIEWS_TAIL, VIEWS_LARGEST = (0.805, 0.1230, 0.0352, 0.0150, 0.0079, 
 # Robots (pollers and crawlers): share of visitors and typical number of events.
 ROBOT_SHARE, ROBOT_EVENTS = 6e-5, 200.0
 # Trade customers: share of visitors, intent, sessions (least, and up to how many more), orders at once.
-TRADE_SHARE, TRADE_INTENT, TRADE_SESSIONS, TRADE_MORE_SESSIONS, TRADE_ORDERS = 3.8e-4, 3.0, 4, 12, 23
+TRADE_SHARE, TRADE_INTENT, TRADE_SESSIONS, TRADE_MORE_SESSIONS, TRADE_ORDERS = 3.8e-4, 3.0, 4, 12, 30
 
 # How much lasting intent and engagement of a visitor, and the mood of a session, go with more sessions and views.
-RETURN_INTENT, RETURN_ENGAGEMENT = 0.35, 0.28
-VIEW_INTENT, VIEW_ENGAGEMENT, VIEW_MOOD = 0.18, 0.15, 0.25
+RETURN_INTENT, RETURN_ENGAGEMENT = 0.34, 0.28
+VIEW_INTENT, VIEW_ENGAGEMENT, VIEW_MOOD = 0.14, 0.15, 0.22
 
 # Share of views that start at a new root, or (together) at a new category; the same when a visitor returns.
 NEW_ROOT, NEW_CATEGORY = 0.12, 0.32
 REOPENED_NEW_ROOT, REOPENED_NEW_CATEGORY = 0.55, 0.75
 # Share of views of the item before, or (together) of one seen earlier; of a returning visitor's first views.
-SAME_ITEM, EARLIER_ITEM = 0.10, 0.30
+SAME_ITEM, EARLIER_ITEM = 0.085, 0.295
 REOPENED_ITEM, REMEMBERED_VIEWS = 0.43, 6
 
 # Items: spread of popularity and appeal (logs), items a category grows with its views to this power.
@@ -133,15 +134,15 @@ PRICE_CHANGE_PER_WEEK, PRICE_FACTORS = 0.06, (0.7, 0.8, 0.85, 0.9, 0.95, 1.0, 1.
 STOCK_MEAN, STOCK_SPREAD, STOCK_REDRAW_PER_WEEK = -0.4, 2.2, 0.08
 
 # Log odds of a cart after a view, and of an order in a session with a cart.
-CART_BASE, BUY_BASE = -5.65, -3.0
+CART_BASE, BUY_BASE = -5.49, -2.95
 INTENT, MOOD = 0.80, 0.70
 PRICE_EFFECT, STOCK_EFFECT, SEEN_AGAIN = 0.5, 0.5, 0.4
-LATER_VIEW, LATER_VIEWS = 0.2, 5
+LATER_VIEW, LATER_VIEWS = 0.12, 5
 BEST_TASTE = 0.5
 # Added for an order of what the session before left in the cart.
 RECOVERY = -0.3
 # Shares of carts: with more of them at once, from a list, with no view in the data, taken in an order.
-MORE_CARTS, CART_FROM_LIST, CART_WITHOUT_VIEW, CART_TAKEN = 0.18, 0.06, 0.08, 0.36
+MORE_CARTS, CART_FROM_LIST, CART_WITHOUT_VIEW, CART_TAKEN = 0.18, 0.06, 0.08, 0.38
 # Shares of orders: with no cart in the data, split off, followed by another, merged with the one before, unseen item.
 BUYS_WITHOUT_CART, NEW_ORDER, SECOND_ORDER, SAME_ORDER, REORDER_UNSEEN = 0.17, 0.25, 0.04, 0.26, 0.25
 DOUBLE_FIRE = 0.003
