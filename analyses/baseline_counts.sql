@@ -91,7 +91,7 @@ visitor_rows as (
 
     select
         visitor_id,
-        case when count(*) > 1 then 1 else 0 end as has_multi_sessions,
+        case when count(*) > 1 then 1 else 0 end as is_returning,
         max(has_transaction) as is_buyer
     from session_rows
     group by visitor_id
@@ -103,10 +103,10 @@ visitors as (
     select
         count(*) as visitors,
         sum(is_buyer) as buyers,
-        sum(has_multi_sessions) as multi_session_visitors,
-        sum(has_multi_sessions * is_buyer) as multi_session_buyers,
-        sum(1 - has_multi_sessions) as one_session_visitors,
-        sum((1 - has_multi_sessions) * is_buyer) as one_session_buyers
+        sum(is_returning) as multi_session_visitors,
+        sum(is_returning * is_buyer) as multi_session_buyers,
+        sum(1 - is_returning) as one_session_visitors,
+        sum((1 - is_returning) * is_buyer) as one_session_buyers
     from visitor_rows
 
 ),

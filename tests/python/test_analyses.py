@@ -362,16 +362,12 @@ def test_when_and_where(shop: Shop) -> None:
             }
     got = shop.keyed("when_and_where", "breakdown", "breakdown_value", "measure")
     assert_rows(expected, got)
-    for breakdown, measure in {(breakdown, measure) for breakdown, _, measure in expected}:
-        rows = {key: row for key, row in expected.items() if (key[0], key[2]) == (breakdown, measure)}
-        ranked = sorted((key for key, row in rows.items() if row["has_enough"]), key=lambda key: -rows[key]["rate"])
-        places = [got[key]["place"] for key in ranked]
+    for wanted in {(breakdown, measure) for breakdown, _, measure in expected}:
+        group = {key: row for key, row in expected.items() if (key[0], key[2]) == wanted}
+        ranked = {got[key]["place"]: row["rate"] for key, row in group.items() if row["has_enough"]}
         # Equal rates may stand in either order here; the places are taken in any case.
-        assert sorted(places) == list(range(1, len(ranked) + 1))
-        assert [rows[key]["rate"] for key in sorted(ranked, key=lambda key: got[key]["place"])] == [
-            rows[key]["rate"] for key in ranked
-        ]
-        assert all(got[key]["place"] is None for key in rows.keys() - set(ranked))
+        assert [ranked[place] for place in range(1, len(ranked) + 1)] == sorted(ranked.values(), reverse=True)
+        assert all(got[key]["place"] is None for key, row in group.items() if not row["has_enough"])
 
 
 def test_revenue_lost_to_abandonment(shop: Shop) -> None:
@@ -486,7 +482,7 @@ def test_every_branch_was_seen() -> None:
     minute, day, start = 60_000, 86_400_000, 1_433_116_800_000
     events = []
     for number in range(400):
-        opened = start + (number % 2) * 12 * 3_600_000 + (number // 100) * day
+        opened = start + (number % 2) * 12 * 60 * minute + (number // 100) * day
         events.append(Event(opened, f"v{number}", "view", "dear" if number % 2 else "cheap"))
         if number % 2 == 0 or number % 20 == 1:
             pause = minute * (2 if number % 2 else 9) + number
@@ -494,7 +490,7 @@ def test_every_branch_was_seen() -> None:
             if number % 4 == 0:
                 events.append(Event(opened + 2 * pause, f"v{number}", "transaction", "dear", f"o{number}"))
     for number in range(10):
-        events.append(Event(start + 20 * day, f"v{number}", "transaction", "dear", f"late{number}"))
+        events.append(Event(start + 20 * day + 12 * 60 * minute, f"v{number}", "transaction", "dear", f"late{number}"))
     properties = [Property(start - day, "dear", "790", "n40.000"), Property(start - day, "cheap", "790", "n1.500")]
     shop = answer(World(events, properties, [Category("top", None)]))
     for analysis, words in {
