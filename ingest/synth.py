@@ -16,14 +16,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ingest import synth_calibration as facts
 from ingest.synth_catalogue import Catalogue
-from ingest.synth_draws import Draws, Ints
+from ingest.synth_draws import Draws
 from ingest.synth_visitors import DAY_MS, HOUR_MS, WEEK_MS, Events, Shop
 
 GENERATOR_VERSION = "1"
 MARKER = "synthetic.json"
 EVENTS, TREE = "events.csv", "category_tree.csv"
 PROPERTIES = ("item_properties_part1.csv", "item_properties_part2.csv")
-FILES = (EVENTS, *PROPERTIES, TREE, MARKER)
+FILES = (MARKER, EVENTS, *PROPERTIES, TREE)
 LEAST_VISITORS = 100
 _PARTIAL = ".partial"
 _KINDS = pa.array(["view", "addtocart", "transaction"])
@@ -65,13 +65,16 @@ def run(args: argparse.Namespace) -> int:
     Returns
     -------
     int
-        Exit code: 0 written, 2 refused.
+        Exit code: 0 written, 1 not writable, 2 refused.
     """
     try:
         counts = synthesise(args.out, args.visitors, args.seed)
     except SynthError as error:
         print(f"synth: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"synth: cannot write to --out {args.out}: {error}", file=sys.stderr)
+        return 1
     print(
         f"Wrote SYNTHETIC data to {args.out}: {counts['events']:,} events of {counts['visitors']:,} visitors, "
         f"{counts['item_properties']:,} item property rows, {counts['categories']:,} categories "
@@ -108,14 +111,21 @@ def synthesise(out: Path, visitors: int, seed: int, show_progress: bool = True) 
     _check(out, visitors, seed)
     out.mkdir(parents=True, exist_ok=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not show_progress) as progress:
-        task = progress.add_task("synthetic catalogue", total=5)
+    try:
+        with Progress(*columns, console=Console(stderr=True), disable=not show_progress) as progress:
+            task = progress.add_task("", total=5)
 
-        def step(description: str) -> None:
-            progress.update(task, advance=1, description=description)
+            def step(description: str) -> None:
+                progress.update(task, advance=1, description=f"Synthetic shop: {description}")
 
-        counts = _write_all(out, visitors, seed, step)
-    return counts
+            marker = _write_all(out, visitors, seed, step)
+        # The marker goes first: a run that dies between two renames must not leave data that look real.
+        for name in FILES:
+            (out / (name + _PARTIAL)).replace(out / name)
+    finally:
+        for name in FILES:
+            (out / (name + _PARTIAL)).unlink(missing_ok=True)
+    return marker
 
 
 def _check(out: Path, visitors: int, seed: int) -> None:
@@ -137,14 +147,13 @@ def _check(out: Path, visitors: int, seed: int) -> None:
 
 
 def _write_all(out: Path, visitors: int, seed: int, step: Callable[[str], None]) -> dict[str, Any]:
+    step("catalogue")
     shop = Shop(visitors, seed)
-    step("synthetic visitors")
-    events = Events.concatenate(list(shop.blocks()))
-    step("synthetic file order")
-    events = _as_filed(events, Draws(seed, 3))
-    step("synthetic events file")
+    step("visitors")
+    events = _as_filed(Events.concatenate(list(shop.blocks())), Draws(seed, 3))
+    step("events")
     _write(out / EVENTS, _events_table(events, shop.catalogue))
-    step("synthetic property files")
+    step("item properties")
     properties = _properties_table(shop.catalogue, Draws(seed, 4))
     cut = round(len(properties) * facts.PROPERTY_PART1_SHARE)
     _write(out / PROPERTIES[0], properties.slice(0, cut))
@@ -161,27 +170,20 @@ def _write_all(out: Path, visitors: int, seed: int, step: Callable[[str], None])
         "categories": len(shop.catalogue.category_id),
     }
     (out / (MARKER + _PARTIAL)).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
-    # The marker goes first: a run that dies between two renames must not leave data that looks real.
-    for name in (MARKER, EVENTS, *PROPERTIES, TREE):
-        (out / (name + _PARTIAL)).replace(out / name)
-    step("synthetic data written")
+    step("done")
     return marker
 
 
 def _as_filed(events: Events, draws: Draws) -> Events:
     """Put events in file order: days mostly in order, shuffled within, some rows days late, a few rows twice."""
     size = len(events)
-    late = draws.happens(facts.LATE_SHARE, size)
-    delay = draws.integers(facts.FILE_DELAY_HOURS * HOUR_MS, size) + late * draws.integers(
-        facts.LATE_DAYS * DAY_MS, size
-    )
-    rows = np.argsort(events.timestamp + delay, kind="stable")
-    rows = np.repeat(rows, 1 + draws.happens(facts.EXACT_DUPLICATE_SHARE, size))
-    # Order numbers in the original do not follow time.
-    orders = int(events.order.max()) + 1
-    renumbered = draws.order(orders)
+    late = draws.happens(facts.LATE_SHARE, size) * draws.integers(facts.LATE_DAYS * DAY_MS, size)
+    arrival = events.timestamp + draws.integers(facts.FILE_DELAY_HOURS * HOUR_MS, size) + late
+    rows = np.repeat(np.argsort(arrival, kind="stable"), 1 + draws.happens(facts.EXACT_DUPLICATE_SHARE, size))
     events = events.take(rows)
-    events.order = np.where(events.order >= 0, renumbered[events.order], -1).astype(np.int32)
+    # Order numbers in the original do not follow time.
+    sold = events.order >= 0
+    events.order[sold] = draws.order(int(events.order.max()) + 1)[events.order[sold]]
     return events
 
 
@@ -200,55 +202,38 @@ def _events_table(events: Events, shop: Catalogue) -> pa.Table:
 
 def _properties_table(shop: Catalogue, draws: Draws) -> pa.Table:
     """Rows where a weekly snapshot differs from the one before: price, stock, category, one hashed property."""
-    count = len(shop.item_id)
     weeks = np.arange(facts.SNAPSHOTS)
     listed = shop.item_has_properties[:, None] & (weeks >= shop.item_listed_week[:, None])
     first = shop.item_has_properties[:, None] & (weeks == shop.item_listed_week[:, None])
-
-    def changed(values: Any) -> tuple[Ints, Ints]:
-        differs = np.zeros(values.shape, dtype=bool)
-        differs[:, 1:] = values[:, 1:] != values[:, :-1]
-        rows, week = np.nonzero((listed & differs) | first)
-        return rows, week
-
-    price_item, price_week = changed(shop.item_price)
-    stock_item, stock_week = changed(shop.item_available)
     item, week = np.nonzero(first)
-    # A few items move to another category later.
-    moved = draws.uniform(len(item)) < 0.02
-    moved_item = item[moved]
-    moved_week = np.minimum(week[moved] + 1 + draws.below(np.full(len(moved_item), 8)), facts.SNAPSHOTS - 1)
-    new_category = shop.item_category[draws.below(np.full(len(moved_item), count))]
-    hashed = draws.below(np.full(len(item), len(_HASHED)))
-    word = draws.below(np.full(len(item), 1_300_000))
-    number = 12 * draws.below(np.full(len(item), 2_000))
-    text = pc.if_else(
-        pa.array(hashed % 2 == 0),
-        pc.binary_join_element_wise(_text(number, "n", ".000"), _text(word), " "),
-        _text(word),
+    price_at, stock_at = (
+        np.nonzero(first | listed & (np.diff(values, axis=1, prepend=values[:, :1]) != 0))
+        for values in (shop.item_price, shop.item_available.astype(np.int8))
     )
+    moved = np.flatnonzero(draws.happens(facts.CATEGORY_CHANGES, len(item)))
+    moved_week = np.minimum(week[moved] + 1 + draws.integers(8, len(moved)), facts.SNAPSHOTS - 1)
+    moved_to = shop.item_category[draws.integers(len(shop.item_id), len(moved))]
+    hashed = draws.integers(len(_HASHED), len(item))
+    word, number = _text(draws.integers(1_300_000, len(item))), _text(12 * draws.integers(2_000, len(item)))
+    measured = pc.binary_join_element_wise("n", number, ".000 ", word, "")
     parts = [
-        (price_item, price_week, "790", _text(shop.item_price[price_item, price_week], "n", ".000")),
-        (stock_item, stock_week, "available", _text(shop.item_available[stock_item, stock_week].astype(np.int64))),
+        (*price_at, "790", pc.binary_join_element_wise("n", _text(shop.item_price[price_at]), ".000", "")),
+        (*stock_at, "available", _text(shop.item_available[stock_at].astype(np.int8))),
         (item, week, "categoryid", _text(shop.category_id[shop.item_category[item]])),
-        (moved_item, moved_week, "categoryid", _text(shop.category_id[new_category])),
-        (item, week, hashed, text),
+        (item[moved], moved_week, "categoryid", _text(shop.category_id[moved_to])),
+        (item, week, pa.array(_HASHED).take(hashed), pc.if_else(hashed % 2 == 0, measured, word)),
     ]
-    rows = np.concatenate([p[0] for p in parts])
-    at = np.concatenate([p[1] for p in parts])
-    names = [
-        pa.array(_HASHED).take(pa.array(name)) if isinstance(name, np.ndarray) else pa.repeat(pa.scalar(name), len(r))
-        for r, _, name, _ in parts
-    ]
+    names = [pa.repeat(name, len(rows)) if isinstance(name, str) else name for rows, _, name, _ in parts]
+    at = np.concatenate([week for _, week, _, _ in parts])
     table = pa.table(
         {
             "timestamp": facts.FIRST_SNAPSHOT_MS + at * WEEK_MS,
-            "itemid": shop.item_id[rows],
+            "itemid": shop.item_id[np.concatenate([rows for rows, _, _, _ in parts])],
             "property": pa.concat_arrays(names),
-            "value": pa.concat_arrays([p[3] for p in parts]),
+            "value": pa.concat_arrays([value for _, _, _, value in parts]),
         }
     )
-    return table.take(pa.array(draws.order(len(rows))))
+    return table.take(draws.order(len(table)))
 
 
 def _tree_table(shop: Catalogue, draws: Draws) -> pa.Table:
@@ -257,9 +242,8 @@ def _tree_table(shop: Catalogue, draws: Draws) -> pa.Table:
     return pa.table({"categoryid": shop.category_id[order], "parentid": pa.array(parent, mask=parent < 0)})
 
 
-def _text(numbers: Any, before: str = "", after: str = "") -> Any:
-    text = pa.array(numbers).cast(pa.string())
-    return pc.binary_join_element_wise(before, text, after, "") if before or after else text
+def _text(numbers: Any) -> Any:
+    return pa.array(numbers).cast(pa.string())
 
 
 def _write(path: Path, table: pa.Table) -> None:

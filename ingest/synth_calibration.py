@@ -128,7 +128,8 @@ REOPENED_ITEM, REMEMBERED_VIEWS = 0.43, 6
 # Items: spread of popularity and appeal (logs), items a category grows with its views to this power.
 ITEM_POPULARITY_SPREAD, CATEGORY_SIZE_POWER = 2.0, 0.75
 CATEGORY_APPEAL, ITEM_APPEAL = 0.30, 0.45
-LISTED_LATER = 0.15
+# Shares of items whose properties start later than the first snapshot, and whose category changes once.
+LISTED_LATER, CATEGORY_CHANGES = 0.15, 0.02
 PRICE_LOG_MEAN, PRICE_CATEGORY_SPREAD, PRICE_ITEM_SPREAD, PRICE_STEP = 10.9, 0.9, 0.5, 120
 PRICE_CHANGE_PER_WEEK, PRICE_FACTORS = 0.06, (0.7, 0.8, 0.85, 0.9, 0.95, 1.0, 1.0, 1.05, 1.1)
 STOCK_MEAN, STOCK_SPREAD, STOCK_REDRAW_PER_WEEK = -0.4, 2.2, 0.08

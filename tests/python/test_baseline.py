@@ -1,4 +1,4 @@
-"""The figures in seeds/eda_baseline.csv are those of a recount today, and the recount is right where hands can follow."""
+"""The figures in seeds/eda_baseline.csv are those of a recount today, and the recount is right where hands follow."""
 
 import csv
 import subprocess

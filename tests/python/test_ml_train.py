@@ -312,7 +312,12 @@ def test_a_publication_that_dies_half_way_leaves_the_old_tables(copy: Place) -> 
         )
     assert {table: copy.rows(f"select * from funnelift.{table} order by all") for table in TABLES} == before
     with open_warehouse(copy.config()) as warehouse, pytest.raises(FunneliftError, match="written by another version"):
-        warehouse.publish([Publication("ml_runs", rows, ("session_id",), append=True)])
+        warehouse.publish(
+            [
+                Publication("conversion_predictions", rows, ("session_id", "decision_point")),
+                Publication("ml_runs", rows, ("session_id",), append=True),
+            ]
+        )
     assert {table: copy.rows(f"select * from funnelift.{table} order by all") for table in TABLES} == before
 
 
