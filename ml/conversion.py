@@ -99,8 +99,8 @@ class CatBoostModel:
 
     def margin(self, inputs: "pd.DataFrame") -> Floats:
         """Return the log-odds of a conversion for each row."""
-        pool = self._pool(inputs)
-        return np.asarray(self.booster.predict(pool, prediction_type="RawFormulaVal", thread_count=self.threads))
+        settings = {"prediction_type": "RawFormulaVal", "thread_count": self.threads}
+        return np.concatenate([self.booster.predict(self._pool(chunk), **settings) for chunk in _chunks(inputs)])
 
     def contributions(self, inputs: "pd.DataFrame") -> Floats:
         """Return SHAP values in log-odds, one column a feature.
@@ -147,7 +147,7 @@ class CatBoostModel:
     def _pool(self, inputs: "pd.DataFrame") -> Any:
         from catboost import Pool
 
-        return Pool(inputs[self.mart.names], cat_features=self.mart.categorical)
+        return Pool(inputs, cat_features=self.mart.categorical)
 
 
 class XGBoostModel:
@@ -233,8 +233,7 @@ class XGBoostModel:
     def _predict(self, inputs: "pd.DataFrame", **what: bool) -> npt.NDArray[np.float32]:
         import xgboost
 
-        frame = _with_levels(inputs[self.mart.names], self.levels)
-        matrix = xgboost.DMatrix(frame, enable_categorical=True, nthread=self.threads)
+        matrix = xgboost.DMatrix(_with_levels(inputs, self.levels), enable_categorical=True, nthread=self.threads)
         return np.asarray(self.booster.predict(matrix, **what))
 
 

@@ -1,6 +1,6 @@
 """How good are the probabilities: discrimination, calibration, slices, and intervals that resample visitors."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -111,31 +111,19 @@ class RankedScores:
         columns += [np.where(bin_of_row == number, error, 0) for number in range(len(edges))]
         self.sums = np.stack([np.bincount(self.visitor, column, visitors) for column in columns], axis=1)
 
-    def metrics(self, weights: npt.NDArray[np.uint8], pool: ThreadPoolExecutor) -> Floats:
-        """Return the values of `METRICS` under weights of the visitors.
+    def ranking(self, weights: npt.NDArray[np.uint8]) -> tuple[float, float]:
+        """Return AUC-ROC and average precision under weights of the visitors.
 
         Parameters
         ----------
         weights : array of int
-            One row a resample, one column a visitor: its weight, 0 to 255.
-        pool : ThreadPoolExecutor
-            Threads that share the resamples.
+            Weight of each visitor, 0 to 255.
 
         Returns
         -------
-        array of float
-            One row a resample; NaN where a metric needs both classes and one is missing.
+        (float, float)
+            NaN where one of the classes has no weight.
         """
-        steps = range(0, len(weights), RESAMPLES_AT_ONCE)
-        linear = np.concatenate(
-            [weights[step : step + RESAMPLES_AT_ONCE].astype(np.float64) @ self.sums for step in steps]
-        )
-        with np.errstate(invalid="ignore"):
-            means = linear / linear[:, 2:3]
-        ranking = np.array(list(pool.map(self._ranking, weights)))
-        return np.column_stack([ranking, means[:, :2], np.abs(means[:, 3:]).sum(axis=1)])
-
-    def _ranking(self, weights: npt.NDArray[np.uint8]) -> tuple[float, float]:
         positive = np.bincount(
             self.positive_group, weights[self.positive_visitor].astype(np.float64), len(self.group_start)
         )
@@ -151,6 +139,40 @@ class RankedScores:
         # From the top down: at each group, the share of positives among all rows ranked as high or higher.
         precision = (all_positive - positive_before) / np.maximum(total - before, 1)
         return float(auc), float((positive * precision).sum() / all_positive)
+
+
+def resampled_metrics(
+    models: Sequence[RankedScores], weights: npt.NDArray[np.uint8], pool: ThreadPoolExecutor
+) -> list[Floats]:
+    """Return the values of `METRICS` of several models on the same rows under weights of the visitors.
+
+    Parameters
+    ----------
+    models : sequence of RankedScores
+        Predictions of each model.
+    weights : array of int
+        One row a resample, one column a visitor: its weight, 0 to 255.
+    pool : ThreadPoolExecutor
+        Threads that share the resamples.
+
+    Returns
+    -------
+    list of array of float
+        For each model one row a resample and one column a metric; NaN where a metric needs both classes and one is
+        missing.
+    """
+    sums = np.concatenate([model.sums for model in models], axis=1)
+    steps = range(0, len(weights), RESAMPLES_AT_ONCE)
+    totals = np.concatenate([weights[step : step + RESAMPLES_AT_ONCE].astype(np.float64) @ sums for step in steps])
+    found = []
+    for model, own in zip(
+        models, np.split(totals, np.cumsum([m.sums.shape[1] for m in models[:-1]]), axis=1), strict=True
+    ):
+        with np.errstate(invalid="ignore"):
+            means = own / own[:, 2:3]
+        ranking = np.array(list(pool.map(model.ranking, weights)))
+        found.append(np.column_stack([ranking, means[:, :2], np.abs(means[:, 3:]).sum(axis=1)]))
+    return found
 
 
 def equal_count_edges(ranked: Floats, bins: int) -> Rows:
@@ -240,21 +262,24 @@ def evaluate(
     """
     known, codes = np.unique(visitor, return_inverse=True)
     resamples = visitor_weights(len(known), settings.bootstrap_resamples, seed)
-    visitors = {name: np.unique(codes[rows], return_inverse=True) for name, rows in slices.items()}
     tails = [50 * (1 - settings.confidence), 100 - 50 * (1 - settings.confidence)]
     found = []
     with ThreadPoolExecutor(threads) as pool:
-        for model, probability in probabilities.items():
-            for name, rows in slices.items():
-                ranked = RankedScores(probability[rows], label[rows], visitors[name][1], len(visitors[name][0]), bins)
-                values = ranked.metrics(np.ones((1, len(visitors[name][0])), np.uint8), pool)[0]
-                resampled = ranked.metrics(resamples[:, visitors[name][0]], pool)
-                counts = (len(rows), int(label[rows].sum()), len(visitors[name][0]))
-                for index, metric in enumerate(METRICS):
-                    usable = resampled[np.isfinite(resampled[:, index]), index]
+        for name, rows in slices.items():
+            present, own = np.unique(codes[rows], return_inverse=True)
+            models = [
+                RankedScores(score[rows], label[rows], own, len(present), bins) for score in probabilities.values()
+            ]
+            values = resampled_metrics(models, np.ones((1, len(present)), np.uint8), pool)
+            resampled = resampled_metrics(models, resamples[:, present], pool)
+            counts = (len(rows), int(label[rows].sum()), len(present))
+            for model, point, resample in zip(probabilities, values, resampled, strict=True):
+                for metric, value, column in zip(METRICS, point[0], resample.T, strict=True):
+                    usable = column[np.isfinite(column)]
                     lower, upper = np.percentile(usable, tails) if len(usable) else (np.nan, np.nan)
-                    value = _or_none(values[index])
-                    found.append(Metric(model, name, metric, value, _or_none(lower), _or_none(upper), *counts))
+                    found.append(
+                        Metric(model, name, metric, _or_none(value), _or_none(lower), _or_none(upper), *counts)
+                    )
     return found
 
 

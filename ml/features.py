@@ -42,7 +42,7 @@ class Mart:
 
     @property
     def names(self) -> list[str]:
-        """Names of all features, in the mart's order."""
+        """Names of all features, in the order of the models' inputs."""
         return [feature.name for feature in self.features]
 
     @property
@@ -108,7 +108,7 @@ def read_mart(manifest: Path) -> Mart:
     Returns
     -------
     Mart
-        Features in the order of the properties file, label and all columns.
+        Features (numeric, then categorical, each in the order of the properties file), label and all columns.
 
     Raises
     ------
@@ -145,11 +145,14 @@ def read_mart(manifest: Path) -> Mart:
             features.append(Feature(name, meta["group"], meta["kind"], column.get("description") or name))
     columns = tuple(name for names in roles.values() for name in names)
     missing = sorted({*IDENTITY, *STATUSES, "decided_ms"} - set(columns))
+    if "decision_point" not in {feature.name for feature in features if feature.kind == "categorical"}:
+        missing.append("decision_point as a categorical feature")
     if missing or len(roles.get("label", [])) != 1 or not features:
         raise FunneliftError(
             f"{manifest}: {MART} needs features, one label and the columns {', '.join(missing) or 'it has'}; found "
             f"{len(features)} features and labels {roles.get('label', [])}. Run `dbt build` with this project's models"
         )
+    features.sort(key=lambda feature: feature.kind, reverse=True)
     return Mart(tuple(features), roles["label"][0], columns)
 
 
@@ -169,6 +172,8 @@ def check_columns(mart: Mart, columns: Iterable[str]) -> None:
         When the manifest names a column that the table lacks, or the reverse.
     """
     described, found = set(mart.columns), set(columns)
+    if not found:
+        raise FunneliftError(f"no table funnelift.{MART} in the warehouse: run `dbt build` first")
     if described != found:
         raise FunneliftError(
             f"the dbt manifest is stale: {MART} lacks {sorted(described - found) or 'nothing'} that it describes, and "
@@ -206,7 +211,7 @@ def build_dataset(batches: Iterable["pa.RecordBatch"], rows: int, mart: Mart) ->
     decided_ms = np.empty(rows, dtype=np.int64)
     flags = np.empty((3, rows), dtype=np.int8)
     texts: list[pa.RecordBatch] = []
-    text_columns = list(dict.fromkeys([*IDENTITY, *mart.categorical]))
+    categories: dict[str, list[pa.DictionaryArray]] = {name: [] for name in mart.categorical}
     filled = 0
     for batch in batches:
         end = filled + batch.num_rows
@@ -217,25 +222,29 @@ def build_dataset(batches: Iterable["pa.RecordBatch"], rows: int, mart: Mart) ->
         for flag, name in zip(flags, (mart.label, *STATUSES), strict=True):
             flag[filled:end] = pc.fill_null(batch.column(name).cast(pa.int8()), -1)
         decided_ms[filled:end] = pc.fill_null(batch.column("decided_ms"), -1)
-        texts.append(batch.select(text_columns))
+        for name, parts in categories.items():
+            parts.append(pc.fill_null(batch.column(name), NONE).dictionary_encode())
+        texts.append(batch.select(["session_id", "visitor_id", "decided_at"]))
         filled = end
     if filled != rows:
         raise FunneliftError(f"{MART} shrank while it was read: expected {rows} rows, got {filled}. Run again")
-
-    table = pa.Table.from_batches(texts) if texts else None
-    if table is None:
+    if not rows:
         raise FunneliftError(f"{MART} is empty: load events with `python -m ingest load`, then run `dbt build`")
-    keys = table.select(["session_id", "decision_point"]).append_column("decided_ms", pa.array(decided_ms))
-    order = pc.sort_indices(
-        keys, sort_keys=[(name, "ascending") for name in ("decided_ms", "session_id", "decision_point")]
-    )
-    table = table.take(order)
-    positions = order.to_numpy()
+
+    table = pa.Table.from_batches(texts)
+    points = _to_categories(categories.pop("decision_point"))
+    keys = pa.table({"ms": decided_ms, "session": table.column("session_id"), "point": points.codes})
+    positions = pc.sort_indices(keys, [(name, "ascending") for name in keys.column_names]).to_numpy()
+    # One column at a time: the whole matrix twice would be the largest thing in memory.
     for row in numbers:
         row[:] = row[positions]
     inputs = pd.DataFrame(numbers.T, columns=mart.numeric, copy=False)
-    categories = {name: _to_categories(table.column(name)) for name in mart.categorical}
-    inputs = pd.concat([inputs, pd.DataFrame(categories, copy=False)], axis=1)[mart.names]
+    points = points.take(positions)
+    for name in mart.categorical:
+        inputs[name] = points if name == "decision_point" else _to_categories(categories.pop(name)).take(positions)
+    table = table.take(pa.array(positions))
+    levels = pa.array(points.categories.tolist(), pa.string())
+    table = table.append_column("decision_point", pa.DictionaryArray.from_arrays(points.codes.astype(np.int32), levels))
     flags = flags[:, positions]
     return Dataset(
         identity=table.select(list(IDENTITY)),
@@ -261,16 +270,15 @@ def _to_codes(column: "pa.ChunkedArray") -> npt.NDArray[np.int32]:
     return np.asarray(pc.fill_null(column.combine_chunks(), NONE).dictionary_encode().indices.to_numpy())
 
 
-def _to_categories(column: "pa.ChunkedArray") -> "pd.Categorical":
+def _to_categories(parts: "list[pa.DictionaryArray]") -> "pd.Categorical":
     import pandas as pd
-    import pyarrow.compute as pc
+    import pyarrow as pa
 
-    encoded = pc.fill_null(column.combine_chunks(), NONE).dictionary_encode()
-    levels = np.array(encoded.dictionary.to_pylist(), dtype=object)
+    unified = pa.chunked_array(parts).unify_dictionaries()
+    levels = np.array(unified.chunk(0).dictionary.to_pylist(), dtype=object)
     order = np.argsort(levels)
     rank = np.empty(len(levels), dtype=np.int32)
     rank[order] = np.arange(len(levels), dtype=np.int32)
-    coded: pd.Categorical = pd.Categorical.from_codes(
-        rank[encoded.indices.to_numpy()], categories=pd.Index(levels[order])
-    )
+    codes = np.concatenate([rank[chunk.indices.to_numpy()] for chunk in unified.chunks])
+    coded: pd.Categorical = pd.Categorical.from_codes(codes, categories=pd.Index(levels[order]))
     return coded

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ml.config import Config, FunneliftError
-from ml.features import Dataset, Mart
+from ml.features import NONE, Dataset, Mart
 from ml.warehouse import Warehouse
 
 
@@ -183,10 +183,11 @@ def check_values(data: Dataset, mart: Mart, config: Config) -> int:
     repeated = int((keys[1:] == keys[:-1]).sum())
     if repeated:
         raise GateError("key", "rows that repeat a (session_id, decision_point)", 0, repeated, REBUILD)
-    for name in data.identity.column_names:
-        nulls = data.identity.column(name).null_count
-        if nulls:
-            raise GateError("nulls", f"nulls in {name}", 0, nulls, REBUILD)
+    nulls = {name: data.identity.column(name).null_count for name in data.identity.column_names}
+    nulls["decision_point"] = int((np.asarray(data.decision_point) == NONE).sum())
+    for name, count in nulls.items():
+        if count:
+            raise GateError("nulls", f"nulls in {name}", 0, count, REBUILD)
 
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     logging.getLogger("great_expectations").setLevel(logging.ERROR)

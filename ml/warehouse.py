@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 SCHEMA = "funnelift"
 BATCH_ROWS = 200_000
+# DuckDB's index on a text key takes 200 bytes a row and more time than all else in a publication. Up to this many rows
+# the key is a PRIMARY KEY; beyond, the check in the transaction enforces it alone.
+INDEXED_ROWS = 1_000_000
 RESERVED_STEMS = ("funnelift", "funnelift_raw")
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -137,6 +140,7 @@ class Warehouse:
     def _write(self, publication: Publication) -> None:
         # DuckDB's transactions cover DDL, so other connections see the old tables until the commit.
         table = f"{SCHEMA}.{_identifier(publication.name)}"
+        key = ", ".join(map(_identifier, publication.key))
         fields = list(publication.rows.schema)
         existing = self.columns(publication.name)
         if publication.append and existing and existing != [field.name for field in fields]:
@@ -149,14 +153,19 @@ class Warehouse:
                 f"{_identifier(field.name)} {_sql_type(field.type)}{'' if field.nullable else ' not null'}"
                 for field in fields
             )
-            key = ", ".join(map(_identifier, publication.key))
+            indexed = f", primary key ({key})" if len(publication.rows) <= INDEXED_ROWS else ""
             self._connection.execute(f"drop table if exists {table}")
-            self._connection.execute(f"create table {table} ({columns}, primary key ({key}))")
+            self._connection.execute(f"create table {table} ({columns}{indexed})")
         self._connection.register("published_rows", publication.rows)
         try:
             self._connection.execute(f"insert into {table} select * from published_rows")
         finally:
             self._connection.unregister("published_rows")
+        repeated = self._connection.execute(
+            f"select count(*) from (select 1 from {table} group by {key} having count(*) > 1)"
+        ).fetchone()
+        if repeated and repeated[0]:
+            raise FunneliftError(f"nothing was published, a key is broken: {repeated[0]} keys of {table} repeat")
 
 
 @contextmanager

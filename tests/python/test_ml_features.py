@@ -25,8 +25,10 @@ def manifest_file(folder: Path, content: object) -> Path:
 
 def test_roles_groups_and_kinds_are_read(tmp_path: Path) -> None:
     mart = read_mart(manifest_file(tmp_path, ml_mart.manifest()))
-    assert mart.names == [name for names in ml_mart.FEATURES.values() for name in names]
-    assert set(mart.categorical) == ml_mart.CATEGORICAL
+    every = [name for names in ml_mart.FEATURES.values() for name in names]
+    assert mart.numeric == [name for name in every if name not in ml_mart.CATEGORICAL]
+    assert mart.categorical == [name for name in every if name in ml_mart.CATEGORICAL]
+    assert mart.names == mart.numeric + mart.categorical
     assert mart.label == "has_transaction"
     assert {feature.group for feature in mart.features} == set(ml_mart.FEATURES)
 
