@@ -5,7 +5,9 @@ quantiles of a public sample of 1,500 visitors; other names are files of a third
 whose hours and weekdays are UTC+6.
 """
 
+import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log, nan
 from pathlib import Path
@@ -478,32 +480,34 @@ def measure(folder: Path) -> dict[str, float]:
     return {m.key: nan if found[m.key] is None else float(found[m.key]) for m in MARGINALS}
 
 
-def markdown_table(folder: Path) -> str:
-    """Return published, measured and tolerance as a Markdown table.
+def markdown_table(folders: Sequence[Path]) -> str:
+    """Return published and measured figures as a Markdown table.
 
     Parameters
     ----------
-    folder : Path
-        As for `measure`.
+    folders : sequence of Path
+        Outputs of `python -m ingest synth`, a column each.
 
     Returns
     -------
     str
-        The table, one line a figure.
+        The table, a line a marginal; a figure outside its tolerance is in bold.
     """
-    measured = measure(folder)
-    lines = [
-        "| figure | published | measured | tolerance | within | source |",
-        "| --- | ---: | ---: | ---: | --- | --- |",
-    ]
+    sizes = [json.loads((folder / "synthetic.json").read_text(encoding="utf-8"))["visitors"] for folder in folders]
+    measured = [measure(folder) for folder in folders]
+    head = ["figure", "published", *(f"{size:,} visitors" for size in sizes), "tolerance", "source"]
+    lines = [head, ["---", *["---:"] * (len(folders) + 2), "---"]]
     for m in MARGINALS:
+        found = [f"{each[m.key]:.4g}" if m.accepts(each[m.key]) else f"**{each[m.key]:.4g}**" for each in measured]
         tolerance = f"±{m.tolerance:g}" if m.absolute else f"±{m.tolerance:.0%}"
-        within = "yes" if m.accepts(measured[m.key]) else "**no**"
-        lines.append(f"| {m.name} | {m.published:.4g} | {measured[m.key]:.4g} | {tolerance} | {within} | {m.source} |")
-    return "\n".join(lines)
+        lines.append([m.name, f"{m.published:.4g}", *found, tolerance, m.source])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2 or not (Path(sys.argv[1]) / "events.csv").is_file():
-        sys.exit("Usage: python -m ingest.synth_calibration DIR   (a folder written by `python -m ingest synth`)")
-    print(markdown_table(Path(sys.argv[1])))
+    given = [Path(argument) for argument in sys.argv[1:]]
+    if not given or not all((folder / "synthetic.json").is_file() for folder in given):
+        sys.exit(
+            "Usage: python -m ingest.synth_calibration DIR [DIR ...]   (folders that `python -m ingest synth` wrote)"
+        )
+    print(markdown_table(given))

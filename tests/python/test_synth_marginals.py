@@ -32,9 +32,11 @@ def test_marginal_is_near_the_published_one(marginal: Marginal, measured: dict[s
 
 
 def test_table_has_a_line_a_marginal(folder: Path) -> None:
-    lines = facts.markdown_table(folder).splitlines()
+    lines = facts.markdown_table([folder, folder]).splitlines()
     assert len(lines) == 2 + len(MARGINALS)
-    assert not [line for line in lines if "**no**" in line]
+    assert {line.count("|") for line in lines} == {7}
+    assert "80,000 visitors" in lines[0]
+    assert not [line for line in lines if "**" in line]
 
 
 @pytest.fixture(scope="module")
