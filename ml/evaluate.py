@@ -15,7 +15,7 @@ from ml.features import Dataset
 Rows = npt.NDArray[np.intp]
 METRICS = ("auc_roc", "average_precision", "log_loss", "brier_score", "expected_calibration_error")
 WILSON_Z = 1.959963984540054
-RESAMPLES_AT_ONCE = 20
+RESAMPLES_AT_ONCE = 10
 
 
 @dataclass(frozen=True)
@@ -162,8 +162,8 @@ def resampled_metrics(
         missing.
     """
     sums = np.concatenate([model.sums for model in models], axis=1)
-    steps = range(0, len(weights), RESAMPLES_AT_ONCE)
-    totals = np.concatenate([weights[step : step + RESAMPLES_AT_ONCE].astype(np.float64) @ sums for step in steps])
+    some = np.split(weights, range(RESAMPLES_AT_ONCE, len(weights), RESAMPLES_AT_ONCE))
+    totals = np.concatenate(list(pool.map(lambda part: part.astype(np.float64) @ sums, some)))
     found = []
     for model, own in zip(
         models, np.split(totals, np.cumsum([m.sums.shape[1] for m in models[:-1]]), axis=1), strict=True

@@ -79,7 +79,7 @@ def score(config: Config, progress: Progress) -> list[str]:
         When no model was trained, or the saved one is not what the warehouse recorded; nothing is written then.
     """
     mart = read_mart(config.manifest)
-    with threadpool_limits(config.threads), open_warehouse(config) as warehouse:
+    with threadpool_limits(1, user_api="blas"), open_warehouse(config) as warehouse:
         check_columns(mart, warehouse.columns(MART))
         last = last_run(warehouse)
         folder = config.results / "models"

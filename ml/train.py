@@ -80,7 +80,8 @@ def train(config: Config, progress: Progress) -> list[str]:
     run_id = f"{started:%Y%m%dT%H%M%S}{started.microsecond // 1000:03d}Z"
     mart = read_mart(config.manifest)
     with (
-        threadpool_limits(config.threads),
+        # The threads below share the work; linear algebra with threads of its own only gets in their way.
+        threadpool_limits(1, user_api="blas"),
         open_warehouse(config) as warehouse,
         staged_files(config.results, run_id) as folder,
     ):
