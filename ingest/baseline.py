@@ -30,6 +30,7 @@ def recount(events: pd.DataFrame) -> dict[str, float]:
     gap = distinct.groupby("visitorid")["timestamp"].diff()
     session = (gap.isna() | (gap > SESSION_TIMEOUT_MS)).cumsum()
     cart_sessions = session[distinct["event"] == "addtocart"].nunique()
+    buyers = distinct.loc[distinct["event"] == "transaction", "visitorid"].nunique()
     transaction_sessions = session[distinct["event"] == "transaction"].nunique()
     return {
         "raw_events": len(events),
@@ -40,6 +41,9 @@ def recount(events: pd.DataFrame) -> dict[str, float]:
         "addtocarts": int((distinct["event"] == "addtocart").sum()),
         "transactions": int((distinct["event"] == "transaction").sum()),
         "visitors": distinct["visitorid"].nunique(),
+        "cart_visitors": distinct.loc[distinct["event"] == "addtocart", "visitorid"].nunique(),
+        "buyers": buyers,
+        "buyer_rate": round(buyers / distinct["visitorid"].nunique(), 9),
         "sessions": int(session.max()),
         "cart_sessions": cart_sessions,
         "transaction_sessions": transaction_sessions,
@@ -66,6 +70,6 @@ def run(args: argparse.Namespace) -> int:
     events = pd.read_csv(file, dtype={"visitorid": str, "itemid": str, "transactionid": str})
     writer = csv.writer(sys.stdout, lineterminator="\n")
     for metric, value in recount(events).items():
-        tolerance = "0.000000001" if metric == "conversion_rate" else "0"
+        tolerance = "0.000000001" if metric.endswith("_rate") else "0"
         writer.writerow([args.dataset, metric, value, tolerance, "python -m ingest baseline"])
     return 0

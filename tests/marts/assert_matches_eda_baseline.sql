@@ -13,7 +13,9 @@ events as (
         count(*) as events,
         sum(case when event_type = 'view' then 1 else 0 end) as views,
         sum(case when event_type = 'addtocart' then 1 else 0 end) as addtocarts,
-        sum(case when event_type = 'transaction' then 1 else 0 end) as transactions
+        sum(case when event_type = 'transaction' then 1 else 0 end) as transactions,
+        count(distinct case when event_type = 'addtocart' then visitor_id end) as cart_visitors,
+        count(distinct case when event_type = 'transaction' then visitor_id end) as buyers
     from {{ ref('int_session_events') }}
 
 ),
@@ -41,6 +43,8 @@ measured as (
         ('last_event_second', 'raw_events.last_event_second'), ('events', 'events.events'), ('views', 'events.views'),
         ('addtocarts', 'events.addtocarts'), ('transactions', 'events.transactions'),
         ('visitors', 'summary.visitor_count'), ('sessions', 'summary.session_count'),
+        ('cart_visitors', 'events.cart_visitors'), ('buyers', 'events.buyers'),
+        ('buyer_rate', to_double('events.buyers') ~ ' / ' ~ to_double('summary.visitor_count')),
         ('cart_sessions', 'summary.cart_session_count'),
         ('transaction_sessions', 'summary.converting_session_count'),
         ('conversion_rate', 'summary.conversion_rate'),
