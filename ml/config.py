@@ -60,7 +60,8 @@ class Split(Section):
 class Sampling(Section):
     """How many rows without a purchase are trained on."""
 
-    max_negatives: PositiveInt
+    min_negatives: PositiveInt
+    negatives_per_positive: PositiveFloat
 
 
 class CatBoostSettings(Section):

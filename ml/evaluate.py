@@ -1,6 +1,6 @@
 """How good are the probabilities: discrimination, calibration, slices, and intervals that resample visitors."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -67,8 +67,11 @@ def visitor_weights(visitors: int, resamples: int, seed: int) -> npt.NDArray[np.
     """
     # Inverse-CDF sampling from a table: eight times faster than drawing Poisson numbers one by one.
     quantiles = poisson.ppf((np.arange(2**16) + 0.5) / 2**16, mu=1).astype(np.uint8)
-    uniform = np.random.default_rng(seed).integers(0, 2**16, (resamples, visitors), dtype=np.uint16)
-    return np.asarray(quantiles.take(uniform))
+    rng = np.random.default_rng(seed)
+    weights = np.empty((resamples, visitors), dtype=np.uint8)
+    for row in weights:
+        row[:] = quantiles.take(rng.integers(0, 2**16, visitors, dtype=np.uint16))
+    return weights
 
 
 class RankedScores:
@@ -111,19 +114,29 @@ class RankedScores:
         columns += [np.where(bin_of_row == number, error, 0) for number in range(len(edges))]
         self.sums = np.stack([np.bincount(self.visitor, column, visitors) for column in columns], axis=1)
 
-    def ranking(self, weights: npt.NDArray[np.uint8]) -> tuple[float, float]:
-        """Return AUC-ROC and average precision under weights of the visitors.
+    def metrics(self, weights: npt.NDArray[np.uint8], pool: ThreadPoolExecutor) -> Floats:
+        """Return the values of `METRICS` under weights of the visitors.
 
         Parameters
         ----------
         weights : array of int
-            Weight of each visitor, 0 to 255.
+            One row a resample, one column a visitor: its weight, 0 to 255.
+        pool : ThreadPoolExecutor
+            Threads that share the resamples.
 
         Returns
         -------
-        (float, float)
-            NaN where one of the classes has no weight.
+        array of float
+            One row a resample and one column a metric; NaN where a metric needs both classes and one is missing.
         """
+        some = np.split(weights, range(RESAMPLES_AT_ONCE, len(weights), RESAMPLES_AT_ONCE))
+        totals = np.concatenate(list(pool.map(lambda part: part.astype(np.float64) @ self.sums, some)))
+        with np.errstate(invalid="ignore"):
+            means = totals / totals[:, 2:3]
+        ranking = np.array(list(pool.map(self._ranking, weights)))
+        return np.column_stack([ranking, means[:, :2], np.abs(means[:, 3:]).sum(axis=1)])
+
+    def _ranking(self, weights: npt.NDArray[np.uint8]) -> tuple[float, float]:
         positive = np.bincount(
             self.positive_group, weights[self.positive_visitor].astype(np.float64), len(self.group_start)
         )
@@ -139,40 +152,6 @@ class RankedScores:
         # From the top down: at each group, the share of positives among all rows ranked as high or higher.
         precision = (all_positive - positive_before) / np.maximum(total - before, 1)
         return float(auc), float((positive * precision).sum() / all_positive)
-
-
-def resampled_metrics(
-    models: Sequence[RankedScores], weights: npt.NDArray[np.uint8], pool: ThreadPoolExecutor
-) -> list[Floats]:
-    """Return the values of `METRICS` of several models on the same rows under weights of the visitors.
-
-    Parameters
-    ----------
-    models : sequence of RankedScores
-        Predictions of each model.
-    weights : array of int
-        One row a resample, one column a visitor: its weight, 0 to 255.
-    pool : ThreadPoolExecutor
-        Threads that share the resamples.
-
-    Returns
-    -------
-    list of array of float
-        For each model one row a resample and one column a metric; NaN where a metric needs both classes and one is
-        missing.
-    """
-    sums = np.concatenate([model.sums for model in models], axis=1)
-    some = np.split(weights, range(RESAMPLES_AT_ONCE, len(weights), RESAMPLES_AT_ONCE))
-    totals = np.concatenate(list(pool.map(lambda part: part.astype(np.float64) @ sums, some)))
-    found = []
-    for model, own in zip(
-        models, np.split(totals, np.cumsum([m.sums.shape[1] for m in models[:-1]]), axis=1), strict=True
-    ):
-        with np.errstate(invalid="ignore"):
-            means = own / own[:, 2:3]
-        ranking = np.array(list(pool.map(model.ranking, weights)))
-        found.append(np.column_stack([ranking, means[:, :2], np.abs(means[:, 3:]).sum(axis=1)]))
-    return found
 
 
 def equal_count_edges(ranked: Floats, bins: int) -> Rows:
@@ -267,14 +246,13 @@ def evaluate(
     with ThreadPoolExecutor(threads) as pool:
         for name, rows in slices.items():
             present, own = np.unique(codes[rows], return_inverse=True)
-            models = [
-                RankedScores(score[rows], label[rows], own, len(present), bins) for score in probabilities.values()
-            ]
-            values = resampled_metrics(models, np.ones((1, len(present)), np.uint8), pool)
-            resampled = resampled_metrics(models, resamples[:, present], pool)
+            weights = resamples[:, present]
             counts = (len(rows), int(label[rows].sum()), len(present))
-            for model, point, resample in zip(probabilities, values, resampled, strict=True):
-                for metric, value, column in zip(METRICS, point[0], resample.T, strict=True):
+            for model, probability in probabilities.items():
+                ranked = RankedScores(probability[rows], label[rows], own, len(present), bins)
+                values = ranked.metrics(np.ones((1, len(present)), np.uint8), pool)[0]
+                resampled = ranked.metrics(weights, pool)
+                for metric, value, column in zip(METRICS, values, resampled.T, strict=True):
                     usable = column[np.isfinite(column)]
                     lower, upper = np.percentile(usable, tails) if len(usable) else (np.nan, np.nan)
                     found.append(

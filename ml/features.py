@@ -242,6 +242,7 @@ def build_dataset(batches: Iterable["pa.RecordBatch"], rows: int, mart: Mart) ->
     points = points.take(positions)
     for name in mart.categorical:
         inputs[name] = points if name == "decision_point" else _to_categories(categories.pop(name)).take(positions)
+    del texts, keys
     table = table.take(pa.array(positions))
     levels = pa.array(points.categories.tolist(), pa.string())
     table = table.append_column("decision_point", pa.DictionaryArray.from_arrays(points.codes.astype(np.int32), levels))

@@ -12,7 +12,7 @@ from ml.conversion import Candidate, Floats, Labels
 from ml.evaluate import METRICS, Metric, wilson_interval
 from ml.explain import FeatureEffect
 from ml.figures import TITLES
-from ml.publish import RunRecord, Stamp
+from ml.publish import BANDS, RunRecord, Stamp
 from ml.split import Slices
 from ml.validate import FeatureAuc, Summary
 
@@ -35,7 +35,7 @@ class RunFacts:
     single_features: list[FeatureAuc]
     expectations: int
     test_point: npt.NDArray[np.object_]
-    test_band: npt.NDArray[np.object_]
+    test_band: npt.NDArray[np.int8]
     test_label: Labels
     test_probability: Floats
 
@@ -193,8 +193,8 @@ def _risk_bands(facts: RunFacts) -> list[str]:
         "| --- | --- | ---: | ---: | ---: | ---: |",
     ]
     for point in sorted(set(facts.test_point)):
-        for band in ("high", "medium", "low"):
-            rows = (facts.test_point == point) & (facts.test_band == band)
+        for code, band in reversed(list(enumerate(BANDS))):
+            rows = (facts.test_point == point) & (facts.test_band == code)
             n, positives = int(rows.sum()), int(facts.test_label[rows].sum())
             if n:
                 lower, upper = wilson_interval(positives, n)

@@ -36,6 +36,7 @@ KEYS = {
     "calibration_curve": ("model", "slice", "bin"),
     "ml_runs": ("run_id",),
 }
+BANDS = ("low", "medium", "high")
 CALIBRATOR_FILE, FEATURES_FILE = "calibrator.json", "features.json"
 
 
@@ -85,7 +86,7 @@ class Thresholds:
         }
         return cls(rates, float(label.mean()), bands)
 
-    def risk_band(self, probability: Floats, points: "pd.Categorical") -> npt.NDArray[np.object_]:
+    def risk_band(self, probability: Floats, points: "pd.Categorical") -> npt.NDArray[np.int8]:
         """Say how likely each row is to leave, compared with the usual at its decision point.
 
         Parameters
@@ -97,20 +98,21 @@ class Thresholds:
 
         Returns
         -------
-        array of str
-            `high`, `medium` or `low` risk of leaving.
+        array of int
+            Risk of leaving, as a position in `BANDS`.
         """
         usual = np.array([self.rates.get(str(point)) or self.overall_rate for point in points.categories])
         ratio = probability / usual[points.codes]
-        bands = np.where(ratio < self.bands.high_below, "high", np.where(ratio >= self.bands.low_from, "low", "medium"))
-        return bands.astype(object)
+        edges = [-self.bands.low_from, -self.bands.high_below]
+        return np.asarray(np.digitize(-ratio, edges, right=True), dtype=np.int8)
 
 
 def prediction_rows(
     data: Dataset,
     probability: Floats,
     thresholds: Thresholds,
-    dataset_split: npt.NDArray[np.object_],
+    dataset_split: npt.NDArray[np.int8],
+    split_names: Sequence[str],
     explained: npt.NDArray[np.intp],
     reasons: "Sequence[pa.DictionaryArray]",
     stamp: Stamp,
@@ -125,8 +127,10 @@ def prediction_rows(
         Probability that the session still converts.
     thresholds : Thresholds
         Risk bands.
-    dataset_split : array of str
-        Slice of each row.
+    dataset_split : array of int
+        Slice of each row, as a position in `split_names`.
+    split_names : sequence of str
+        Names of the slices.
     explained : array of int
         Positions of the rows that have reasons.
     reasons : sequence of pyarrow.DictionaryArray
@@ -153,9 +157,9 @@ def prediction_rows(
         "decided_at": (data.identity.column("decided_at").cast(pa.timestamp("us")), False),
         "probability": (pa.array(probability), False),
         "abandon_probability": (pa.array(1 - probability), False),
-        "risk_band": (_repeated(thresholds.risk_band(probability, data.decision_point)), False),
+        "risk_band": (_coded(thresholds.risk_band(probability, data.decision_point), BANDS), False),
         **{f"reason_{number}": (texts.take(lookup), True) for number, texts in enumerate(reasons, 1)},
-        "dataset_split": (_repeated(dataset_split), False),
+        "dataset_split": (_coded(dataset_split, split_names), False),
         "is_mature": (pa.array(data.is_mature.astype(np.int32)), False),
         "has_transaction": (pa.array(data.label.astype(np.int32), mask=~mature), True),
     }
@@ -538,8 +542,7 @@ def _stamped(columns: Mapping[str, tuple[Any, bool]], rows: int, stamp: Stamp) -
     return pa.Table.from_arrays([array for array, _ in complete.values()], schema=schema)
 
 
-def _repeated(values: npt.NDArray[np.object_]) -> "pa.DictionaryArray":
+def _coded(codes: npt.NDArray[np.int8], names: Sequence[str]) -> "pa.DictionaryArray":
     import pyarrow as pa
 
-    levels, codes = np.unique(values.astype(str), return_inverse=True)
-    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), pa.array(levels.tolist(), pa.string()))
+    return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(names, pa.string()))

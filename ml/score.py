@@ -99,8 +99,9 @@ def score(config: Config, progress: Progress) -> list[str]:
             reasons = reasons_of(champion.model, data, mart, rows, config.threads)
         with progress.step("publishing"):
             stamp = Stamp(last["run_id"], last["model_version"], datetime.now(UTC))
-            splits = np.where(data.is_mature == 1, "new", "open").astype(object)
-            predictions = prediction_rows(data, probability, thresholds, splits, rows, reasons, stamp)
+            predictions = prediction_rows(
+                data, probability, thresholds, data.is_mature, ("open", "new"), rows, reasons, stamp
+            )
             warehouse.publish([publication(PREDICTIONS, predictions, append=True)])
     made_up = "SYNTHETIC data: " if last["is_synthetic"] else ""
     open_rows = int((data.is_mature == 0).sum())

@@ -107,9 +107,10 @@ def sample_negatives(
         Their weights: 1 for converting rows, the inverse of the sampling rate for the others.
     """
     positive, negative = rows[label[rows] == 1], rows[label[rows] == 0]
+    wanted = max(settings.min_negatives, round(settings.negatives_per_positive * len(positive)))
     kept = negative
-    if len(negative) > settings.max_negatives:
-        kept = np.random.default_rng(seed).choice(negative, settings.max_negatives, replace=False)
+    if len(negative) > wanted:
+        kept = np.random.default_rng(seed).choice(negative, wanted, replace=False)
     chosen = np.sort(np.concatenate([positive, kept]))
     weights = np.where(label[chosen] == 1, 1.0, len(negative) / max(1, len(kept))).astype(np.float32)
     return chosen, weights

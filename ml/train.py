@@ -170,8 +170,9 @@ def train(config: Config, progress: Progress) -> list[str]:
             finished = datetime.now(UTC)
             stamp = Stamp(run_id, model_version(champion.model.name, hashes), finished)
             record = run_record(config, started, finished, summary, data, slices.codes, len(chosen), champion, hashes)
-            splits = np.array(NAMES, dtype=object)[slices.codes]
-            predictions = prediction_rows(data, probability, thresholds, splits, explained, explanations.reasons, stamp)
+            predictions = prediction_rows(
+                data, probability, thresholds, slices.codes, NAMES, explained, explanations.reasons, stamp
+            )
             write_csv(folder / "predictions" / "conversion_predictions.csv", predictions)
             write_json(
                 folder / "metrics" / "model_metrics.json",

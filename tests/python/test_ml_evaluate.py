@@ -22,7 +22,6 @@ from ml.evaluate import (
     calibration_curve,
     equal_count_edges,
     evaluate,
-    resampled_metrics,
     slices_of,
     visitor_weights,
     wilson_interval,
@@ -41,7 +40,7 @@ def made_up(rows: int, seed: int, decimals: int = 17) -> tuple[Array, npt.NDArra
 def metrics_of(probability: Array, label: npt.NDArray[np.int8], visitor: npt.NDArray[np.intp], weights: Array) -> Array:
     ranked = RankedScores(probability, label, visitor, len(weights), 10)
     with ThreadPoolExecutor(1) as pool:
-        return resampled_metrics([ranked], weights[None].astype(np.uint8), pool)[0][0]
+        return ranked.metrics(weights[None].astype(np.uint8), pool)[0]
 
 
 @settings(max_examples=40, deadline=None)

@@ -23,7 +23,7 @@ from ml.conversion import (
 )
 from ml.explain import direction_of, explain, phrase, reason_texts, top_reasons
 from ml.features import MART, Dataset, Feature, Mart, build_dataset, read_mart
-from ml.publish import Thresholds
+from ml.publish import BANDS, Thresholds
 from ml.warehouse import open_warehouse
 
 
@@ -243,4 +243,4 @@ def test_risk_bands_are_multiples_of_the_rate_at_the_decision_point(data: tuple[
         assert rate == pytest.approx(rows.label[points == point].mean())
     usual = np.array([thresholds.rates[point] for point in points])
     for share, band in ((0.49, "high"), (0.5, "medium"), (1.99, "medium"), (2.0, "low")):
-        assert set(thresholds.risk_band(usual * share, rows.decision_point)) == {band}
+        assert set(thresholds.risk_band(usual * share, rows.decision_point)) == {BANDS.index(band)}

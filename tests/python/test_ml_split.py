@@ -12,6 +12,7 @@ from ml.features import Dataset
 from ml.split import NAMES, sample_negatives, split_by_time
 
 DAY = 86_400_000
+SAMPLING = Sampling(min_negatives=1500, negatives_per_positive=2)
 SETTINGS = Split(train_share=0.7, calibration_share=0.1, embargo_seconds=86_400, min_positives=1)
 
 
@@ -96,20 +97,28 @@ def test_sampling_keeps_every_conversion_and_weights_back() -> None:
     label = np.zeros(10_000, np.int8)
     label[::50] = 1
     rows = np.arange(1000, 9000)
-    chosen, weights = sample_negatives(rows, label, Sampling(max_negatives=1500), seed=3)
+    chosen, weights = sample_negatives(rows, label, SAMPLING, seed=3)
     assert np.array_equal(chosen[label[chosen] == 1], rows[label[rows] == 1])
     assert (label[chosen] == 0).sum() == 1500
     assert weights[label[chosen] == 1].tolist() == [1.0] * int(label[rows].sum())
     assert weights.sum() == pytest.approx(len(rows))
     assert np.array_equal(chosen, np.unique(chosen))
-    again, _ = sample_negatives(rows, label, Sampling(max_negatives=1500), seed=3)
-    other, _ = sample_negatives(rows, label, Sampling(max_negatives=1500), seed=4)
+    again, _ = sample_negatives(rows, label, SAMPLING, seed=3)
+    other, _ = sample_negatives(rows, label, SAMPLING, seed=4)
     assert np.array_equal(chosen, again)
     assert not np.array_equal(chosen, other)
 
 
+def test_many_conversions_keep_more_of_the_others() -> None:
+    label = np.zeros(9000, np.int8)
+    label[:1000] = 1
+    chosen, weights = sample_negatives(np.arange(9000), label, SAMPLING, seed=1)
+    assert (label[chosen] == 0).sum() == 2000
+    assert set(weights[label[chosen] == 0]) == {4.0}
+
+
 def test_few_rows_are_all_kept() -> None:
     label = np.array([0, 1, 0, 0], np.int8)
-    chosen, weights = sample_negatives(np.arange(4), label, Sampling(max_negatives=10), seed=1)
+    chosen, weights = sample_negatives(np.arange(4), label, SAMPLING, seed=1)
     assert chosen.tolist() == [0, 1, 2, 3]
     assert weights.tolist() == [1, 1, 1, 1]
