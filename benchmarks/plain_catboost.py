@@ -9,7 +9,7 @@ from catboost import CatBoostClassifier
 from sklearn.metrics import roc_auc_score
 
 from ml.config import load_config
-from ml.features import build_dataset, check_columns, read_mart
+from ml.features import MART, build_dataset, read_mart
 from ml.split import split_by_time
 from ml.warehouse import open_warehouse
 
@@ -19,8 +19,7 @@ def main() -> None:
     config = load_config()
     mart = read_mart(config.manifest)
     with open_warehouse(config) as warehouse:
-        check_columns(mart, warehouse.columns(mart.table))
-        rows, batches = warehouse.read(mart)
+        rows, batches = warehouse.read(MART, mart.columns)
         data = build_dataset(batches, rows, mart)
     slices = split_by_time(data, config.split)
     categorical = [name for name, column in data.inputs.items() if column.dtype == "category"]
