@@ -71,7 +71,6 @@ class Dataset:
     is_mature: npt.NDArray[np.int8]
     is_new_visitor: npt.NDArray[np.int8]
     visitor: npt.NDArray[np.int32]
-    session: npt.NDArray[np.int32]
 
     def __len__(self) -> int:
         return len(self.label)
@@ -254,21 +253,32 @@ def build_dataset(batches: Iterable["pa.RecordBatch"], rows: int, mart: Mart) ->
         decided_ms=decided_ms[positions],
         is_mature=flags[1],
         is_new_visitor=flags[2],
-        visitor=_to_codes(table.column("visitor_id")),
-        session=_to_codes(table.column("session_id")),
+        visitor=to_codes(table.column("visitor_id")),
     )
+
+
+def to_codes(column: "pa.ChunkedArray") -> npt.NDArray[np.int32]:
+    """Number the different texts of a column in the order in which they first come.
+
+    Parameters
+    ----------
+    column : pyarrow.ChunkedArray
+        Texts.
+
+    Returns
+    -------
+    array of int
+        One number a row, from 0 on.
+    """
+    import pyarrow.compute as pc
+
+    return np.asarray(pc.fill_null(column.combine_chunks(), NONE).dictionary_encode().indices.to_numpy())
 
 
 def _to_float32(column: "pa.Array") -> npt.NDArray[np.float32]:
     import pyarrow as pa
 
     return np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False).astype(np.float32))
-
-
-def _to_codes(column: "pa.ChunkedArray") -> npt.NDArray[np.int32]:
-    import pyarrow.compute as pc
-
-    return np.asarray(pc.fill_null(column.combine_chunks(), NONE).dictionary_encode().indices.to_numpy())
 
 
 def _to_categories(parts: "list[pa.DictionaryArray]") -> "pd.Categorical":

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from ml.config import FunneliftError, Sampling, Split
-from ml.features import Dataset
+from ml.features import Dataset, to_codes
 
 SLICES = ("train", "calibration", "test")
 NAMES = ("train", "calibration", "test", "embargo", "open")
@@ -66,10 +67,12 @@ def split_by_time(data: Dataset, settings: Split) -> Slices:
     codes[mature & (times >= calibration_from + embargo) & (times < test_from)] = NAMES.index("calibration")
     codes[mature & (times >= test_from + embargo)] = NAMES.index("test")
 
-    # Rows come in time order, so written backwards a session's earliest row is the last to say where it began.
-    began = np.empty(int(data.session.max()) + 1, dtype=np.int8)
-    began[data.session[::-1]] = codes[::-1]
-    codes[mature & (codes != began[data.session])] = NAMES.index("embargo")
+    # Only visitors with rows in several slices can have a session in several: few enough to look at their sessions.
+    returned = np.zeros(int(data.visitor.max()) + 1, dtype=bool)
+    returned[data.visitor[codes != _first(data.visitor, codes)]] = True
+    rows = np.flatnonzero(returned[data.visitor])
+    began = _first(to_codes(data.identity.column("session_id").take(pa.array(rows))), codes[rows])
+    codes[rows[mature[rows] & (codes[rows] != began)]] = NAMES.index("embargo")
 
     slices = Slices(codes, first, calibration_from, test_from, last, embargo)
     found = {name: int(data.label[slices.rows(name)].sum()) for name in SLICES}
@@ -114,3 +117,10 @@ def sample_negatives(
     chosen = np.sort(np.concatenate([positive, kept]))
     weights = np.where(label[chosen] == 1, 1.0, len(negative) / max(1, len(kept))).astype(np.float32)
     return chosen, weights
+
+
+def _first(group: npt.NDArray[np.int32], codes: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
+    # Rows come in time order, so written backwards a group's earliest row is the last to say its code.
+    first = np.empty(int(group.max(initial=0)) + 1, dtype=np.int8)
+    first[group[::-1]] = codes[::-1]
+    return first[group]

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 
 import ml.publish
+import ml.warehouse
 from ml import score, train
 from ml.cli import Progress
 from ml.config import DEFAULTS, Config, FunneliftError, load_config
@@ -299,7 +300,12 @@ def test_a_leak_stops_the_command(copy: Place) -> None:
     assert "Traceback" not in finished.stderr
 
 
-def test_a_publication_that_dies_half_way_leaves_the_old_tables(copy: Place) -> None:
+@pytest.mark.parametrize("indexed_rows", [0, 10])
+def test_a_publication_that_dies_half_way_leaves_the_old_tables(
+    copy: Place, indexed_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Both ways in which a key is enforced: by an index, and for large tables by a check in the transaction.
+    monkeypatch.setattr(ml.warehouse, "INDEXED_ROWS", indexed_rows)
     before = {table: copy.rows(f"select * from funnelift.{table} order by all") for table in TABLES}
     rows = pa.table({"session_id": ["a"], "decision_point": ["landing"]})
     twice = pa.table({"run_id": ["a", "a"]})
