@@ -223,7 +223,8 @@ def build_dataset(batches: Iterable["pa.RecordBatch"], rows: int, mart: Mart) ->
         decided_ms[filled:end] = pc.fill_null(batch.column("decided_ms"), -1)
         for name, parts in categories.items():
             parts.append(pc.fill_null(batch.column(name), NONE).dictionary_encode())
-        texts.append(batch.select(["session_id", "visitor_id", "decided_at"]))
+        # Taking copies the rows; a selection would keep the engine's whole batch, all columns of it, in memory.
+        texts.append(batch.select(["session_id", "visitor_id", "decided_at"]).take(pa.array(np.arange(batch.num_rows))))
         filled = end
     if filled != rows:
         raise FunneliftError(f"{MART} shrank while it was read: expected {rows} rows, got {filled}. Run again")
