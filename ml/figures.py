@@ -73,8 +73,8 @@ def draw_figures(
     mpl.rcParams.update({"figure.dpi": 120, "axes.grid": True, "grid.alpha": 0.3, "axes.axisbelow": True})
     data = "SYNTHETIC DATA, " if is_synthetic else ""
     about = (
-        f"{data}test slice, n = {len(label):,} rows, {int(label.sum()):,} converted"
-        f" [in brackets: {confidence:.0%} interval]"
+        f"{data}test slice, n = {len(label):,} rows, {int(label.sum()):,} converted\n"
+        f"in brackets: {confidence:.0%} interval"
     )
     order = [champion, *(name for name in probabilities if name != champion)]
     overall = {(entry.model, entry.metric): entry for entry in metrics if entry.slice == "overall"}
@@ -124,9 +124,11 @@ def _precision_recall(
 
 
 def _calibration(bins: Sequence[CalibrationBin], order: list[str], overall: dict[Any, Metric], about: str) -> "Figure":
+    from matplotlib.ticker import PercentFormatter
+
     figure, axes = _axes("Are the probabilities right? Calibration in bins of equal count", about,
-                         "Predicted probability of a conversion (mean of the bin, log scale)",
-                         "Share of rows that converted (bars: 95 % Wilson interval, log scale)")  # fmt: skip
+                         "Predicted probability of a conversion (mean of the bin; both scales logarithmic)",
+                         "Rows that converted (bars: 95 % Wilson interval)")  # fmt: skip
     drawn = [entry for entry in bins if entry.slice == "overall"]
     lowest = min([entry.mean_predicted for entry in drawn] + [e.ci_lower for e in drawn if e.n_positives])
     floor = max(lowest / 2, 1e-5)
@@ -142,6 +144,8 @@ def _calibration(bins: Sequence[CalibrationBin], order: list[str], overall: dict
         )  # fmt: skip
     axes.axline((floor, floor), slope=1, color="#777777", linewidth=0.8, linestyle=":", label="Perfect calibration")
     axes.set(xscale="log", yscale="log", xlim=(floor, None), ylim=(floor, None))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(xmax=1))
     axes.legend(loc="upper left", fontsize=8)
     return figure
 
