@@ -1,9 +1,11 @@
 """Fixtures that more than one test file uses."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from servers import DatabaseServer, serve
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -18,3 +20,16 @@ def shared_data() -> Path:
             pytest.fail(reason)
         pytest.skip(reason)
     return folder
+
+
+@pytest.fixture(scope="session")
+def mysql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabaseServer]:
+    """One MySQL or MariaDB server for all tests; skipped, or under CI failed, where there is none."""
+    yield from serve(tmp_path_factory.mktemp("mysql"))
+
+
+@pytest.fixture
+def empty_mysql(mysql_server: DatabaseServer) -> DatabaseServer:
+    """The same server without Funnelift's databases."""
+    mysql_server.drop_databases()
+    return mysql_server
