@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
 from ops.mysql import ServerError, Session, Settings, open_session
 
 DATABASES = ("funnelift", "funnelift_raw")
