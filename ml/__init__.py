@@ -5,3 +5,5 @@ import os
 # OpenMP reads this when a library is loaded. Threads that wait without spinning train three times faster on a machine
 # that does something else as well.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import ops  # noqa: F401  (before DuckDB and Arrow: see there)
