@@ -28,10 +28,12 @@ IDLE_SECONDS, LOCK_SECONDS = 86_400, 300
 SSL_MODES = ("preferred", "required", "verify_ca", "verify_identity", "disabled")
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
-# Both servers take this one statement: each runs its own comments and passes over the other's. Ids are compared byte by
-# byte and without padding, every time is UTC, and what does not fit a column is an error.
+# Both servers take this as it is: each runs its own comments and passes over the other's. Ids are compared byte by byte
+# and without padding.
+COLLATION = "/*!80017 utf8mb4_0900_bin */ /*M!100600 utf8mb4_nopad_bin */"
+# Every time is UTC, and what does not fit a column is an error.
 SESSION_SQL = f"""
-set names utf8mb4 collate /*!80017 utf8mb4_0900_bin */ /*M!100600 utf8mb4_nopad_bin */,
+set names utf8mb4 collate {COLLATION},
     time_zone = '+00:00',
     sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION',
     wait_timeout = {IDLE_SECONDS},

@@ -1,0 +1,203 @@
+"""`python -m ops roles`: the SQL that makes both databases and the roles, each with what its stage needs and no more.
+
+A role's tables are those the project itself names: the raw tables of ingest, the files in models/marts, the tables ml
+reads and those it publishes. The script is printed, not run, because only an administrator can and should run it.
+"""
+
+import argparse
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from ops.mysql import COLLATION, ServerError, name
+
+MARTS = Path(__file__).resolve().parents[1] / "models" / "marts"
+DATABASE, RAW_DATABASE = "funnelift", "funnelift_raw"
+ROLES = ("loader", "transformer", "ml", "bi_reader")
+# MySQL's limit for the name of a role or user; MariaDB's is longer.
+LONGEST_NAME = 32
+
+# RENAME TABLE takes alter and drop on the old name, create and insert on the new one; a swap makes each table both.
+SWAP = "select, insert, create, drop, alter"
+BUILD = "select, insert, update, delete, create, drop, alter, index, create temporary tables, create view, show view"
+
+HEADER = """\
+-- Funnelift's databases and roles, for MySQL 8+ and MariaDB 10.6+; safe to repeat. An administrator runs it:
+--     python -m ops roles | mysql --comments -h HOST -u ADMINISTRATOR -p
+"""
+
+
+def statements(prefix: str = DATABASE) -> list[str]:
+    """Write the statements that make the databases and the roles.
+
+    Parameters
+    ----------
+    prefix : str
+        What the roles' names start with.
+
+    Returns
+    -------
+    list of str
+        One SQL statement each, without a semicolon, in the order in which to run them.
+
+    Raises
+    ------
+    ServerError
+        No role can be named so.
+    """
+    loader, transformer, ml, reader = (_role(prefix, role) for role in ROLES)
+    return [
+        *(
+            f"create database if not exists {name(database)} character set utf8mb4 collate {COLLATION}"
+            for database in (DATABASE, RAW_DATABASE)
+        ),
+        *(f"create role if not exists {role}" for role in (loader, transformer, ml, reader)),
+        *_on_tables(SWAP, RAW_DATABASE, _with_twins(_raw_tables()), loader),
+        f"grant select on {_all_of(RAW_DATABASE)} to {transformer}",
+        f"grant {BUILD} on {_all_of(DATABASE)} to {transformer}",
+        *_select_on_tables(DATABASE, _tables_ml_reads(), ml),
+        *_on_tables(SWAP, DATABASE, _with_twins(_published_tables()), ml),
+        *_select_on_tables(DATABASE, [*_marts(), *_published_tables()], reader),
+    ]
+
+
+def example_users(prefix: str = DATABASE) -> list[str]:
+    """Write the statements that make one user a role, each with a place for a password.
+
+    Parameters
+    ----------
+    prefix : str
+        What the roles' names start with.
+
+    Returns
+    -------
+    list of str
+        One SQL statement each, without a semicolon.
+
+    Raises
+    ------
+    ServerError
+        No role or user can be named so.
+    """
+    made = []
+    for role in ROLES:
+        user = f"{_role(prefix, role, '_user')}@'%'"
+        made += [
+            f"create user {user} identified by '<password>'",
+            f"grant {_role(prefix, role)} to {user}",
+            # The one statement in which the servers differ.
+            f"set default role {_role(prefix, role)} /*!80017 to */ /*M!100600 for */ {user}",
+        ]
+    return made
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to `python -m ops`.
+
+    Parameters
+    ----------
+    commands : argparse._SubParsersAction
+        The subcommands.
+    """
+    parser = commands.add_parser(
+        "roles",
+        help="print the SQL that makes the databases and a role for each stage",
+        description="Print the SQL that makes the databases funnelift and funnelift_raw, and the roles loader (python "
+        "-m ingest load), transformer (dbt build), ml (python -m ml.train, ml.score) and bi_reader (Power BI), with "
+        "what each needs and no more. Nothing is run: an administrator pipes it into the mysql or mariadb client. "
+        "Safe to repeat, and to be repeated after an update that brings new tables.",
+    )
+    parser.add_argument(
+        "--prefix", type=_prefix, default=DATABASE, help="start of the roles' names (default: %(default)s)"
+    )
+    parser.add_argument("--users", action="store_true", help="also print, commented out, how to make a user a role")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the script.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        The options of add_parser.
+
+    Returns
+    -------
+    int
+        Exit code.
+    """
+    print(HEADER)
+    for statement in statements(args.prefix):
+        print(f"{statement};")
+    if args.users:
+        print("\n-- A user a role, for instance. Put a password in each, take away the dashes, run:")
+        for statement in example_users(args.prefix):
+            print(f"-- {statement};")
+    return 0
+
+
+def _prefix(text: str) -> str:
+    try:
+        example_users(text)
+    except ServerError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def _role(prefix: str, role: str, suffix: str = "") -> str:
+    whole = f"{prefix}_{role}{suffix}"
+    if len(whole) > LONGEST_NAME:
+        raise ServerError(f"{whole!r} is too long: MySQL takes names of at most {LONGEST_NAME} characters for roles")
+    return name(whole)
+
+
+def _all_of(database: str) -> str:
+    # In a grant on a whole database, and only there, an underscore stands for any character.
+    return name(database).replace("_", r"\_") + ".*"
+
+
+def _on_tables(privileges: str, database: str, tables: Iterable[str], role: str) -> list[str]:
+    return [f"grant {privileges} on {name(database, table)} to {role}" for table in tables]
+
+
+def _select_on_tables(database: str, tables: Iterable[str], role: str) -> list[str]:
+    # Both servers refuse a grant on a table that is not there yet, unless it holds the right to create it.
+    return [
+        statement
+        for table in tables
+        for statement in (
+            f"grant select, create on {name(database, table)} to {role}",
+            f"revoke create on {name(database, table)} from {role}",
+        )
+    ]
+
+
+def _with_twins(tables: Iterable[str]) -> list[str]:
+    return [f"{table}{twin}" for table in tables for twin in ("", "__new", "__old")]
+
+
+def _marts() -> list[str]:
+    return sorted(file.stem for file in MARTS.glob("*.sql"))
+
+
+def _raw_tables() -> list[str]:
+    from ingest.warehouse import _TABLES
+
+    return list(_TABLES)
+
+
+def _published_tables() -> list[str]:
+    from ml.publish import KEYS
+
+    return list(KEYS)
+
+
+def _tables_ml_reads() -> list[str]:
+    from ml import features, score, validate
+
+    sql = " ".join(
+        str(text) for module in (validate, score) for key, text in vars(module).items() if key.endswith("_SQL")
+    )
+    named = set(re.findall(rf"\b{DATABASE}\.(\w+)", sql)) | {features.MART}
+    return sorted(named - set(_published_tables()))
