@@ -52,9 +52,12 @@ class DatabaseServer:
 
     def start(self) -> None:
         assert self.folder is not None
-        data, log = self.folder / "data", self.folder / "server.log"
+        data, log, scratch = self.folder / "data", self.folder / "server.log", self.folder / "tmp"
+        scratch.mkdir(exist_ok=True)
         command = [
             *("mariadbd", "--no-defaults", f"--datadir={data}", f"--socket={self.folder / 'sock'}"),
+            # A server that starts clears its tmpdir of temporary tables, those of other servers too.
+            f"--tmpdir={scratch}",
             *(f"--pid-file={self.folder / 'pid'}", f"--port={self.settings.port}", "--bind-address=127.0.0.1"),
             *("--local-infile=1", "--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=512M"),
             *(("--user=root",) if os.geteuid() == 0 else ()),
