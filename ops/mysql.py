@@ -256,7 +256,13 @@ class Session:
         )
         return [str(name) for (name,) in found]
 
-    def load(self, table: str, rows: "pa.Table | Iterable[pa.RecordBatch]", schema: "pa.Schema | None" = None) -> int:
+    def load(
+        self,
+        table: str,
+        rows: "pa.Table | Iterable[pa.RecordBatch]",
+        schema: "pa.Schema | None" = None,
+        constants: Mapping[str, str] | None = None,
+    ) -> int:
         """Send rows to a table by LOAD DATA LOCAL INFILE, as a stream: no more than a batch is in memory twice.
 
         Empty text in a nullable column arrives as null, as nothing in this project means anything by it.
@@ -269,6 +275,8 @@ class Session:
             Columns named as in the table.
         schema : pyarrow.Schema, optional
             Schema of the batches, where rows is not a table.
+        constants : mapping, optional
+            Columns with one value for all the rows, which then need not travel with each of them.
 
         Returns
         -------
@@ -288,15 +296,20 @@ class Session:
         columns = list(schema)
         nullable = {column.name for column in columns if column.nullable}
         targets = ", ".join(f"@v{at}" if one.name in nullable else name(one.name) for at, one in enumerate(columns))
-        sets = ", ".join(
-            f"{name(column.name)} = nullif(@v{at}, '')" for at, column in enumerate(columns) if column.name in nullable
-        )
+        # By its length: a comparison with '' would take blanks, or characters without weight, for nothing too.
+        settings = [
+            f"{name(column.name)} = if(length(@v{at}) = 0, null, @v{at})"
+            for at, column in enumerate(columns)
+            if column.name in nullable
+        ]
+        settings += [f"{name(column)} = %s" for column in constants or ()]
         with _pipe(rows) as path, _told(self.settings), self._cursor() as cursor:
             # LOCAL turns errors into warnings, so the warnings are what says whether every value arrived as it was.
             cursor.execute(
-                f"load data local infile '{path}' into table {table} character set utf8mb4 "
+                f"load data local infile %s into table {table} character set utf8mb4 "
                 "fields terminated by ',' optionally enclosed by '\"' escaped by '' lines terminated by '\\n' "
-                f"({targets}) {'set ' + sets if sets else ''}"
+                f"({targets}) {'set ' + ', '.join(settings) if settings else ''}",
+                (path, *(constants or {}).values()),
             )
             written = int(cursor.rowcount)
             if cursor.warning_count:
