@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import duckdb
+import pyarrow as pa
 import pyarrow.compute as pc
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -21,10 +21,12 @@ from rich.table import Table
 
 from ingest.contract import EVENTS, Layout, recognise
 from ingest.errors import LoadError, UsageError
+from ingest.limits import FILE_CHARACTERS
 from ingest.mapping import Mapping, read_mapping
 from ingest.reader import Source, blocks, content_hash, inspect
+from ingest.target import choose_target, open_warehouse
 from ingest.validate import Checked, Validator, category_paths
-from ingest.warehouse import LoadRow, Warehouse, choose_target, open_warehouse
+from ingest.warehouse import LoadRow, Warehouse
 
 MAX_REJECT_RATE = 0.01
 SYNTHETIC_MARKER = "synthetic.json"
@@ -166,13 +168,10 @@ def load(
     inputs = _inspect_all(raw, mapping)
     with _progress(messages) as progress:
         _hash_all(inputs, progress)
-        try:
-            with warehouse:
-                for each in _choose_new(inputs, warehouse, replace_synthetic):
-                    _load_file(each, warehouse, progress)
-                _check_reject_rates(inputs, max_reject_rate)
-        except duckdb.Error as error:
-            raise LoadError(f"{warehouse.path}: the warehouse failed: {error}") from error
+        with warehouse:
+            for each in _choose_new(inputs, warehouse, replace_synthetic):
+                _load_file(each, warehouse, progress)
+            _check_reject_rates(inputs, max_reject_rate)
     return inputs
 
 
@@ -181,6 +180,9 @@ def _inspect_all(raw: list[Path], mapping: Mapping | None) -> list[Input]:
     inputs, problems = [], []
     delimiters = dict.fromkeys((mapping.delimiter, ",") if mapping else (",",))
     for path in _find_files(raw):
+        if len(str(path)) > FILE_CHARACTERS:
+            problems.append(f"{path}: a path of more than {FILE_CHARACTERS:,} characters; give a shorter one")
+            continue
         try:
             source = inspect(path)
             headers = {delimiter: source.header(delimiter) for delimiter in delimiters}
@@ -244,7 +246,7 @@ def _choose_new(inputs: list[Input], warehouse: Warehouse, replace_synthetic: bo
     """The files to load, once it is clear that they may be: not loaded yet, and real and synthetic data kept apart."""
     loads = warehouse.loads()
     unique = _without_twins(inputs)
-    new = _not_loaded(unique, loads, replace_synthetic)
+    new = _not_loaded(unique, loads, replace_synthetic, warehouse.setting)
     if not new:
         return []
     if len({each.is_synthetic for each in inputs}) > 1:
@@ -255,13 +257,13 @@ def _choose_new(inputs: list[Input], warehouse: Warehouse, replace_synthetic: bo
     if loads and not any(row.is_synthetic for row in loads) and new[0].is_synthetic:
         raise LoadError(
             f"these files are synthetic ({SYNTHETIC_MARKER} stands beside them) and the warehouse holds real data; "
-            "load them into another one (FUNNELIFT_DUCKDB_PATH)"
+            f"load them into another one ({warehouse.setting})"
         )
     if any(row.is_synthetic for row in loads):
         if not replace_synthetic:
             raise LoadError(
                 "the warehouse holds synthetic data, which are never mixed with others: add --replace-synthetic to "
-                "replace them by these files, or load into another warehouse (FUNNELIFT_DUCKDB_PATH)"
+                f"replace them by these files, or load into another warehouse ({warehouse.setting})"
             )
         warehouse.clear()
         for each in unique:
@@ -278,7 +280,7 @@ def _without_twins(inputs: list[Input]) -> list[Input]:
     return list(first.values())
 
 
-def _not_loaded(inputs: list[Input], loads: list[LoadRow], replace_synthetic: bool) -> list[Input]:
+def _not_loaded(inputs: list[Input], loads: list[LoadRow], replace_synthetic: bool, setting: str) -> list[Input]:
     loaded = {row.content_sha256: row for row in loads}
     new = []
     for each in inputs:
@@ -290,7 +292,7 @@ def _not_loaded(inputs: list[Input], loads: list[LoadRow], replace_synthetic: bo
         else:
             raise LoadError(
                 f"{each.name}: already loaded, as {row.file} (load {row.load_id}), with a different mapping; to read "
-                "it anew, load into another warehouse (FUNNELIFT_DUCKDB_PATH) or delete the rows of that load_id "
+                f"it anew, load into another warehouse ({setting}) or delete the rows of that load_id "
                 "from every table of funnelift_raw first"
             )
     return new
@@ -302,18 +304,18 @@ def _load_file(each: Input, warehouse: Warehouse, progress: Progress) -> None:
     kind, mapping = each.layout.kind, each.layout.mapping
     categories: set[str] = set()
     for checked in _checked_blocks(each, progress, task):
-        warehouse.append(kind.table, checked.accepted, load_id=each.load_id)
-        warehouse.append("raw_rejects", checked.rejects, load_id=each.load_id, file=each.name)
+        each.accepted_count += warehouse.append(kind.table, checked.accepted, load_id=each.load_id)
+        each.rejected_count += warehouse.append("raw_rejects", checked.rejects, load_id=each.load_id, file=each.name)
         each.ignored_count += checked.ignored_count
         _note_rejects(each, checked)
         if kind is EVENTS and mapping.category_path_separator:
             categories.update(pc.unique(checked.accepted["categoryid"]).drop_null().to_pylist())
     if mapping.category_path_separator and categories:
-        warehouse.append_new_categories(category_paths(categories, mapping.category_path_separator), each.load_id)
+        paths = category_paths(categories, mapping.category_path_separator)
+        known = pc.is_in(paths["categoryid"], pa.array(warehouse.categories(), pa.string()))
+        warehouse.append("raw_category_tree", paths.filter(pc.invert(known)), load_id=each.load_id)
     if each.source.has_changed():
         raise LoadError(f"{each.name}: the file changed while it was being read; load it when it is complete")
-    each.accepted_count = warehouse.count(kind.table, each.load_id)
-    each.rejected_count = warehouse.count("raw_rejects", each.load_id)
     if each.accepted_count + each.rejected_count + each.ignored_count != each.line_count:
         raise LoadError(
             f"{each.name}: the lines do not add up: {each.accepted_count:,} accepted, {each.rejected_count:,} rejected "
@@ -355,6 +357,7 @@ def _note_rejects(each: Input, checked: Checked) -> None:
 
 
 def _load_row(each: Input) -> LoadRow:
+    now = dt.datetime.now(dt.UTC)
     return LoadRow(
         load_id=each.load_id,
         file=each.name,
@@ -367,7 +370,7 @@ def _load_row(each: Input) -> LoadRow:
         rejected_count=each.rejected_count,
         ignored_count=each.ignored_count,
         is_synthetic=each.is_synthetic,
-        loaded_at=dt.datetime.now(dt.UTC).replace(tzinfo=None),
+        loaded_at=now.replace(tzinfo=None, microsecond=now.microsecond // 1000 * 1000),
     )
 
 

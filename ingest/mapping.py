@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ingest.errors import UsageError
+from ingest.limits import EVENT_CHARACTERS
 
 CANONICAL_EVENTS = ("view", "addtocart", "transaction")
 TIME_KEYWORDS = ("epoch_s", "epoch_ms", "epoch_us", "iso")
@@ -84,6 +85,8 @@ class Mapping(BaseModel):
         for step in value:
             if not re.fullmatch(r"[a-z][a-z0-9_]*", step) or step in CANONICAL_EVENTS:
                 raise ValueError(f"{step!r} must be a new name in lower case letters, digits and underscores")
+            if len(step) > EVENT_CHARACTERS:
+                raise ValueError(f"{step!r} is longer than {EVENT_CHARACTERS} characters")
         return value
 
     @model_validator(mode="after")

@@ -8,6 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingest.contract import CATEGORY_TREE, EVENTS, ITEM_PROPERTIES, Layout
+from ingest.errors import LoadError
+from ingest.limits import ID_CHARACTERS, PROPERTY_CHARACTERS, VALUE_BYTES
 from ingest.reader import Block, Source, is_typed_time
 
 RAW_TEXT_CHARACTERS = 2000
@@ -96,6 +98,8 @@ _EVENTS = """
             WHEN event IS NULL THEN 'unknown_event'
             WHEN visitorid = '' THEN 'empty_visitor'
             WHEN itemid = '' THEN 'empty_item'
+            WHEN greatest(length(visitorid), length(itemid), length(categoryid)) > {id_characters}
+                OR (event = 'transaction' AND length(transactionid) > {id_characters}) THEN 'id_too_long'
             WHEN $has_order_ids AND event = 'transaction' AND transactionid = '' THEN 'missing_transaction_id'
             WHEN price IS NULL AND price_text <> '' THEN 'bad_price'
         END AS reason
@@ -115,6 +119,9 @@ _ITEM_PROPERTIES = """
             {time_reasons}
             WHEN itemid = '' THEN 'empty_item'
             WHEN property = '' THEN 'empty_property'
+            WHEN length(itemid) > {id_characters} THEN 'id_too_long'
+            WHEN length(property) > {property_characters} THEN 'property_too_long'
+            WHEN strlen(value) > {value_bytes} THEN 'value_too_long'
         END AS reason
     FROM typed
 """
@@ -125,9 +132,15 @@ _CATEGORY_TREE = """
         CASE
             WHEN structure IS NOT NULL THEN structure
             WHEN categoryid = '' THEN 'empty_category'
+            WHEN greatest(length(categoryid), length(parentid)) > {id_characters} THEN 'id_too_long'
         END AS reason
     FROM cells
 """
+_LIMITS = {
+    "id_characters": ID_CHARACTERS,
+    "property_characters": PROPERTY_CHARACTERS,
+    "value_bytes": VALUE_BYTES,
+}
 _QUERIES = {EVENTS: _EVENTS, ITEM_PROPERTIES: _ITEM_PROPERTIES, CATEGORY_TREE: _CATEGORY_TREE}
 _CELLS = {
     EVENTS: ("timestamp", "visitorid", "event", "itemid", "transactionid", "price", "categoryid"),
@@ -155,6 +168,7 @@ class Validator:
 
     def __init__(self, source: Source, layout: Layout, now_ms: int) -> None:
         self._query, self._parameters = _statement(source, layout, now_ms)
+        self._path = source.path
         self._by_line = source.format != "parquet"
         self._connection = duckdb.connect()
         self._connection.execute("SET enable_progress_bar = false")
@@ -179,10 +193,18 @@ class Validator:
         -------
         Checked
             Every record of the block, in one of three places.
+
+        Raises
+        ------
+        LoadError
+            The checks need more memory than there is, or fail otherwise.
         """
         parameters = self._parameters | ({"unterminated": block.unterminated_line} if self._by_line else {})
         self._connection.register("block", block.table)
-        rows = self._connection.execute(self._query, parameters).to_arrow_table()
+        try:
+            rows = self._connection.execute(self._query, parameters).to_arrow_table()
+        except duckdb.Error as error:
+            raise LoadError(f"{self._path}: its lines could not be checked: {error}") from error
         accepted = rows.filter(pc.is_null(rows["reason"])).drop_columns(["line", "reason"])
         if accepted.num_rows == rows.num_rows:
             return Checked(accepted, _rejects([], [], []), 0)
@@ -253,7 +275,8 @@ def _statement(source: Source, layout: Layout, now_ms: int) -> tuple[str, dict[s
             "ignore": _IGNORED,
             "has_order_ids": mapping.columns.transaction is not None,
         }
-    return _QUERIES[kind].format(fields=fields, time=time, time_reasons=_TIME_REASONS, **cells), parameters
+    query = _QUERIES[kind].format(fields=fields, time=time, time_reasons=_TIME_REASONS, **_LIMITS, **cells)
+    return query, parameters
 
 
 def _cell(positions: tuple[int, ...]) -> str:

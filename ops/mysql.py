@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote, urlencode
 
 import mysql.connector
@@ -414,6 +414,53 @@ def open_session(settings: Settings, local_infile: bool = False) -> Session:
         session.close()
         raise
     return session
+
+
+def character_set(session: Session, database: str) -> str | None:
+    """Return the character set of a database's new tables; None where this user sees no such database."""
+    found = session.rows(
+        "select default_character_set_name from information_schema.schemata where schema_name = %s", [database]
+    )
+    return str(found[0][0]) if found else None
+
+
+def database_statement(verb: Literal["create", "alter"], database: str, server: Server) -> str:
+    """Write the statement that makes a database, or makes one right, for texts compared byte by byte."""
+    return f"{verb} database {name(database)} character set utf8mb4 collate {server.collation}"
+
+
+def provide_database(session: Session, database: str) -> None:
+    """See that a database is there and takes every text, creating it where it is missing.
+
+    Parameters
+    ----------
+    session : Session
+        An open session.
+    database : str
+        Its name.
+
+    Raises
+    ------
+    ServerError
+        It is missing and this user may not create it, or its character set is not utf8mb4.
+    """
+    place, found = session.settings.place, character_set(session, database)
+    if found is None:
+        statement = database_statement("create", database, session.server)
+        try:
+            session.execute(statement)
+        except ConnectionLostError:
+            raise
+        except ServerError as error:
+            raise ServerError(
+                f"{place}: there is no database {database} that this user may see, and this user may not create it. "
+                f"Have an administrator run `{statement}` and grant what `python -m ops roles` prints. {error}"
+            ) from error
+    elif found != "utf8mb4":
+        raise ServerError(
+            f"{place}: the database {database} has the character set {found}, in which not every text fits. Run "
+            f"`{database_statement('alter', database, session.server)}`, then the same command again"
+        )
 
 
 def connectorx_url(session: Session) -> str:

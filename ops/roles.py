@@ -182,9 +182,9 @@ def _marts() -> list[str]:
 
 
 def _raw_tables() -> list[str]:
-    from ingest.warehouse import _TABLES
+    from ingest.warehouse import RAW_TABLES
 
-    return list(_TABLES)
+    return list(RAW_TABLES)
 
 
 def _published_tables() -> list[str]:
