@@ -1,7 +1,7 @@
 """The raw tables in a database of a MySQL or MariaDB server."""
 
 from contextlib import ExitStack, suppress
-from dataclasses import astuple, fields
+from dataclasses import astuple, fields, replace
 from types import TracebackType
 from typing import Self
 
@@ -71,7 +71,8 @@ class MySQLWarehouse(Warehouse):
         """See Warehouse."""
         columns = ", ".join(name(field.name) for field in fields(LoadRow))
         rows = self._session.rows(f"select {columns} from {name(SCHEMA, 'raw_loads')}")
-        return [LoadRow(*values, bool(flag), moment) for *values, flag, moment in rows]
+        loads = [LoadRow(*row) for row in rows]
+        return [replace(load, is_synthetic=bool(load.is_synthetic)) for load in loads]
 
     def categories(self) -> set[str]:
         """See Warehouse."""

@@ -1,15 +1,16 @@
-"""The command line: `python -m ops roles`."""
+"""The command line: `python -m ops check|roles`."""
 
 import argparse
 import sys
 
-from ops import roles
+from ops import check, roles
 
 
 def main() -> int:
     """Parse the command line and run one command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m ops", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
+    check.add_parser(commands)
     roles.add_parser(commands)
     args = parser.parse_args()
     code: int = args.run(args)

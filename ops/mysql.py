@@ -52,6 +52,10 @@ class ServerError(Exception):
     """A fault of the server, or on the way to it, that the user can act on; never holds a password."""
 
 
+class NotAllowedError(ServerError):
+    """This user may not do that."""
+
+
 class ConnectionLostError(ServerError):
     """The server, or the way to it, went away in the middle; what was not committed is undone."""
 
@@ -158,11 +162,17 @@ class Session:
             }
         with _told(settings):
             self._connection: Any = mysql.connector.connect(**arguments)
-        self.execute(SESSION_SQL)
-        # Copying rows from table to table must not lock those that it reads.
-        self.execute("set session transaction isolation level read committed")
-        self.server = _server(str(self.rows("select version()")[0][0]))
-        self.is_encrypted = bool(self.rows("show session status like 'Ssl_cipher'")[0][1])
+        try:
+            self.server = read_version(str(self.rows("select version()")[0][0]))
+            # First of all: an older server would not understand what follows.
+            check_version(self.server, settings)
+            self.execute(SESSION_SQL)
+            # Copying rows from table to table must not lock those that it reads.
+            self.execute("set session transaction isolation level read committed")
+            self.is_encrypted = bool(self.rows("show session status like 'Ssl_cipher'")[0][1])
+        except BaseException:
+            self.close()
+            raise
 
     def execute(self, sql: str, parameters: Sequence[object] = ()) -> int:
         """Run a statement that returns no rows.
@@ -402,31 +412,102 @@ def open_session(settings: Settings, local_infile: bool = False) -> Session:
     """
     session = Session(settings, local_infile)
     try:
-        _check_version(session.server, settings)
-        if settings.ssl_mode not in ("preferred", "disabled") and not session.is_encrypted:
-            raise ServerError(
-                f"{settings.place}: FUNNELIFT_MYSQL_SSL_MODE={settings.ssl_mode}, but the server offers no TLS: give "
-                "it a certificate (ssl_cert, ssl_key), or set preferred if the network between is yours alone"
-            )
-        if local_infile and session.rows("select @@global.local_infile")[0][0] != 1:
-            raise ServerError(_local_infile_off(settings))
+        check_encryption(session)
+        if local_infile:
+            check_local_infile(session)
     except BaseException:
         session.close()
         raise
     return session
 
 
-def character_set(session: Session, database: str) -> str | None:
-    """Return the character set of a database's new tables; None where this user sees no such database."""
+def read_version(text: str) -> Server:
+    """Read what `select version()` says.
+
+    Parameters
+    ----------
+    text : str
+        Such as `9.7.0`, `8.0.36-28`, `10.11.19-MariaDB-log` or `5.5.5-10.6.12-MariaDB`.
+
+    Returns
+    -------
+    Server
+        Kind and version; 0.0.0 if the text holds none.
+    """
+    found = re.search(r"(\d+)\.(\d+)\.(\d+)(?=-MariaDB)", text) or re.match(r"(\d+)\.(\d+)\.(\d+)", text)
+    version = tuple(map(int, found.groups())) if found else (0, 0, 0)
+    return Server("mariadb" in text.lower(), (version[0], version[1], version[2]), text)
+
+
+def check_version(server: Server, settings: Settings) -> None:
+    """Refuse a server that is too old.
+
+    Parameters
+    ----------
+    server : Server
+        Its version.
+    settings : Settings
+        Where it is, for the message.
+
+    Raises
+    ------
+    ServerError
+        It is older than OLDEST_MYSQL or OLDEST_MARIADB.
+    """
+    oldest = OLDEST_MARIADB if server.is_mariadb else OLDEST_MYSQL
+    if server.version < oldest:
+        kind = "MariaDB" if server.is_mariadb else "MySQL"
+        raise ServerError(
+            f"{settings.place}: the server is {server.text}, too old: Funnelift needs "
+            f"{kind} {'.'.join(map(str, oldest))} or newer"
+        )
+
+
+def check_encryption(session: Session) -> None:
+    """Refuse a session without TLS where FUNNELIFT_MYSQL_SSL_MODE demands it; raises ServerError."""
+    settings = session.settings
+    if settings.ssl_mode not in ("preferred", "disabled") and not session.is_encrypted:
+        raise ServerError(
+            f"{settings.place}: FUNNELIFT_MYSQL_SSL_MODE={settings.ssl_mode}, but the server offers no TLS: give "
+            "it a certificate (ssl_cert, ssl_key), or set preferred if the network between is yours alone"
+        )
+
+
+def check_local_infile(session: Session) -> None:
+    """Refuse a server that takes no rows by LOAD DATA LOCAL INFILE; raises ServerError."""
+    if session.rows("select @@global.local_infile")[0][0] != 1:
+        raise ServerError(_local_infile_off(session.settings))
+
+
+def check_database(session: Session, database: str) -> bool:
+    """Tell whether a database is there, and refuse one that not every text fits.
+
+    Parameters
+    ----------
+    session : Session
+        An open session.
+    database : str
+        Its name.
+
+    Returns
+    -------
+    bool
+        False where this user sees no such database.
+
+    Raises
+    ------
+    ServerError
+        Its character set is not utf8mb4.
+    """
     found = session.rows(
         "select default_character_set_name from information_schema.schemata where schema_name = %s", [database]
     )
-    return str(found[0][0]) if found else None
-
-
-def database_statement(verb: Literal["create", "alter"], database: str, server: Server) -> str:
-    """Write the statement that makes a database, or makes one right, for texts compared byte by byte."""
-    return f"{verb} database {name(database)} character set utf8mb4 collate {server.collation}"
+    if found and found[0][0] != "utf8mb4":
+        raise ServerError(
+            f"{session.settings.place}: the database {database} has the character set {found[0][0]}, which not every "
+            f"text fits. Run `{_database_statement('alter', session, database)}`, then the same command again"
+        )
+    return bool(found)
 
 
 def provide_database(session: Session, database: str) -> None:
@@ -444,23 +525,20 @@ def provide_database(session: Session, database: str) -> None:
     ServerError
         It is missing and this user may not create it, or its character set is not utf8mb4.
     """
-    place, found = session.settings.place, character_set(session, database)
-    if found is None:
-        statement = database_statement("create", database, session.server)
+    if not check_database(session, database):
         try:
-            session.execute(statement)
-        except ConnectionLostError:
-            raise
-        except ServerError as error:
-            raise ServerError(
-                f"{place}: there is no database {database} that this user may see, and this user may not create it. "
-                f"Have an administrator run `{statement}` and grant what `python -m ops roles` prints. {error}"
-            ) from error
-    elif found != "utf8mb4":
-        raise ServerError(
-            f"{place}: the database {database} has the character set {found}, in which not every text fits. Run "
-            f"`{database_statement('alter', database, session.server)}`, then the same command again"
-        )
+            session.execute(_database_statement("create", session, database))
+        except NotAllowedError:
+            raise NotAllowedError(missing_database(session, database)) from None
+
+
+def missing_database(session: Session, database: str) -> str:
+    """Say what to do about a database that this user can neither see nor create."""
+    return (
+        f"{session.settings.place}: there is no database {database}, or this user may not see it, and this user may "
+        f"not create it. Have an administrator run `{_database_statement('create', session, database)}` and give this "
+        "user a role; `python -m ops roles` prints all of it"
+    )
 
 
 def connectorx_url(session: Session) -> str:
@@ -534,7 +612,7 @@ def _explained(code: int, text: str, place: str, settings: Settings, may_be_lost
             f"{place}: the database does not exist ({text}). `python -m ops roles` prints what creates it"
         )
     if code in _NOT_ALLOWED:
-        return ServerError(
+        return NotAllowedError(
             f"{place}: this user lacks a privilege ({text}). `python -m ops roles` prints the roles that have what "
             "each stage needs"
         )
@@ -547,27 +625,15 @@ def _explained(code: int, text: str, place: str, settings: Settings, may_be_lost
     return ServerError(f"{place}: the server says: {text}")
 
 
+def _database_statement(verb: Literal["create", "alter"], session: Session, database: str) -> str:
+    return f"{verb} database {name(database)} character set utf8mb4 collate {session.server.collation}"
+
+
 def _local_infile_off(settings: Settings) -> str:
     return (
         f"{settings.place}: the server has local_infile off, so no rows can be loaded. Have it switched on: "
         "`set global local_infile = 1`, and `local_infile = 1` under [mysqld] in its configuration to make it last"
     )
-
-
-def _server(text: str) -> Server:
-    found = re.search(r"(\d+)\.(\d+)\.(\d+)(?=-MariaDB)", text) or re.match(r"(\d+)\.(\d+)\.(\d+)", text)
-    version = tuple(map(int, found.groups())) if found else (0, 0, 0)
-    return Server("mariadb" in text.lower(), (version[0], version[1], version[2]), text)
-
-
-def _check_version(server: Server, settings: Settings) -> None:
-    oldest = OLDEST_MARIADB if server.is_mariadb else OLDEST_MYSQL
-    if server.version < oldest:
-        kind = "MariaDB" if server.is_mariadb else "MySQL"
-        raise ServerError(
-            f"{settings.place}: the server is {server.text}, too old: Funnelift needs "
-            f"{kind} {'.'.join(map(str, oldest))} or newer"
-        )
 
 
 @contextmanager
