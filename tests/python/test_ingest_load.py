@@ -202,6 +202,11 @@ BAD_LINES = {
     "empty_visitor": [b"1437926001434,,view,1,", b"1437926001434,  ,view,1,", b'1437926001434,"",view,1,'],
     "empty_item": [b"1437926001434,79,view,,"],
     "missing_transaction_id": [b"1437926001434,79,transaction,1,", b"1437926001434,79,transaction,1, "],
+    "id_too_long": [
+        b"1437926001434," + b"x" * 129 + b",view,1,",
+        b"1437926001434,79,view," + "é".encode() * 129 + b",",
+        b"1437926001434,79,transaction,1," + b"x" * 129,
+    ],
     "invalid_utf8": [b"1437926001434,7\xff9,view,1,"],
     "nul_byte": [b"1437926001434,7\x009,view,1,"],
     "bad_quoting": [b'1437926001434,"79,view,1,', b'1437926001434,"7"9,view,1,'],
@@ -262,6 +267,34 @@ def test_bad_lines_of_property_and_tree_files_are_rejected_too(shop: Shop) -> No
     ]
     assert shop.rows("select value from funnelift_raw.raw_item_properties where itemid = '1'") == [(None,)]
     assert shop.rows("select parentid from funnelift_raw.raw_category_tree where categoryid = '213'") == [(None,)]
+
+
+def test_texts_that_some_engine_could_not_hold_are_rejected_on_all(shop: Shop) -> None:
+    smiles, longer = "😀" * 128, "😀" * 129
+    shop.write("events.csv", EVENTS_HEADER + f"1437926001434,{smiles},view,{smiles},{longer}\n")
+    start = "1437879600000,"
+    texts = [f"{smiles},{'é' * 255},n1", f"{longer},790,n1", f"1,{'p' * 256},n1", f"1,790,{'v' * (1 << 24)}"]
+    shop.write("props.csv", PROPERTIES + "".join(f"{start}{text}\n" for text in texts))
+    shop.write("tree.csv", TREE + f"{smiles},{smiles}\n{longer},1\n1,{longer}\n")
+    assert shop.load(options=ALLOW_ALL).code == 0
+    assert [(line, reason) for line, reason, _ in shop.rejects()] == [
+        (5, "id_too_long"),
+        (6, "property_too_long"),
+        (7, "value_too_long"),
+        (5, "id_too_long"),
+        (6, "id_too_long"),
+    ]
+    # Only a transaction has a transaction id, so that of a view does no harm.
+    assert shop.rows("select visitorid, itemid, transactionid from funnelift_raw.raw_events") == [
+        (smiles, smiles, None)
+    ]
+
+
+def test_a_path_that_raw_loads_cannot_hold_is_refused(shop: Shop) -> None:
+    path = shop.write("/".join(["f" * 250] * 5) + "/events.csv", EVENTS_HEADER + GOOD_LINE)
+    outcome = shop.load(path)
+    assert outcome.code == 1
+    assert "more than 1,024 characters" in outcome.output
 
 
 def test_bad_json_lines_are_rejected(shop: Shop) -> None:

@@ -243,6 +243,7 @@ def test_every_level_of_a_category_path_has_one_parent() -> None:
         (MINIMAL.replace("cart:", "view:"), "'view' stands twice"),
         (MINIMAL + "extra_steps: [Check Out]\n", "extra_steps: 'Check Out' must be"),
         (MINIMAL + "extra_steps: [view]\n", "extra_steps: 'view' must be a new name"),
+        (MINIMAL + f"extra_steps: [{'s' * 65}]\n", "is longer than 64 characters"),
         (MINIMAL + "ignore_events: [view]\n", "ignore_events: view also stands in events"),
         (MINIMAL + "ignore_columns: [who]\n", "who named more than once"),
         (MINIMAL.replace("item: thing", "item: who"), "who named more than once"),
