@@ -1,7 +1,8 @@
 """`python -m ops roles`: the SQL that makes both databases and the roles, each with what its stage needs and no more.
 
-A role's tables are those the project itself names: the raw tables of ingest, the files in models/marts, the tables ml
-reads and those it publishes. The script is printed, not run, because only an administrator can and should run it.
+A role's tables are those the project itself names: the raw tables of ingest, the sources of dbt, the files in
+models/marts, the tables ml reads and those it publishes. The script is printed, not run, because only an administrator
+can and should run it.
 """
 
 import argparse
@@ -9,9 +10,12 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+import yaml
+
 from ops.mysql import COLLATION, ServerError, name
 
-MARTS = Path(__file__).resolve().parents[1] / "models" / "marts"
+MODELS = Path(__file__).resolve().parents[1] / "models"
+MARTS, SOURCES = MODELS / "marts", MODELS / "staging" / "_staging__sources.yml"
 DATABASE, RAW_DATABASE = "funnelift", "funnelift_raw"
 ROLES = ("loader", "transformer", "ml", "bi_reader")
 # MySQL's limit for the name of a role or user; MariaDB's is longer.
@@ -53,8 +57,10 @@ def statements(prefix: str = DATABASE) -> list[str]:
         ),
         *(f"create role if not exists {role}" for role in (loader, transformer, ml, reader)),
         *_on_tables(SWAP, RAW_DATABASE, _with_twins(_raw_tables()), loader),
-        f"grant select on {_all_of(RAW_DATABASE)} to {transformer}",
-        f"grant {BUILD} on {_all_of(DATABASE)} to {transformer}",
+        *_select_on_tables(RAW_DATABASE, _sources(), transformer),
+        # The one grant on a whole database. In such a grant an underscore in the name stands for any character, except
+        # under MySQL's partial_revokes, so only a name without one means the same everywhere.
+        f"grant {BUILD} on {name(DATABASE)}.* to {transformer}",
         *_select_on_tables(DATABASE, _tables_ml_reads(), ml),
         *_on_tables(SWAP, DATABASE, _with_twins(_published_tables()), ml),
         *_select_on_tables(DATABASE, [*_marts(), *_published_tables()], reader),
@@ -152,11 +158,6 @@ def _role(prefix: str, role: str, suffix: str = "") -> str:
     return name(whole)
 
 
-def _all_of(database: str) -> str:
-    # In a grant on a whole database, and only there, an underscore stands for any character.
-    return name(database).replace("_", r"\_") + ".*"
-
-
 def _on_tables(privileges: str, database: str, tables: Iterable[str], role: str) -> list[str]:
     return [f"grant {privileges} on {name(database, table)} to {role}" for table in tables]
 
@@ -185,6 +186,11 @@ def _raw_tables() -> list[str]:
     from ingest.warehouse import RAW_TABLES
 
     return list(RAW_TABLES)
+
+
+def _sources() -> list[str]:
+    described = yaml.safe_load(SOURCES.read_text(encoding="utf-8"))
+    return [table["name"] for source in described["sources"] for table in source["tables"]]
 
 
 def _published_tables() -> list[str]:
