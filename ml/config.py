@@ -141,6 +141,7 @@ class Config(Section):
 
     target: str
     duckdb_path: Path
+    lock_wait_seconds: Annotated[int, Field(ge=0)]
     duckdb_memory_limit: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)? ?[KMGT]i?B$")]
     results: Path
     manifest: Path

@@ -36,6 +36,15 @@ KEYS = {
     "calibration_curve": ("model", "slice", "bin"),
     "ml_runs": ("run_id",),
 }
+GRAINS = {
+    "conversion_predictions": "One row a session and decision point: the probability that the session still converts, "
+    "the risk that it leaves without buying, and the reasons.",
+    "shap_summary": "One row a feature at a decision point, or at all of them: how far it moves the champion's score "
+    "on the test slice, and which way.",
+    "model_metrics": "One row a model, slice of the test rows and metric: its value and interval.",
+    "calibration_curve": "One row a model, slice of the test rows and bin of equal count: predicted and observed rate.",
+    "ml_runs": "One row a training: settings, data, champion, files and versions; rows are only ever added.",
+}
 BANDS = ("low", "medium", "high")
 CALIBRATOR_FILE, FEATURES_FILE = "calibrator.json", "features.json"
 
@@ -194,7 +203,7 @@ def rows_of(entries: Iterable[Any], stamp: Stamp) -> "pa.Table":
 
 
 def publication(name: str, rows: "pa.Table", *, append: bool = False) -> Publication:
-    """Name a table's rows and key for the warehouse.
+    """Name a table's rows, key and grain for the warehouse.
 
     Parameters
     ----------
@@ -210,7 +219,7 @@ def publication(name: str, rows: "pa.Table", *, append: bool = False) -> Publica
     Publication
         Ready to write.
     """
-    return Publication(name, rows, KEYS[name], append)
+    return Publication(name, rows, KEYS[name], append, GRAINS[name])
 
 
 @contextmanager

@@ -64,11 +64,12 @@ select
     sum(case when transaction_count > 0 then 1 else 0 end) as converting_session_count
 from funnelift.sessions
 """
+# Over whole numbers alone, MySQL's mean is a decimal with four digits.
 FUNNELS_SQL = """
 select
     count(*) as session_count,
     sum(has_transaction) as converting_session_count,
-    avg(has_transaction) as conversion_rate
+    avg(1e0 * has_transaction) as conversion_rate
 from funnelift.session_funnels
 """
 REPEATED_SQL = """

@@ -1,45 +1,62 @@
-"""The only module that knows engines: reads relations as Arrow and publishes tables atomically."""
+"""Where the marts are read and predictions are published: what every engine does, and the choice of one.
 
-import re
+Only the modules `warehouse_duckdb` and `warehouse_mysql` know engines.
+"""
+
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ml.config import Config, FunneliftError
 
 if TYPE_CHECKING:
-    import duckdb
     import pyarrow as pa
 
 SCHEMA = "funnelift"
 BATCH_ROWS = 200_000
-# DuckDB's index on a text key takes 200 bytes a row and more time than all else in a publication. Up to this many rows
-# the key is a PRIMARY KEY; beyond, the check in the transaction enforces it alone.
-INDEXED_ROWS = 1_000_000
-RESERVED_STEMS = ("funnelift", "funnelift_raw")
-IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+TARGETS = ("duckdb", "mysql")
 
 
 @dataclass(frozen=True)
 class Publication:
     """One table to write: its rows, its key, and whether they replace the table or are added to it.
 
-    Fields of the Arrow schema that are not nullable become NOT NULL columns.
+    Fields of the Arrow schema that are not nullable become NOT NULL columns. The description, one sentence, becomes the
+    table's comment.
     """
 
     name: str
     rows: "pa.Table"
     key: tuple[str, ...]
     append: bool = False
+    description: str = ""
+
+    def check_columns(self, existing: Sequence[str]) -> None:
+        """Refuse to add rows to a table with other columns.
+
+        Parameters
+        ----------
+        existing : sequence of str
+            The table's columns; none when there is no table.
+
+        Raises
+        ------
+        FunneliftError
+            When they are not those of the rows.
+        """
+        if self.append and existing and list(existing) != self.rows.column_names:
+            raise FunneliftError(
+                f"{SCHEMA}.{self.name} was written by another version (columns {', '.join(existing)}): "
+                "rename or drop it, then run again"
+            )
 
 
-class Warehouse:
+class Warehouse(ABC):
     """An open warehouse. Use `open_warehouse`."""
 
-    def __init__(self, connection: "duckdb.DuckDBPyConnection") -> None:
-        self._connection = connection
-
+    @abstractmethod
     def columns(self, table: str) -> list[str]:
         """Return a table's column names.
 
@@ -53,32 +70,23 @@ class Warehouse:
         list of str
             Names in the table's order; empty when there is no such table.
         """
-        found = self._connection.execute(
-            "select column_name from information_schema.columns where table_schema = ? and table_name = ? "
-            "order by ordinal_position",
-            [SCHEMA, table],
-        ).fetchall()
-        return [name for (name,) in found]
 
-    def query(self, sql: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:
+    @abstractmethod
+    def query(self, sql: str) -> list[dict[str, Any]]:
         """Run a small query in the SQL that every engine shares.
 
         Parameters
         ----------
         sql : str
             A constant statement.
-        parameters : sequence
-            Values for its `?` marks.
 
         Returns
         -------
         list of dict
-            One dict a row, column name to value.
+            One dict a row, column name to value; a sum may be an int or a Decimal.
         """
-        result = self._connection.execute(sql, list(parameters))
-        names = [column[0] for column in result.description]
-        return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
+    @abstractmethod
     def read(
         self, table: str, columns: Sequence[str], not_in: tuple[str, Sequence[str]] | None = None
     ) -> tuple[int, Iterator["pa.RecordBatch"]]:
@@ -100,16 +108,8 @@ class Warehouse:
         iterator of pyarrow.RecordBatch
             The rows; one batch is in memory at a time.
         """
-        source = f"from {SCHEMA}.{_identifier(table)} as source"
-        if not_in is not None:
-            other, key = not_in
-            match = " and ".join(f"source.{_identifier(name)} = other.{_identifier(name)}" for name in key)
-            source += f" where not exists (select 1 from {SCHEMA}.{_identifier(other)} as other where {match})"
-        (rows,) = self._connection.execute(f"select count(*) {source}").fetchone() or (0,)
-        chosen = ", ".join(f"source.{_identifier(name)}" for name in columns)
-        reader = self._connection.execute(f"select {chosen} {source}").to_arrow_reader(BATCH_ROWS)
-        return int(rows), iter(reader)
 
+    @abstractmethod
     def publish(self, publications: Sequence[Publication]) -> None:
         """Write tables so that readers see all of them or none.
 
@@ -123,59 +123,16 @@ class Warehouse:
         FunneliftError
             When a key repeats or is null, or a table to be added to has other columns; nothing is written then.
         """
-        import duckdb
-
-        self._connection.execute("begin")
-        try:
-            for publication in publications:
-                self._write(publication)
-            self._connection.execute("commit")
-        except duckdb.ConstraintException as error:
-            self._connection.execute("rollback")
-            raise FunneliftError(f"nothing was published, a key is broken: {error}") from None
-        except BaseException:
-            self._connection.execute("rollback")
-            raise
-
-    def _write(self, publication: Publication) -> None:
-        # DuckDB's transactions cover DDL, so other connections see the old tables until the commit.
-        table = f"{SCHEMA}.{_identifier(publication.name)}"
-        key = ", ".join(map(_identifier, publication.key))
-        fields = list(publication.rows.schema)
-        existing = self.columns(publication.name)
-        if publication.append and existing and existing != [field.name for field in fields]:
-            raise FunneliftError(
-                f"{table} was written by another version (columns {', '.join(existing)}): "
-                "rename or drop it, then run again"
-            )
-        if not (publication.append and existing):
-            columns = ", ".join(
-                f"{_identifier(field.name)} {_sql_type(field.type)}{'' if field.nullable else ' not null'}"
-                for field in fields
-            )
-            indexed = f", primary key ({key})" if len(publication.rows) <= INDEXED_ROWS else ""
-            self._connection.execute(f"drop table if exists {table}")
-            self._connection.execute(f"create table {table} ({columns}{indexed})")
-        self._connection.register("published_rows", publication.rows)
-        try:
-            self._connection.execute(f"insert into {table} select * from published_rows")
-        finally:
-            self._connection.unregister("published_rows")
-        repeated = self._connection.execute(
-            f"select count(*) from (select 1 from {table} group by {key} having count(*) > 1)"
-        ).fetchone()
-        if repeated and repeated[0]:
-            raise FunneliftError(f"nothing was published, a key is broken: {repeated[0]} keys of {table} repeat")
 
 
 @contextmanager
 def open_warehouse(config: Config) -> Iterator[Warehouse]:
-    """Open the warehouse for reading and writing, alone, until the block ends.
+    """Open the warehouse for reading and writing, no other training or scoring beside it, until the block ends.
 
     Parameters
     ----------
     config : Config
-        Target and place of the warehouse.
+        Target and place of the warehouse, and how long to wait for another run.
 
     Yields
     ------
@@ -185,57 +142,19 @@ def open_warehouse(config: Config) -> Iterator[Warehouse]:
     Raises
     ------
     FunneliftError
-        When the target is unknown, the file is missing, badly named, locked by another program or not a DuckDB file.
+        When the target is unknown, the warehouse cannot be opened, or another run has it.
     """
-    import duckdb
+    if config.target == "duckdb":
+        from ml.warehouse_duckdb import open_duckdb
 
-    if config.target != "duckdb":
-        raise FunneliftError(f"unknown target {config.target!r}: ml works on duckdb (--target, FUNNELIFT_TARGET)")
-    path = config.duckdb_path
-    if path.stem in RESERVED_STEMS:
+        target: AbstractContextManager[Warehouse] = open_duckdb(config)
+    elif config.target == "mysql":
+        from ml.warehouse_mysql import open_mysql
+
+        target = open_mysql(config)
+    else:
         raise FunneliftError(
-            f"the DuckDB file must not be called {path.name}: its catalog would be called like a schema. "
-            "Rename it, e.g. to warehouse.duckdb (FUNNELIFT_DUCKDB_PATH)"
+            f"unknown target {config.target!r}: ml works on {' and '.join(TARGETS)} (--target, FUNNELIFT_TARGET)"
         )
-    if not path.is_file():
-        raise FunneliftError(f"no warehouse at {path}: run `python -m ingest load` and `dbt build` first")
-    settings: dict[str, str | bool | int | float | list[str]] = {
-        "memory_limit": config.duckdb_memory_limit,
-        "threads": str(config.threads),
-        "preserve_insertion_order": "false",
-    }
-    try:
-        connection = duckdb.connect(path, config=settings)
-    except duckdb.IOException as error:
-        if "lock" in str(error).lower():
-            raise FunneliftError(
-                f"the warehouse {path} is in use by another program: close it there (a dbt run, a notebook, "
-                f"a database viewer), then run again. DuckDB says: {error}"
-            ) from None
-        raise FunneliftError(f"cannot open {path} as a DuckDB file: {error}") from None
-    try:
-        yield Warehouse(connection)
-    finally:
-        connection.close()
-
-
-def _identifier(name: str) -> str:
-    if not IDENTIFIER.fullmatch(name):
-        raise FunneliftError(f"{name!r} is not a usable table or column name: letters, digits and underscores only")
-    return f'"{name}"'
-
-
-def _sql_type(arrow_type: "pa.DataType") -> str:
-    import pyarrow as pa
-
-    types = {
-        pa.string(): "varchar",
-        pa.float64(): "double",
-        pa.int64(): "bigint",
-        pa.int32(): "integer",
-        pa.bool_(): "boolean",
-        pa.timestamp("us"): "timestamp",
-    }
-    if pa.types.is_dictionary(arrow_type):
-        return _sql_type(arrow_type.value_type)
-    return types[arrow_type]
+    with target as warehouse:
+        yield warehouse

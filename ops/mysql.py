@@ -42,6 +42,7 @@ set names utf8mb4 collate {COLLATION},
     lock_wait_timeout = {LOCK_SECONDS}
 """
 
+REPEATED_KEY = 1062
 _LOST = {1053, 1077, 1079, 1080, 1152, 1184, 1927, 2006, 2013, 2055, 3169, 4031}
 _UNREACHABLE = {2002, 2003, 2005}
 _NOT_ALLOWED = {1044, 1142, 1143, 1227, 1370, 1396, 1410, 1419}
@@ -54,6 +55,10 @@ class ServerError(Exception):
 
 class NotAllowedError(ServerError):
     """This user may not do that."""
+
+
+class RepeatedKeyError(ServerError):
+    """Two rows have the same key."""
 
 
 class ConnectionLostError(ServerError):
@@ -295,6 +300,8 @@ class Session:
 
         Raises
         ------
+        RepeatedKeyError
+            Two rows, of these or those that are there, have the same key.
         ServerError
             The server refused them or would have changed a value.
         """
@@ -325,6 +332,8 @@ class Session:
             if cursor.warning_count:
                 cursor.execute("show warnings limit 1")
                 _, code, message = cursor.fetchone()
+                if code == REPEATED_KEY:
+                    raise RepeatedKeyError(f"{table}: {message}")
                 raise ServerError(f"{table}: a value would not have arrived as it is: {message} ({code})")
         return written
 
@@ -541,16 +550,31 @@ def missing_database(session: Session, database: str) -> str:
     )
 
 
-def connectorx_url(session: Session) -> str:
-    """Return the URL under which connectorx reads with the same user and the same encryption. It holds the password."""
+def connectorx_url(session: Session, host: str | None = None, port: int | None = None) -> str:
+    """Return the URL under which connectorx reads with the same user and the same encryption. It holds the password.
+
+    Parameters
+    ----------
+    session : Session
+        Whose server and user.
+    host, port : str, int, optional
+        Another way to the same server.
+
+    Returns
+    -------
+    str
+        The URL.
+    """
     settings = session.settings
     mode = settings.ssl_mode.upper() if settings.ssl_mode.startswith("verify") else "REQUIRED"
-    options = {"ssl-mode": mode if session.is_encrypted else "DISABLED"}
+    # Left to itself it asks a server on this machine for its socket file and goes there, to whichever server that is.
+    options = {"ssl-mode": mode if session.is_encrypted else "DISABLED", "prefer_socket": "false"}
     if settings.ssl_ca and session.is_encrypted:
         options["ssl-ca"] = str(settings.ssl_ca)
     login = f"{quote(settings.user, safe='')}:{quote(settings.password, safe='')}"
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return f"mysql://{login}@{host}:{settings.port}/?{urlencode(options)}"
+    host = host or settings.host
+    host = f"[{host}]" if ":" in host else host
+    return f"mysql://{login}@{host}:{port or settings.port}/?{urlencode(options)}"
 
 
 def name(*parts: str) -> str:
@@ -616,6 +640,8 @@ def _explained(code: int, text: str, place: str, settings: Settings, may_be_lost
             f"{place}: this user lacks a privilege ({text}). `python -m ops roles` prints the roles that have what "
             "each stage needs"
         )
+    if code == REPEATED_KEY:
+        return RepeatedKeyError(f"{place}: a key repeats ({text})")
     if code in _LOCAL_INFILE_OFF:
         return ServerError(_local_infile_off(settings))
     if code == 1205:

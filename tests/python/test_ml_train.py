@@ -5,6 +5,8 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import pyarrow as pa
 import pytest
 
 import ml.publish
-import ml.warehouse
+import ml.warehouse_duckdb
 from ml import score, train
 from ml.cli import Progress
 from ml.config import DEFAULTS, Config, FunneliftError, load_config
@@ -305,7 +307,7 @@ def test_a_publication_that_dies_half_way_leaves_the_old_tables(
     copy: Place, indexed_rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Both ways in which a key is enforced: by an index, and for large tables by a check in the transaction.
-    monkeypatch.setattr(ml.warehouse, "INDEXED_ROWS", indexed_rows)
+    monkeypatch.setattr(ml.warehouse_duckdb, "INDEXED_ROWS", indexed_rows)
     before = {table: copy.rows(f"select * from funnelift.{table} order by all") for table in TABLES}
     rows = pa.table({"session_id": ["a"], "decision_point": ["landing"]})
     twice = pa.table({"run_id": ["a", "a"]})
@@ -327,17 +329,45 @@ def test_a_publication_that_dies_half_way_leaves_the_old_tables(
     assert {table: copy.rows(f"select * from funnelift.{table} order by all") for table in TABLES} == before
 
 
-def test_a_warehouse_in_use_is_named(copy: Place) -> None:
-    code = (
-        "import duckdb, sys, time\n"
-        f"c = duckdb.connect({str(copy.folder / 'warehouse.duckdb')!r}); print('open', flush=True); time.sleep(60)"
-    )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
+HOLD = """
+import sys
+import duckdb
+connection = duckdb.connect(sys.argv[1])
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def another_program(copy: Place) -> Iterator[subprocess.Popen[str]]:
+    """A process that has the warehouse open until its stdin ends."""
+    command = [sys.executable, "-c", HOLD, str(copy.folder / "warehouse.duckdb")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
-        other.stdout.readline()
-        with pytest.raises(FunneliftError, match="in use by another program"), open_warehouse(copy.config()):
-            pass
-        other.kill()
+        assert other.stdout.readline() == "open\n"
+        yield other
+
+
+def test_a_warehouse_in_use_is_named(copy: Place) -> None:
+    with (
+        another_program(copy),
+        pytest.raises(FunneliftError, match=r"in use by another program, .* 0 s \(lock_wait_seconds\): wait"),
+        open_warehouse(copy.config(lock_wait_seconds=0)),
+    ):
+        pass
+
+
+def test_a_second_training_waits_for_the_first(copy: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    with another_program(copy) as other:
+        # The first ends while the second waits.
+        monkeypatch.setattr(ml.warehouse_duckdb.time, "sleep", lambda _: other.communicate())
+        train.train(copy.config(lock_wait_seconds=60), Progress())
+    assert len(copy.rows("select * from funnelift.ml_runs")) == 2
+
+
+def test_tables_say_what_a_row_is(trained: Place) -> None:
+    comments = trained.rows("select table_name, comment from duckdb_tables() where comment is not null")
+    assert {row["table_name"]: row["comment"] for row in comments} == ml.publish.GRAINS
 
 
 @pytest.mark.parametrize(
