@@ -1,0 +1,89 @@
+"""`.env.example` and `compose.yaml`: what they say holds for the code and for real servers."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from servers import DatabaseServer
+
+from ops.mysql import open_session
+
+ROOT = Path(__file__).resolve().parents[2]
+ENV_EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
+COMPOSE_TEXT = (ROOT / "compose.yaml").read_text(encoding="utf-8")
+SETTING = r"FUNNELIFT_[A-Z_]*[A-Z]\b"
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(COMPOSE_TEXT)
+    return content
+
+
+def test_every_setting_is_in_the_example() -> None:
+    """Except those of the tests' own, whose names the tests put together."""
+    sources = [ROOT / "profiles.yml", ROOT / "compose.yaml", ROOT / "Makefile"]
+    for folder in ("ingest", "ml", "ops"):
+        sources += [*(ROOT / folder).glob("*.py"), *(ROOT / folder).glob("*.yml")]
+    used = {name for source in sources for name in re.findall(SETTING, source.read_text(encoding="utf-8"))}
+    documented = set(re.findall(rf"^#?({SETTING})=", ENV_EXAMPLE, re.MULTILINE))
+    assert used
+    assert used - documented == set()
+
+
+def test_a_shell_reads_the_example() -> None:
+    finished = subprocess.run(
+        ["bash", "-euc", f"set -a; . '{ROOT / '.env.example'}'; env"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={},
+    )
+    assert "FUNNELIFT_TARGET=duckdb" in finished.stdout
+    # No secret, not even one that many would leave as it is.
+    assert "FUNNELIFT_MYSQL_PASSWORD=\n" in finished.stdout
+    assert "FUNNELIFT_MYSQL_ROOT_PASSWORD=\n" in finished.stdout
+
+
+def test_compose_publishes_on_this_machine_only_and_demands_passwords(compose: dict[str, Any]) -> None:
+    server = compose["services"]["mysql"]
+    assert all(port.startswith("127.0.0.1:") for port in server["ports"])
+    for password in ("MYSQL_PASSWORD", "MYSQL_ROOT_PASSWORD"):
+        assert re.fullmatch(rf"\$\{{FUNNELIFT_{password}:\?.+\}}", server["environment"][password])
+
+
+def test_mariadb_knows_the_options_of_compose(compose: dict[str, Any]) -> None:
+    if shutil.which("mariadbd") is None:
+        pytest.skip("no mariadbd on this machine")
+    options = compose["services"]["mysql"]["command"]
+    command = ["mariadbd", "--no-defaults", *options, "--user=root", "--verbose", "--help"]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    shown = dict(re.findall(r"^(\S+) +(\S+)$", finished.stdout, re.MULTILINE))
+    assert shown["local-infile"] == "TRUE"
+    assert shown["character-set-server"] == "utf8mb4"
+
+
+def test_the_user_of_compose_can_make_both_databases(empty_mysql: DatabaseServer, compose: dict[str, Any]) -> None:
+    user, password = "funnelift_test_local", "aA1-for-this-test"
+    sql = re.sub(r"\$\{FUNNELIFT_MYSQL_USER:-funnelift\}", user, compose["configs"]["databases"]["content"])
+    administrator = empty_mysql.session()
+    administrator.execute(f"drop user if exists {user}")
+    try:
+        administrator.execute(f"create user {user} identified by '{password}'")
+        for statement in sql.strip().removesuffix(";").split(";\n"):
+            administrator.execute(statement)
+        place = empty_mysql.settings
+        session = open_session(type(place)(place.host, place.port, user, password))
+        for database in ("funnelift", "funnelift_raw"):
+            session.execute(f"create database {database}")
+            session.execute(f"create table {database}.one (id int)")
+        session.close()
+    finally:
+        administrator.execute(f"drop user {user}")
+        administrator.close()
+        empty_mysql.drop_databases()
