@@ -2,17 +2,19 @@
 
 import argparse
 import sys
+from importlib import import_module
 
-from ingest import baseline, load, synth
+COMMANDS = ("load", "synth", "baseline")
 
 
 def main() -> int:
     """Parse the command line and run one command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m ingest", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    load.add_parser(commands)
-    synth.add_parser(commands)
-    baseline.add_parser(commands)
+    # Only the one asked for: what the others need, such as pandas, takes longer to import than a small file to load.
+    asked = [command for command in COMMANDS if command in sys.argv[1:2]]
+    for command in asked or COMMANDS:
+        import_module(f"ingest.{command}").add_parser(commands)
     args = parser.parse_args()
     code: int = args.run(args)
     return code

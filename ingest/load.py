@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -33,6 +34,8 @@ SYNTHETIC_MARKER = "synthetic.json"
 DATA_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 EXAMPLES_A_REASON = 3
 
+T = TypeVar("T")
+
 
 @dataclass
 class Input:
@@ -50,6 +53,7 @@ class Input:
     note: str = ""
     reasons: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
+    categories: set[str] = field(default_factory=set)
 
     @property
     def name(self) -> str:
@@ -169,8 +173,7 @@ def load(
     with _progress(messages) as progress:
         _hash_all(inputs, progress)
         with warehouse:
-            for each in _choose_new(inputs, warehouse, replace_synthetic):
-                _load_file(each, warehouse, progress)
+            _load_files(_choose_new(inputs, warehouse, replace_synthetic), warehouse, progress)
             _check_reject_rates(inputs, max_reject_rate)
     return inputs
 
@@ -298,20 +301,31 @@ def _not_loaded(inputs: list[Input], loads: list[LoadRow], replace_synthetic: bo
     return new
 
 
-def _load_file(each: Input, warehouse: Warehouse, progress: Progress) -> None:
+def _load_files(inputs: list[Input], warehouse: Warehouse, progress: Progress) -> None:
     started = time.monotonic()
-    task = progress.add_task(f"loading {escape(each.source.path.name)}", total=each.source.size)
-    kind, mapping = each.layout.kind, each.layout.mapping
-    categories: set[str] = set()
-    for checked in _checked_blocks(each, progress, task):
-        each.accepted_count += warehouse.append(kind.table, checked.accepted, load_id=each.load_id)
-        each.rejected_count += warehouse.append("raw_rejects", checked.rejects, load_id=each.load_id, file=each.name)
-        each.ignored_count += checked.ignored_count
-        _note_rejects(each, checked)
-        if kind is EVENTS and mapping.category_path_separator:
-            categories.update(pc.unique(checked.accepted["categoryid"]).drop_null().to_pylist())
-    if mapping.category_path_separator and categories:
-        paths = category_paths(categories, mapping.category_path_separator)
+    for each, checked in _one_ahead(_checked_blocks(inputs, progress)):
+        if checked is None:
+            _finish_file(each, warehouse)
+        else:
+            _write_block(each, checked, warehouse)
+        now = time.monotonic()
+        each.seconds += now - started
+        started = now
+
+
+def _write_block(each: Input, checked: Checked, warehouse: Warehouse) -> None:
+    each.accepted_count += warehouse.append(each.layout.kind.table, checked.accepted, load_id=each.load_id)
+    each.rejected_count += warehouse.append("raw_rejects", checked.rejects, load_id=each.load_id, file=each.name)
+    each.ignored_count += checked.ignored_count
+    _note_rejects(each, checked)
+    if each.layout.kind is EVENTS and each.layout.mapping.category_path_separator:
+        each.categories.update(pc.unique(checked.accepted["categoryid"]).drop_null().to_pylist())
+
+
+def _finish_file(each: Input, warehouse: Warehouse) -> None:
+    separator = each.layout.mapping.category_path_separator
+    if separator and each.categories:
+        paths = category_paths(each.categories, separator)
         known = pc.is_in(paths["categoryid"], pa.array(warehouse.categories(), pa.string()))
         warehouse.append("raw_category_tree", paths.filter(pc.invert(known)), load_id=each.load_id)
     if each.source.has_changed():
@@ -322,27 +336,29 @@ def _load_file(each: Input, warehouse: Warehouse, progress: Progress) -> None:
             f"and {each.ignored_count:,} ignored are not the {each.line_count:,} lines read; please report this"
         )
     warehouse.record(_load_row(each))
-    each.seconds += time.monotonic() - started
-    progress.remove_task(task)
 
 
-def _checked_blocks(each: Input, progress: Progress, task: TaskID) -> Iterator[Checked]:
-    """Reads and checks one block ahead, while the warehouse writes the last one."""
-    layout = each.layout
-    needed = {position for places in layout.positions.values() for position in places}
-
-    def read() -> Iterator[Checked]:
+def _checked_blocks(inputs: list[Input], progress: Progress) -> Iterator[tuple[Input, Checked | None]]:
+    """Every block of every file with its file, and None after the last one of each."""
+    for each in inputs:
+        layout = each.layout
+        needed = {position for places in layout.positions.values() for position in places}
+        task = progress.add_task(f"loading {escape(each.source.path.name)}", total=each.source.size)
         with Validator(each.source, layout, time.time_ns() // 1_000_000) as validator:
             for block in blocks(each.source, layout.delimiter, len(layout.header), needed):
                 each.line_count += block.table.num_rows
-                yield validator.check(block)
+                yield each, validator.check(block)
                 progress.update(task, completed=block.position)
+        yield each, None
+        progress.remove_task(task)
 
-    checked = read()
+
+def _one_ahead(items: Iterator[T]) -> Iterator[T]:
+    """Takes the next item in a thread of its own while the last one is being used."""
     with ThreadPoolExecutor(1) as pool:
-        upcoming = pool.submit(next, checked, None)
+        upcoming = pool.submit(next, items, None)
         while (current := upcoming.result()) is not None:
-            upcoming = pool.submit(next, checked, None)
+            upcoming = pool.submit(next, items, None)
             yield current
 
 

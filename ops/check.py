@@ -151,8 +151,8 @@ def _primary_keys(session: Session) -> str:
     """Only MySQL has the setting, and managed servers like to set it."""
     if _variables(session).get("sql_require_primary_key") == "ON":
         raise ServerError(
-            f"{session.settings.place}: the server refuses tables without a primary key, which raw tables and marts "
-            "are. Have it allow them: `set global sql_require_primary_key = off`"
+            f"{session.settings.place}: the server refuses tables without a primary key, and raw tables and "
+            "marts have none. Have it take them: `set global sql_require_primary_key = off`"
         )
     return "not required of every table"
 
