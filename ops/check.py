@@ -183,16 +183,14 @@ def _may_create(session: Session, database: str) -> bool:
 
 def _advice(session: Session) -> Iterator[Finding]:
     found = _variables(session)
-    buffer = int(found["innodb_buffer_pool_size"])
-    log, log_bytes = "innodb_redo_log_capacity", int(found.get("innodb_redo_log_capacity", 0))
-    if log not in found:
-        log, log_bytes = "innodb_log_file_size", int(found["innodb_log_file_size"])
-    for variable, size, why in (
-        ("innodb_buffer_pool_size", buffer, "what does not fit is read from disk again and again"),
-        (log, log_bytes, "a load that writes more than this waits for the disk"),
-    ):
-        if size < ENOUGH_BYTES:
-            yield Finding("advice", variable, f"{size >> 20} MB: {why}. Better: {_configure(variable, '1G')}, or more")
+    buffer_bytes = int(found["innodb_buffer_pool_size"])
+    if buffer_bytes < ENOUGH_BYTES:
+        yield Finding(
+            "advice",
+            "innodb_buffer_pool_size",
+            f"{buffer_bytes >> 20} MB: what does not fit is read from disk again and again. Better: "
+            f"{_configure('innodb_buffer_pool_size', '1G')}, or more",
+        )
     if found["innodb_flush_log_at_trx_commit"] == "1":
         yield Finding(
             "advice",
@@ -209,7 +207,7 @@ def _configure(variable: str, value: str) -> str:
 def _variables(session: Session) -> dict[str, str]:
     return dict(
         session.rows(
-            "show global variables where variable_name in ('innodb_buffer_pool_size', 'innodb_redo_log_capacity', "
-            "'innodb_log_file_size', 'innodb_flush_log_at_trx_commit', 'sql_require_primary_key')"
+            "show global variables where variable_name in "
+            "('innodb_buffer_pool_size', 'innodb_flush_log_at_trx_commit', 'sql_require_primary_key')"
         )
     )

@@ -198,5 +198,5 @@ def test_slow_settings_are_advised_against_and_no_failure(administrator: Session
     finally:
         administrator.execute("set global innodb_flush_log_at_trx_commit = 2")
     advised = {step: text for step, (kind, text) in found.items() if kind == "advice"}
-    assert advised.keys() == {"innodb_buffer_pool_size", "innodb_log_file_size", "innodb_flush_log_at_trx_commit"}
+    assert advised.keys() == {"innodb_buffer_pool_size", "innodb_flush_log_at_trx_commit"}
     assert advised["innodb_buffer_pool_size"].startswith("512 MB")
