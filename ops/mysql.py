@@ -5,13 +5,12 @@ The loader and the modelling commands share it, so that both say the same thing 
 
 import os
 import re
-import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 from urllib.parse import quote, urlencode
 
 import mysql.connector
@@ -664,42 +663,39 @@ def _local_infile_off(settings: Settings) -> str:
 
 @contextmanager
 def _pipe(batches: "Iterable[pa.RecordBatch]") -> Iterator[str]:
-    """A named pipe from which the rows can be read as CSV, once, while the block runs."""
+    """A path from which the rows can be read as CSV, once, while the block runs; nothing lies on the disk."""
     failures: list[BaseException] = []
-    with tempfile.TemporaryDirectory(prefix="funnelift") as folder:
-        path = Path(folder) / "rows.csv"
-        os.mkfifo(path, 0o600)
+    source, sink = os.pipe()
 
-        def write() -> None:
-            try:
-                _write_csv(path, batches)
-            except BrokenPipeError:
-                pass  # the reader stopped; it says why
-            except BaseException as error:
-                failures.append(error)
-
-        writer = threading.Thread(target=write, daemon=True)
-        writer.start()
+    def write() -> None:
         try:
-            yield str(path)
-        finally:
-            # A writer that nobody reads from would wait for ever: open the pipe once and leave.
-            while writer.is_alive():
-                os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
-                writer.join(0.05)
-            if failures:
-                raise failures[0]
+            with os.fdopen(sink, "wb") as pipe:
+                _write_csv(pipe, batches)
+        except BrokenPipeError:
+            pass  # the reader stopped; it says why
+        except BaseException as error:
+            failures.append(error)
+
+    writer = threading.Thread(target=write, daemon=True)
+    writer.start()
+    try:
+        yield f"/dev/fd/{source}"
+    finally:
+        # A writer that still has rows when nobody reads any more ends by this.
+        os.close(source)
+        writer.join()
+        if failures:
+            raise failures[0]
 
 
-def _write_csv(path: Path, batches: "Iterable[pa.RecordBatch]") -> None:
+def _write_csv(pipe: BinaryIO, batches: "Iterable[pa.RecordBatch]") -> None:
     import pyarrow as pa
     import pyarrow.csv as arrow_csv
 
     options = arrow_csv.WriteOptions(include_header=False, quoting_style="needed")
-    with path.open("wb") as pipe:
-        for batch in batches:
-            columns = [_plain(column) for column in batch.columns]
-            arrow_csv.write_csv(pa.RecordBatch.from_arrays(columns, names=batch.schema.names), pipe, options)
+    for batch in batches:
+        columns = [_plain(column) for column in batch.columns]
+        arrow_csv.write_csv(pa.RecordBatch.from_arrays(columns, names=batch.schema.names), pipe, options)
 
 
 def _plain(column: "pa.Array") -> "pa.Array":
