@@ -375,13 +375,13 @@ class Session:
 
     def commit(self) -> None:
         """Make what was done since the last commit last."""
-        with _told(self.settings):
-            self._connection.commit()
+        self.execute("commit")
 
     def rollback(self) -> None:
         """Undo what was done since the last commit; a lost connection has undone it already."""
-        with suppress(DriverError):
-            self._connection.rollback()
+        # The driver's own method raises what is none of its errors when the connection is lost.
+        with suppress(ServerError):
+            self.execute("rollback")
 
     def close(self) -> None:
         """End the session."""
