@@ -1,6 +1,8 @@
 """The warehouse in a database of a MySQL or MariaDB server."""
 
 import os
+import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
@@ -26,14 +28,11 @@ LOCK = "funnelift.ml"
 # A table is written beside the one it takes the place of.
 NEW, OLD = "__new", "__old"
 LOAD_ROWS = 100_000
+STDERR = 2
 KEY_TYPE = "varchar(255)"
 # Types of other texts, narrowest first, and the characters each has room for. Both servers group by texts of up to 512
 # characters in memory; MariaDB takes a wider one to disk. Power BI reads all of them as text.
 TEXT_TYPES = {"varchar(255)": 255, "varchar(512)": 512, "text": 16_383, "mediumtext": 4_194_303}
-
-# What connectorx tells when a connection fails is for its authors; users get one message that says what to do.
-os.environ["RUST_BACKTRACE"] = "0"
-os.environ.setdefault("RUST_LOG", "off")
 
 
 class MySQLWarehouse(Warehouse):
@@ -146,7 +145,8 @@ class MySQLWarehouse(Warehouse):
     def _told(self, table: str) -> Iterator[None]:
         """Turn connectorx's errors into ones that say what to do."""
         try:
-            yield
+            with _set_aside():
+                yield
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # where connectorx panics it raises no Exception
@@ -266,6 +266,26 @@ def open_mysql(config: Config) -> Iterator[MySQLWarehouse]:
         warehouse = MySQLWarehouse(Settings.from_environment(), config.lock_wait_seconds)
     with closing(warehouse):
         yield warehouse
+
+
+@contextmanager
+def _set_aside() -> Iterator[None]:
+    """Keep what is written to stderr while the block runs until its end, and for good if it fails.
+
+    Before it raises, connectorx prints its panics and attempts there, which say nothing to a user.
+    """
+    sys.stderr.flush()
+    screen = os.dup(STDERR)
+    with tempfile.TemporaryFile() as written:
+        os.dup2(written.fileno(), STDERR)
+        try:
+            yield
+            sys.stderr.flush()
+            written.seek(0)
+            os.write(screen, written.read())
+        finally:
+            os.dup2(screen, STDERR)
+            os.close(screen)
 
 
 @contextmanager
