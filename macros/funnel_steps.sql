@@ -4,7 +4,8 @@
     {%- for step in var('funnel_steps') %} when '{{ step }}' then {{ loop.index }}{% endfor %} end
 {%- endmacro %}
 
-{# The one order of a visitor's events: time, step, then what is left to tell two events apart. #}
+{# The one order of all events: visitor, time, step, then what is left to tell two events apart. #}
 {% macro event_order() -%}
-    event_ms, event_rank, item_id, coalesce(transaction_id, ''), coalesce(own_price, -1), coalesce(own_category_id, '')
+    visitor_id, event_ms, event_rank, item_id,
+    {{- ' ' ~ nulls_first('transaction_id') }}, {{ nulls_first('own_price') }}, {{ nulls_first('own_category_id') }}, event_type
 {%- endmacro %}

@@ -54,67 +54,123 @@ step_totals as (
 
 ),
 
--- The first step can be missing (a cart with no view), so a step's time exists only where the order held.
-times as (
+-- Each of these is read once: some engines work a named query out anew for every place that reads it.
+breakdowns as (
 
-    {%- for step in steps[:-1] %}
-    select
-        {{ day }}
-        {%- for column in breakdowns.values() %}
-        {{ column }},
-        {%- endfor %}
-        {{ loop.index }} as step_number,
-        {{ seconds_column((step, steps[loop.index])) }} as seconds_to_convert
-    from session_steps
-    where {{ seconds_column((step, steps[loop.index])) }} is not null
-    {% if not loop.last %}
+    {%- for breakdown in breakdowns %}
+    select '{{ breakdown }}' as breakdown
+    {%- if not loop.last %}
     union all
     {%- endif %}
     {%- endfor %}
+
+),
+
+step_numbers as (
+
+    {%- for step in steps[:-1] %}
+    select {{ loop.index }} as step_number
+    {%- if not loop.last %}
+    union all
+    {%- endif %}
+    {%- endfor %}
+
+),
+
+broken_down as (
+
+    select
+        {{ day }}
+        step_numbers.step_number,
+        breakdowns.breakdown,
+        case breakdowns.breakdown
+            {%- for breakdown, column in breakdowns.items() %}
+            when '{{ breakdown }}' then step_totals.{{ column }}
+            {%- endfor %}
+        end as breakdown_value,
+        {%- for count in ['entered', 'converted', 'lost'] %}
+        case step_numbers.step_number
+            {%- for step in steps[:-1] %}
+            when {{ loop.index }} then step_totals.{{ count }}_{{ loop.index }}
+            {%- endfor %}
+        end as {{ count }}
+        {%- if not loop.last %},{% endif %}
+        {%- endfor %}
+    from step_totals
+    cross join breakdowns
+    cross join step_numbers
 
 ),
 
 counts as (
 
-    {%- for breakdown, column in breakdowns.items() %}
-    {%- set outer_loop = loop %}
-    {%- for step in steps[:-1] %}
     select
         {{ day }}
-        {{ loop.index }} as step_number,
-        '{{ breakdown }}' as breakdown,
-        {{ column }} as breakdown_value,
-        sum(entered_{{ loop.index }}) as entered,
-        sum(converted_{{ loop.index }}) as converted,
-        sum(lost_{{ loop.index }}) as revenue_lost
-    from step_totals
-    group by {{ day }}{{ column }}
-    {% if not (loop.last and outer_loop.last) %}
-    union all
-    {%- endif %}
-    {%- endfor %}
-    {%- endfor %}
+        step_number,
+        breakdown,
+        breakdown_value,
+        sum(entered) as entered,
+        sum(converted) as converted,
+        sum(lost) as revenue_lost
+    from broken_down
+    group by {{ day }}step_number, breakdown, breakdown_value
+
+),
+
+-- The first step can be missing (a cart with no view), so a step's time exists only where the order held.
+times as (
+
+    select
+        {{ day }}
+        {%- for column in breakdowns.values() %}
+        {{ column }},
+        {%- endfor %}
+        step_numbers.step_number,
+        case step_numbers.step_number
+            {%- for step in steps[:-1] %}
+            when {{ loop.index }} then {{ seconds_column((step, steps[loop.index])) }}
+            {%- endfor %}
+        end as seconds_to_convert
+    from session_steps
+    cross join step_numbers
+    where
+        {%- for step in steps[:-1] %}
+        {% if not loop.first %}or {% endif %}{{ seconds_column((step, steps[loop.index])) }} is not null
+        {%- endfor %}
+
+),
+
+times_broken_down as (
+
+    select
+        {{ day }}
+        times.step_number,
+        breakdowns.breakdown,
+        case breakdowns.breakdown
+            {%- for breakdown, column in breakdowns.items() %}
+            when '{{ breakdown }}' then times.{{ column }}
+            {%- endfor %}
+        end as breakdown_value,
+        times.seconds_to_convert
+    from times
+    cross join breakdowns
+    where times.seconds_to_convert is not null
 
 ),
 
 ranked_times as (
 
-    {%- for breakdown, column in breakdowns.items() %}
     select
         {{ day }}
         step_number,
-        '{{ breakdown }}' as breakdown,
-        {{ column }} as breakdown_value,
+        breakdown,
+        breakdown_value,
         seconds_to_convert,
         row_number() over (
-            partition by {{ day }}step_number, {{ column }} order by seconds_to_convert
+            partition by {{ day }}step_number, breakdown, breakdown_value order by seconds_to_convert
         ) as place,
-        count(*) over (partition by {{ day }}step_number, {{ column }}) as places
-    from times
-    {% if not loop.last %}
-    union all
-    {%- endif %}
-    {%- endfor %}
+        count(*) over (partition by {{ day }}step_number, breakdown, breakdown_value) as places
+    from times_broken_down
 
 ),
 

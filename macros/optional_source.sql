@@ -1,6 +1,6 @@
 {#
     The raw table of that name, or an empty one of the same shape where the shop has none.
-    columns: {name: type}; a column the table lacks comes back as null.
+    columns: {name: cast macro, such as to_bigint}; a column the table lacks comes back as null.
 #}
 {% macro optional_source(name, columns) -%}
     {%- set source_relation = source('raw', name) -%}
@@ -14,8 +14,8 @@
     {%- endif -%}
     (
         select
-        {%- for column, type in columns.items() %}
-            cast({{ adapter.quote(column) if column in present else 'null' }} as {{ type }}) as {{ adapter.quote(column) }}
+        {%- for column, to_type in columns.items() %}
+            {{ to_type(adapter.quote(column) if column in present else 'null') }} as {{ adapter.quote(column) }}
             {%- if not loop.last %},{% endif %}
         {%- endfor %}
         {%- if relation is not none %}

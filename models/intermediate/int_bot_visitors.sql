@@ -1,7 +1,8 @@
+{{ config(mysql_spec='primary key (visitor_id)') }}
 -- Behavioural bots: thousands of events, one item polled over and over, or a pace no hand keeps.
 with events as (
 
-    select * from {{ ref('stg_events') }}
+    select * from {{ ref('int_session_events') }}
 
 ),
 
@@ -17,20 +18,18 @@ crowds as (
         visitor_id,
         'many_events' as bot_reason
     from events
-    group by visitor_id
-    having count(*) >= {{ var('bot_visitor_events') }}
+    where visitor_event_number = {{ var('bot_visitor_events') }}
 
 ),
 
+-- The view with which the item has been seen so often.
 pollers as (
 
     select
         visitor_id,
         'polls_one_item' as bot_reason
     from events
-    where event_type = 'view'
-    group by visitor_id, item_id
-    having count(*) >= {{ var('bot_poll_views') }}
+    where event_type = 'view' and item_prior_views = {{ var('bot_poll_views') }} - 1
 
 ),
 

@@ -1,21 +1,29 @@
 -- Item facts as valid ranges: a range starts where any of the three properties is told anew.
 -- The last range ends in the year 9999, not in a null: `or valid_to_ms is null` would cost its readers the hash join.
+-- Only items that somebody met: nothing else is ever looked up.
+{{ config(mysql_spec='primary key (item_key, valid_from_ms)') }}
 with properties as (
 
-    select * from {{ ref('stg_item_properties') }}
+    select
+        items.item_key,
+        properties.property,
+        properties.property_value,
+        properties.known_from_ms
+    from {{ ref('stg_item_properties') }} as properties
+    inner join {{ ref('int_items') }} as items on properties.item_id = items.item_id
 
 ),
 
 moments as (
 
-    select
-        item_id,
+    select{{ sorted_groups() }}
+        item_key,
         known_from_ms as valid_from_ms,
         max(case when property = '{{ var("price_property") }}' then property_value end) as price_text,
         max(case when property = '{{ var("category_property") }}' then property_value end) as category_text,
         max(case when property = '{{ var("availability_property") }}' then property_value end) as availability_text
     from properties
-    group by item_id, known_from_ms
+    group by item_key, known_from_ms
 
 ),
 
@@ -23,7 +31,7 @@ moments as (
 carried as (
 
     select
-        item_id,
+        item_key,
         valid_from_ms,
         {%- for name in ['price', 'category', 'availability'] %}
         max(
@@ -32,10 +40,10 @@ carried as (
                     then {{ join_text(["lpad(" ~ to_text('valid_from_ms') ~ ", 15, '0')", name ~ '_text']) }}
             end
         ) over (
-            partition by item_id order by valid_from_ms rows between unbounded preceding and current row
+            partition by item_key order by valid_from_ms rows between unbounded preceding and current row
         ) as {{ name }}_told,
         {%- endfor %}
-        lead(valid_from_ms, 1, 253402300799999) over (partition by item_id order by valid_from_ms) as valid_to_ms
+        coalesce(lead(valid_from_ms) over (partition by item_key order by valid_from_ms), 253402300799999) as valid_to_ms
     from moments
 
 ),
@@ -43,11 +51,11 @@ carried as (
 told as (
 
     select
-        item_id,
+        item_key,
         valid_from_ms,
         valid_to_ms,
-        substr(price_told, 16) as price_text,
-        substr(category_told, 16) as category_id,
+        {{ to_short_text('substr(price_told, 16)') }} as price_text,
+        {{ to_short_text('substr(category_told, 16)') }} as category_id,
         substr(availability_told, 16) as availability_text
     from carried
 
@@ -63,7 +71,7 @@ priced as (
 )
 
 select
-    item_id,
+    item_key,
     category_id,
     case when price >= 0 then price end as price,
     case availability_text when '1' then 1 when '0' then 0 end as is_available,

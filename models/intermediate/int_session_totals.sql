@@ -1,27 +1,66 @@
 -- One aggregate over the events serves sessions, session_funnels and the visitor history.
+{{ config(mysql_spec='primary key (session_key)') }}
 with events as (
 
     select * from {{ ref('int_session_events') }}
 
+),
+
+bounds as (
+
+    select * from {{ ref('int_session_bounds') }}
+
+),
+
+summed as (
+
+    select
+        session_key,
+        count(*) as event_count,
+        {{ to_bigint('sum(is_new_item)') }} as distinct_items,
+        {%- for step in var('funnel_steps') %}
+        {{ to_bigint("sum(case when event_type = '" ~ step ~ "' then 1 else 0 end)") }} as {{ step }}_count,
+        min(case when event_type = '{{ step }}' then event_number end) as first_{{ step }}_number,
+        min(case when event_type = '{{ step }}' then event_ms end) as first_{{ step }}_ms,
+        {%- endfor %}
+        max(case when event_type = 'addtocart' then event_ms end) as last_addtocart_ms,
+        max(case when event_type = 'transaction' then event_ms end) as last_transaction_ms,
+        min(event_ms) as started_ms,
+        max(event_ms) as ended_ms
+    from events
+    group by session_key
+
 )
 
 select
-    session_id,
-    visitor_id,
-    max(case when is_first_in_session = 1 then item_id end) as entry_item_id,
-    max(case when is_first_in_session = 1 then category_id end) as entry_category_id,
-    max(case when is_last_in_session = 1 then category_id end) as last_category_id,
-    session_number,
-    count(*) as event_count,
-    {{ to_bigint('sum(is_new_item)') }} as distinct_items,
+    bounds.session_key,
+    bounds.visitor_key,
+    bounds.first_event_key,
+    bounds.session_id,
+    bounds.visitor_id,
+    first_events.item_id as entry_item_id,
+    first_events.category_id as entry_category_id,
+    last_events.category_id as last_category_id,
+    bounds.session_number,
+    summed.event_count,
+    summed.distinct_items,
     {%- for step in var('funnel_steps') %}
-    {{ to_bigint("sum(case when event_type = '" ~ step ~ "' then 1 else 0 end)") }} as {{ step }}_count,
-    min(case when event_type = '{{ step }}' then event_number end) as first_{{ step }}_number,
-    min(case when event_type = '{{ step }}' then event_ms end) as first_{{ step }}_ms,
+    summed.{{ step }}_count,
+    summed.first_{{ step }}_number,
+    summed.first_{{ step }}_ms,
     {%- endfor %}
-    max(case when event_type = 'addtocart' then event_ms end) as last_addtocart_ms,
-    max(case when event_type = 'transaction' then event_ms end) as last_transaction_ms,
-    min(event_ms) as started_ms,
-    max(event_ms) as ended_ms
-from events
-group by session_id, visitor_id, session_number
+    bounds.is_only_session,
+    summed.last_addtocart_ms,
+    summed.last_transaction_ms,
+    summed.started_ms,
+    summed.ended_ms
+from summed
+inner join bounds on summed.session_key = bounds.session_key
+inner join events as first_events
+    on
+        bounds.session_key = first_events.session_key
+        and bounds.first_event_key = first_events.event_key
+inner join events as last_events
+    on
+        bounds.session_key = last_events.session_key
+        and bounds.last_event_key = last_events.event_key

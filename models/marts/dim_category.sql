@@ -1,3 +1,4 @@
+{{ config(mysql_spec='primary key (category_id)') }}
 -- Ancestors are looked up level by level rather than by recursion, which not every engine has.
 with tree as (
 

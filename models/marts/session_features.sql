@@ -1,3 +1,4 @@
+{{ config(mysql_spec='primary key (session_id, decision_point)') }}
 -- Every feature is a function of what was known when the decision was made: see docs/features.md for the proofs.
 with decision_points as (
 
@@ -114,7 +115,7 @@ final as (
     inner join sessions on timed.session_id = sessions.session_id
     inner join item_demand
         on
-            timed.item_id = item_demand.item_id
+            timed.item_key = item_demand.item_key
             and timed.day_number = item_demand.day_number
     left join category_prices
         on

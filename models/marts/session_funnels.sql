@@ -1,4 +1,5 @@
-{%- set steps = var('funnel_steps') -%}
+{{ config(mysql_spec='primary key (session_id)') }}
+{%- set steps = var('funnel_steps') %}
 with sessions as (
 
     select * from {{ ref('sessions') }}
@@ -27,7 +28,7 @@ deeper_events as (
         events.event_ms,
         case when events.event_type = '{{ steps[0] }}' then events.event_ms end as chain_1_from_ms
     from events
-    inner join session_totals on events.session_id = session_totals.session_id
+    inner join session_totals on events.session_key = session_totals.session_key
     where session_totals.event_count > session_totals.{{ steps[0] }}_count
 
 ),

@@ -1,3 +1,4 @@
+{{ config(mysql_spec='primary key (session_id)') }}
 with session_totals as (
 
     select * from {{ ref('int_session_totals') }}

@@ -8,10 +8,10 @@ with source as (
         accepted_count,
         rejected_count,
         ignored_count,
-        coalesce(is_synthetic, false) as is_synthetic
+        coalesce(is_synthetic, 0) as is_synthetic
     from {{ optional_source('raw_loads', {
-        'load_id': 'varchar', 'raw_table': 'varchar', 'line_count': 'bigint', 'accepted_count': 'bigint',
-        'rejected_count': 'bigint', 'ignored_count': 'bigint', 'is_synthetic': 'boolean',
+        'load_id': to_short_text, 'raw_table': to_short_text, 'line_count': to_bigint, 'accepted_count': to_bigint,
+        'rejected_count': to_bigint, 'ignored_count': to_bigint, 'is_synthetic': to_integer,
     }) }} as raw_loads
 
 )
@@ -23,5 +23,5 @@ select
     accepted_count,
     rejected_count,
     ignored_count,
-    case when is_synthetic then 1 else 0 end as is_synthetic
+    is_synthetic
 from source

@@ -1,0 +1,75 @@
+{#
+    Tables on MySQL and MariaDB. The new table is complete, with its indexes and comments, before one RENAME puts it in
+    the old one's place: a reader sees the old rows or the new ones, never a missing table. What a killed run left behind
+    goes at the start of the next.
+#}
+{% materialization table, adapter='mysql' %}
+    {%- set target_relation = this.incorporate(type='table') -%}
+    {%- set existing = load_cached_relation(this) -%}
+    {%- set new = api.Relation.create(schema=this.schema, identifier=this.identifier ~ '__new', type='table') -%}
+    {%- set old = api.Relation.create(
+        schema=this.schema, identifier=this.identifier ~ '__old', type='table' if existing is none else existing.type
+    ) -%}
+
+    {% do mysql_session() %}
+    {{ run_hooks(pre_hooks, inside_transaction=False) }}
+    {{ run_hooks(pre_hooks, inside_transaction=True) }}
+
+    {% do mysql_drop_leftovers(this) %}
+    {% call statement('main') -%}
+        {{ get_create_table_as_sql(False, new, sql) }}
+    {%- endcall %}
+    {# Without it the optimizer takes a table that was just filled for an empty one. #}
+    {% do run_query('analyze table ' ~ new) %}
+    {% do persist_docs(new, model) %}
+    {% call statement('swap') -%}
+        rename table {% if existing is not none %}{{ existing }} to {{ old }}, {% endif %}{{ new }} to {{ target_relation }}
+    {%- endcall %}
+    {% do mysql_drop_leftovers(this) %}
+
+    {{ run_hooks(post_hooks, inside_transaction=True) }}
+    {% do apply_grants(target_relation, config.get('grants'), should_revoke=should_revoke(existing, full_refresh_mode=True)) %}
+    {{ adapter.commit() }}
+    {{ run_hooks(post_hooks, inside_transaction=False) }}
+    {{ return({'relations': [target_relation]}) }}
+{% endmaterialization %}
+
+{# A view is replaced in one statement; only a table of its name has to make way first. #}
+{% materialization view, adapter='mysql' %}
+    {%- set target_relation = this.incorporate(type='view') -%}
+    {%- set existing = load_cached_relation(this) -%}
+
+    {% do mysql_session() %}
+    {{ run_hooks(pre_hooks, inside_transaction=False) }}
+    {{ run_hooks(pre_hooks, inside_transaction=True) }}
+
+    {% if existing is not none and not existing.is_view %}{% do adapter.drop_relation(existing) %}{% endif %}
+    {% call statement('main') -%}
+        create or replace view {{ target_relation }} as {{ sql }}
+    {%- endcall %}
+
+    {{ run_hooks(post_hooks, inside_transaction=True) }}
+    {% do apply_grants(target_relation, config.get('grants'), should_revoke=should_revoke(existing, full_refresh_mode=True)) %}
+    {{ adapter.commit() }}
+    {{ run_hooks(post_hooks, inside_transaction=False) }}
+    {{ return({'relations': [target_relation]}) }}
+{% endmaterialization %}
+
+{# The old relation may have been a view; a table and a view cannot share the name. #}
+{% macro mysql_drop_leftovers(relation) %}
+    {% for suffix in ['__new', '__old'] %}
+        {% for type in ['table', 'view'] %}
+            {% call statement('drop_leftover') -%}
+                drop {{ type }} if exists {{ api.Relation.create(schema=relation.schema, identifier=relation.identifier ~ suffix) }}
+            {%- endcall %}
+        {% endfor %}
+    {% endfor %}
+{% endmacro %}
+
+{# config mysql_spec: keys and indexes, and columns that the server numbers itself, as CREATE TABLE takes them. #}
+{% macro mysql__create_table_as(temporary, relation, sql) -%}
+    create {% if temporary %}temporary {% endif %}table {{ relation }}
+    {%- if config.get('mysql_spec') %} ({{ config.get('mysql_spec') }}){% endif %}
+    as
+    {{ sql }}
+{%- endmacro %}
