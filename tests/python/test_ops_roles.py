@@ -1,5 +1,7 @@
 """What each role of `python -m ops roles` may do on a real server, and what it may not."""
 
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -28,6 +30,14 @@ SOURCES = ("funnelift_raw.raw_events", "funnelift_raw.raw_loads")
 # Of the raw tables the one that no model reads.
 REJECTS = "funnelift_raw.raw_rejects"
 RAW = (*SOURCES, REJECTS)
+# Just enough visitors for buyers in every slice, and models that are quick rather than good.
+VISITORS = 10_000
+QUICK = {
+    "split": {"min_positives": 3},
+    "models": {"catboost": {"max_trees": 60}, "xgboost": {"max_trees": 40}},
+    "evaluation": {"bootstrap_resamples": 30},
+    "explanation": {"plot_rows": 200},
+}
 
 
 @dataclass(frozen=True)
@@ -275,6 +285,38 @@ def test_the_transformer_builds_from_raw_tables_that_it_cannot_change(roles: Rol
             assert_refused(session, *writes(table))
         assert_refused(session, "create table funnelift_raw.other (id int)", "create schema funnelift_other")
     assert administrator.rows(f"select id from {RAW[0]}") == [("first",)]
+
+
+def test_each_stage_runs_under_its_own_role(roles: Roles, tmp_path: Path) -> None:
+    """From raw files to what the reader sees, each command as the user of its role."""
+
+    def run_as(role: str, *command: str) -> None:
+        places = {"DBT_TARGET_PATH": "target", "DBT_LOG_PATH": "logs", "FUNNELIFT_RESULTS": "results"}
+        environment = {**os.environ, **environment_of(roles.users[role])}
+        environment |= {key: str(tmp_path / folder) for key, folder in places.items()}
+        finished = subprocess.run(
+            [sys.executable, "-m", *command], cwd=ROOT, env=environment, check=False, capture_output=True, text=True
+        )
+        assert finished.returncode == 0, f"{role}: {finished.stdout}{finished.stderr}"
+
+    with roles.session() as administrator:
+        for database in DATABASES:
+            administrator.execute(f"drop database if exists {database}")
+        run_script(administrator, script())
+    raw, quick = str(tmp_path / "raw"), tmp_path / "quick.json"
+    quick.write_text(json.dumps(QUICK))
+    run_as("loader", "ingest", "synth", "--out", raw, "--visitors", str(VISITORS))
+    run_as("loader", "ingest", "load", "--raw", raw)
+    run_as("loader", "ingest", "load", "--raw", raw, "--replace-synthetic")
+    run_as("transformer", "dbt.cli.main", "--quiet", "build")
+    run_as("ml", "ml.train", "--config", str(quick))
+    run_as("ml", "ml.score", "--config", str(quick))
+
+    with roles.session("bi_reader") as session:
+        tables = ("conversion_predictions", "session_features")
+        predictions, features = (session.rows(f"select count(*) from funnelift.{table}")[0][0] for table in tables)
+        assert predictions == features > VISITORS
+        assert session.rows("select count(*) from funnelift.ml_runs") == [(1,)]
 
 
 @pytest.mark.parametrize(
