@@ -23,7 +23,7 @@ LONGEST_NAME = 32
 
 # RENAME TABLE takes alter and drop on the old name, create and insert on the new one; a swap makes each table both.
 SWAP = "select, insert, create, drop, alter"
-BUILD = "select, insert, update, delete, create, drop, alter, index, create temporary tables, create view, show view"
+BUILD = "select, insert, update, delete, create, drop, alter, index, create view, show view"
 
 HEADER = """\
 -- Funnelift's databases and roles, for MySQL 8+ and MariaDB 10.6+; safe to repeat. An administrator runs it:
