@@ -4,6 +4,7 @@
 #}
 {% macro raw_events_check() %}
     {% if execute and flags.WHICH in ['run', 'build'] %}
+        {% do server_check() %}
         {% set wanted = var('raw_schema') ~ '.' ~ var('raw_events_table') %}
         {% set events = adapter.get_relation(target.database, var('raw_schema'), var('raw_events_table')) %}
         {% if events is none %}

@@ -34,7 +34,10 @@
     {{ return({'relations': [target_relation]}) }}
 {% endmaterialization %}
 
-{# A view is replaced in one statement; only a table of its name has to make way first. #}
+{#
+    A view is replaced in one statement; only a table of its name has to make way first. It reads with the rights of whoever
+    asks: a definer's roles do not count on MariaDB.
+#}
 {% materialization view, adapter='mysql' %}
     {%- set target_relation = this.incorporate(type='view') -%}
     {%- set existing = load_cached_relation(this) -%}
@@ -45,7 +48,7 @@
 
     {% if existing is not none and not existing.is_view %}{% do adapter.drop_relation(existing) %}{% endif %}
     {% call statement('main') -%}
-        create or replace view {{ target_relation }} as {{ sql }}
+        create or replace sql security invoker view {{ target_relation }} as {{ sql }}
     {%- endcall %}
 
     {{ run_hooks(post_hooks, inside_transaction=True) }}
@@ -66,10 +69,41 @@
     {% endfor %}
 {% endmacro %}
 
-{# config mysql_spec: keys and indexes, and columns that the server numbers itself, as CREATE TABLE takes them. #}
+{#
+    config mysql_spec: keys and indexes, and columns that the server numbers itself, as CREATE TABLE takes them. With a
+    contract the columns stand there with their types and constraints, so what does not fit them is the server's error.
+#}
 {% macro mysql__create_table_as(temporary, relation, sql) -%}
+    {%- set definitions = [] -%}
+    {%- if config.get('contract').enforced -%}
+        {%- do mysql_check_columns(sql) -%}
+        {%- do definitions.extend(adapter.render_raw_columns_constraints(raw_columns=model['columns'])) -%}
+        {%- do definitions.extend(adapter.render_raw_model_constraints(raw_constraints=model['constraints'])) -%}
+        {%- set sql = get_select_subquery(sql) -%}
+    {%- endif -%}
+    {%- if config.get('mysql_spec') -%}{%- do definitions.append(config.get('mysql_spec')) -%}{%- endif -%}
     create {% if temporary %}temporary {% endif %}table {{ relation }}
-    {%- if config.get('mysql_spec') %} ({{ config.get('mysql_spec') }}){% endif %}
+    {%- if definitions %} ({{ definitions | join(', ') }}){% endif %}
     as
     {{ sql }}
+{%- endmacro %}
+
+{# The columns that the query gives must be those that the contract names. #}
+{% macro mysql_check_columns(sql) -%}
+    {%- set given = get_column_schema_from_query(sql) | map(attribute='name') | map('lower') | list -%}
+    {%- set promised = model['columns'].keys() | map('lower') | list -%}
+    {%- if given | sort != promised | sort -%}
+        {% do exceptions.raise_compiler_error(
+            model.name ~ ': the contract names the columns ' ~ promised | sort | join(', ') ~ '; the query gives '
+            ~ given | sort | join(', ')
+        ) %}
+    {%- endif -%}
+{%- endmacro %}
+
+{# Texts compare byte by byte whatever the server's default is. #}
+{% macro mysql__create_schema(relation) -%}
+    {%- call statement('create_schema') -%}
+        create schema if not exists {{ relation.without_identifier() }}
+        character set utf8mb4 collate /*!80017 utf8mb4_0900_bin */ /*M!100600 utf8mb4_nopad_bin */
+    {%- endcall -%}
 {%- endmacro %}

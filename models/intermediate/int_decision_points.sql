@@ -79,11 +79,7 @@ history as (
         sum(transaction_count) over earlier as prior_transactions,
         sum(case when transaction_count > 0 then 1 else 0 end) over earlier as prior_converting_sessions,
         max(last_addtocart_ms) over earlier as last_cart_ms,
-        max(last_transaction_ms) over earlier as last_purchase_ms,
-        lag(ended_ms) over (partition by visitor_key order by session_key) as previous_session_ended_ms,
-        lag(case when addtocart_count > 0 and transaction_count = 0 then 1 else 0 end)
-            over (partition by visitor_key order by session_key) as previous_session_left_cart,
-        lag(last_category_id) over (partition by visitor_key order by session_key) as previous_session_category_id
+        max(last_transaction_ms) over earlier as last_purchase_ms
     from session_totals
     where is_only_session = 0
     window earlier as (
@@ -100,7 +96,7 @@ select
     events.item_key,
     events.item_id,
     events.category_id as item_category_id,
-    history.previous_session_category_id,
+    previous_sessions.last_category_id as previous_session_category_id,
     decisions.event_number as events_so_far,
     {%- for step, name in {'view': 'views', 'addtocart': 'carts'}.items() %}
     {{ to_bigint("coalesce(so_far." ~ step ~ "_count, case when events.event_type = '" ~ step ~ "' then 1 else 0 end)") }}
@@ -125,9 +121,12 @@ select
     {%- for what in ['events', 'views', 'carts', 'transactions', 'converting_sessions'] %}
     {{ to_bigint('coalesce(history.prior_' ~ what ~ ', 0)') }} as prior_{{ what }},
     {%- endfor %}
-    history.previous_session_left_cart,
+    case
+        when previous_sessions.addtocart_count > 0 and previous_sessions.transaction_count = 0 then 1
+        when previous_sessions.session_key is not null then 0
+    end as previous_session_left_cart,
     case when session_totals.transaction_count > 0 then 1 else 0 end as has_transaction,
-    history.previous_session_ended_ms,
+    previous_sessions.ended_ms as previous_session_ended_ms,
     history.last_cart_ms,
     history.last_purchase_ms,
     session_totals.started_ms as session_started_ms,
@@ -148,3 +147,7 @@ inner join events
 inner join session_totals on decisions.session_key = session_totals.session_key
 left join so_far on decisions.event_key = so_far.event_key
 left join history on decisions.session_key = history.session_key
+left join session_totals as previous_sessions
+    on
+        previous_sessions.session_key = session_totals.session_key - 1
+        and previous_sessions.visitor_key = session_totals.visitor_key
