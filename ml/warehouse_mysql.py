@@ -38,9 +38,10 @@ TEXT_TYPES = {"varchar(255)": 255, "varchar(512)": 512, "text": 16_383, "mediumt
 class MySQLWarehouse(Warehouse):
     """A session that holds the lock of the modelling commands; no transaction stays open between calls."""
 
-    def __init__(self, settings: Settings, lock_wait_seconds: int) -> None:
+    def __init__(self, settings: Settings, lock_wait_seconds: int, database: str = SCHEMA) -> None:
         self._settings = settings
         self._lock_wait_seconds = lock_wait_seconds
+        self._database = database
         self._connect()
 
     def columns(self, table: str) -> list[str]:
@@ -60,11 +61,11 @@ class MySQLWarehouse(Warehouse):
     ) -> tuple[int, Iterator["pa.RecordBatch"]]:
         """See Warehouse; decimals arrive as doubles."""
         with _plain_errors():
-            source = f"from {name(SCHEMA, table)} as source"
+            source = f"from {self._name(table)} as source"
             if not_in is not None:
                 other, key = not_in
                 match = " and ".join(f"source.{name(column)} = other.{name(column)}" for column in key)
-                source += f" where not exists (select 1 from {name(SCHEMA, other)} as other where {match})"
+                source += f" where not exists (select 1 from {self._name(other)} as other where {match})"
             ((rows,),) = self._session.rows(f"select count(*) {source}")
             types = self._column_types(table)
             # The server turns a decimal into the nearest double, and sends it in fewer bytes; Arrow may miss it by one.
@@ -112,7 +113,7 @@ class MySQLWarehouse(Warehouse):
             found = self._session.rows(
                 "select column_name, column_type from information_schema.columns "
                 "where table_schema = %s and table_name = %s order by ordinal_position",
-                [SCHEMA, table],
+                [self._database, table],
             )
             self._session.commit()
         return {str(column): str(kind) for column, kind in found}
@@ -156,8 +157,8 @@ class MySQLWarehouse(Warehouse):
             with _plain_errors():
                 self._session.rows("select 1")
             raise FunneliftError(
-                f"{self._settings.place}: the connection was lost while {SCHEMA}.{table} was read ({text}). Nothing "
-                "was written: run the same command again"
+                f"{self._settings.place}: the connection was lost while {self._database}.{table} was read ({text}). "
+                "Nothing was written: run the same command again"
             ) from None
 
     def _see_that_the_lock_stands(self, publications: Sequence[Publication]) -> None:
@@ -178,7 +179,7 @@ class MySQLWarehouse(Warehouse):
         key = self._session.rows(
             "select column_name from information_schema.statistics "
             "where table_schema = %s and table_name = %s and index_name = 'PRIMARY' order by seq_in_index",
-            [SCHEMA, publication.name],
+            [self._database, publication.name],
         )
         texts = {column: kind for column, kind in _types(publication, present).items() if kind in TEXT_TYPES}
         return [str(column) for (column,) in key] == list(publication.key) and texts.items() <= present.items()
@@ -200,7 +201,7 @@ class MySQLWarehouse(Warehouse):
             for publication in publications:
                 self._write(publication, present[publication.name])
             moves = [
-                f"{name(SCHEMA, before)} to {name(SCHEMA, after)}"
+                f"{self._name(before)} to {self._name(after)}"
                 for table in tables
                 for before, after in ((table, table + OLD), (table + NEW, table))
                 if before != table or present[table]
@@ -223,24 +224,27 @@ class MySQLWarehouse(Warehouse):
         )
         table = publication.name + NEW
         self._session.execute(
-            f"create table {name(SCHEMA, table)} ({columns}, primary key ({', '.join(map(name, publication.key))})) "
+            f"create table {self._name(table)} ({columns}, primary key ({', '.join(map(name, publication.key))})) "
             f"engine = InnoDB default character set utf8mb4 collate {self._session.server.collation} comment = %s",
             [publication.description],
         )
         if publication.append and present:
             listed = ", ".join(map(name, types))
             self._session.execute(
-                f"insert into {name(SCHEMA, table)} ({listed}) select {listed} from {name(SCHEMA, publication.name)}"
+                f"insert into {self._name(table)} ({listed}) select {listed} from {self._name(publication.name)}"
             )
         self._load(publication, table)
         self._session.commit()
 
     def _load(self, publication: Publication, table: str) -> None:
         rows = publication.rows
-        self._session.load(name(SCHEMA, table), _in_key_order(rows, publication.key), rows.schema)
+        self._session.load(self._name(table), _in_key_order(rows, publication.key), rows.schema)
+
+    def _name(self, table: str) -> str:
+        return name(self._database, table)
 
     def _drop(self, tables: Sequence[str]) -> None:
-        self._session.execute(f"drop table if exists {', '.join(name(SCHEMA, table) for table in tables)}")
+        self._session.execute(f"drop table if exists {', '.join(self._name(table) for table in tables)}")
 
 
 @contextmanager
