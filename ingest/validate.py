@@ -136,6 +136,8 @@ _CATEGORY_TREE = """
         END AS reason
     FROM cells
 """
+# Looking for what there could be to trim takes a third of the time that trimming every cell does.
+_TRIMMED = "CASE WHEN contains({cell}, ' ') OR strlen({cell}) <> length({cell}) THEN trim({cell}) ELSE {cell} END"
 _LIMITS = {
     "id_characters": ID_CHARACTERS,
     "property_characters": PROPERTY_CHARACTERS,
@@ -205,9 +207,9 @@ class Validator:
             rows = self._connection.execute(self._query, parameters).to_arrow_table()
         except duckdb.Error as error:
             raise LoadError(f"{self._path}: its lines could not be checked: {error}") from error
+        if rows["reason"].null_count == rows.num_rows:
+            return Checked(rows.drop_columns(["line", "reason"]), _rejects([], [], []), 0)
         accepted = rows.filter(pc.is_null(rows["reason"])).drop_columns(["line", "reason"])
-        if accepted.num_rows == rows.num_rows:
-            return Checked(accepted, _rejects([], [], []), 0)
         refused = rows.select(["line", "reason"]).filter(pc.is_valid(rows["reason"])).sort_by("line")
         rejected = refused.filter(pc.not_equal(refused["reason"], _IGNORED))
         lines = rejected["line"].to_pylist()
@@ -281,7 +283,7 @@ def _statement(source: Source, layout: Layout, now_ms: int) -> tuple[str, dict[s
 
 def _cell(positions: tuple[int, ...]) -> str:
     """The first of some fields that is not blank, without the spaces around it; '' where there is none."""
-    choices = [f"nullif(trim(f[{position + 1}]), '')" for position in positions]
+    choices = [f"nullif({_TRIMMED.format(cell=f'f[{position + 1}]')}, '')" for position in positions]
     return f"coalesce({', '.join([*choices, chr(39) * 2])})"
 
 

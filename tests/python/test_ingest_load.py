@@ -244,6 +244,15 @@ def test_tomorrow_is_not_yet_the_far_future(shop: Shop) -> None:
     assert [(line, reason) for line, reason, _ in shop.rejects()] == [(3, "future_timestamp")]
 
 
+def test_blanks_of_every_kind_around_an_id_are_dropped_and_others_stay(shop: Shop) -> None:
+    shop.write(
+        "events.csv", EVENTS_HEADER + "1437926001434, 79\u00a0,view,\u2003é é\u3000,\n1437926001435,7 9,view,\t1,\n"
+    )
+    assert shop.load().code == 0
+    found = shop.rows("select visitorid, itemid from funnelift_raw.raw_events order by timestamp")
+    assert found == [("79", "é é"), ("7 9", "\t1")]
+
+
 def test_only_transactions_carry_transaction_ids(shop: Shop) -> None:
     shop.write("events.csv", EVENTS_HEADER + "1437926001434,79,view,1,x9\n1437926001435,79,transaction,1,x9\n")
     assert shop.load().code == 0
