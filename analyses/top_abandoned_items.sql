@@ -86,15 +86,20 @@ ranked as (
 
     select
         *,
-        row_number() over by_value as place,
-        sum(abandoned_value) over by_value as running_value,
-        sum(abandoned_value) over () as shop_value
+        row_number() over (order by abandoned_value desc, abandoned_carts desc, item_id asc) as place
     from items
     where abandoned_carts > 0
-    window by_value as (
-        order by abandoned_value desc, abandoned_carts desc, item_id asc
-        rows between unbounded preceding and current row
-    )
+
+),
+
+-- A frame for the sums alone: not every engine lets row_number share a window that has one.
+summed as (
+
+    select
+        *,
+        sum(abandoned_value) over (order by place rows between unbounded preceding and current row) as running_value,
+        sum(abandoned_value) over () as shop_value
+    from ranked
 
 )
 
@@ -110,6 +115,6 @@ select
     abandoning_visitors,
     {{ to_bigint('recovered_carts') }} as recovered_carts,
     {{ to_bigint('carts_without_price') }} as carts_without_price
-from ranked
+from summed
 where place <= {{ top }}
 order by place
