@@ -1,10 +1,12 @@
-# make demo    set-up, then the whole road on a synthetic shop; make demo RAW=folder [MAPPING=file] takes your own files
+# make demo    set-up, then the whole road on a synthetic shop; make demo RAW=folder [MAPPING=file] takes your own files;
+#              make demo TARGET=mysql works on the MySQL or MariaDB server of the environment or of .env (docs/mysql.md)
 # make test    set-up, then every check: lint, types, SQL lint, tests
 # make bench   the benchmarks (long)      make lock   pin the dependencies anew (needs uv)      make clean
 VENV := .venv
 BIN := $(VENV)/bin
 RAW ?=
 MAPPING ?=
+TARGET ?=
 VISITORS ?= 150000
 SEED ?= 42
 DEMO_RAW := data/demo
@@ -26,6 +28,16 @@ export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 export DO_NOT_TRACK := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
+# An empty TARGET leaves the choice to the environment.
+ifneq ($(TARGET),)
+export FUNNELIFT_TARGET := $(TARGET)
+endif
+ifeq ($(FUNNELIFT_TARGET),mysql)
+# Read by the shell, as the documentation does by hand: make would trip over a $$ in a password. What the environment has
+# already set wins.
+WITH_ENV := if [ -f .env ]; then before=$$(export -p); set -a; . ./.env; eval "$$before"; set +a; fi;
+endif
+
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 # One line a package while it is fetched, then the errors if any.
@@ -36,7 +48,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --require-hashes --no-deps --progress
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n 's/^# \(make.*\)/\1/p' Makefile
+	@sed -n '/^#/!q; s/^# //p' Makefile
 
 setup: $(VENV)/.installed
 setup-dev: $(VENV)/.installed-dev
@@ -54,16 +66,20 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	@touch $@
 
 demo: setup
+ifeq ($(FUNNELIFT_TARGET),mysql)
+	@echo "0/4 The server"
+	@$(WITH_ENV) $(BIN)/python -m ops check
+endif
 ifeq ($(RAW),)
 	@echo "1/4 Synthetic shop of $(VISITORS) visitors (seed $(SEED)) into $(DEMO_RAW)"
 	@$(BIN)/python -m ingest synth --out $(DEMO_RAW) --visitors $(VISITORS) --seed $(SEED)
 endif
 	@echo "2/4 Load"
-	@$(BIN)/python -m ingest load --replace-synthetic --raw "$(or $(RAW),$(DEMO_RAW))" $(if $(MAPPING),--mapping "$(MAPPING)")
+	@$(WITH_ENV) $(BIN)/python -m ingest load --replace-synthetic --raw "$(or $(RAW),$(DEMO_RAW))" $(if $(MAPPING),--mapping "$(MAPPING)")
 	@echo "3/4 dbt build: models and their tests"
-	@$(BIN)/dbt --quiet build --vars '{eda_dataset: $(EDA_DATASET)}'
+	@$(WITH_ENV) $(BIN)/dbt --quiet build --vars '{eda_dataset: $(EDA_DATASET)}'
 	@echo "4/4 Train, evaluate, write predictions"
-	@$(BIN)/python -m ml.train
+	@$(WITH_ENV) $(BIN)/python -m ml.train
 
 test: lint
 	@$(BIN)/python -m pytest --durations=15
