@@ -1,4 +1,4 @@
-"""`dbt build --target mysql` as others see it: readers meanwhile, kills, restarts, comments, servers that will not do."""
+"""`dbt build --target mysql` as others see it: readers, kills, restarts, comments, servers that will not do."""
 
 import os
 import signal
@@ -140,7 +140,8 @@ def test_descriptions_are_comments_in_the_database(shop: tuple[DatabaseServer, P
     columns = {
         (str(table), str(column)): str(comment)
         for table, column, comment in session.rows(
-            "select table_name, column_name, column_comment from information_schema.columns where table_schema = 'funnelift'"
+            "select table_name, column_name, column_comment from information_schema.columns "
+            "where table_schema = 'funnelift'"
         )
     }
     models = [
