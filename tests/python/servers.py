@@ -19,7 +19,7 @@ from ops.mysql import ServerError, Session, Settings, open_session
 
 DATABASES = ("funnelift", "funnelift_raw")
 START_SECONDS = 60
-NAMED = "FUNNELIFT_TEST_MYSQL_"
+NAMED, SECOND = "FUNNELIFT_TEST_MYSQL_", "FUNNELIFT_TEST_SECOND_MYSQL_"
 
 
 @dataclass
@@ -122,9 +122,9 @@ def start_private_mariadb(folder: Path, *options: str) -> DatabaseServer:
     return server
 
 
-def named_server() -> DatabaseServer | None:
-    """The server that FUNNELIFT_TEST_MYSQL_* names, if any."""
-    given = {key.removeprefix(NAMED): value for key, value in os.environ.items() if key.startswith(NAMED)}
+def named_server(prefix: str = NAMED) -> DatabaseServer | None:
+    """The server that the environment names by variables that start so, if any."""
+    given = {key.removeprefix(prefix): value for key, value in os.environ.items() if key.startswith(prefix)}
     if not given:
         return None
     settings = {f"FUNNELIFT_MYSQL_{key}": value for key, value in given.items()}
