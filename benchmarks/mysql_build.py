@@ -24,9 +24,14 @@ from (
             as session_number
     from (
         select visitorid, timestamp, event, itemid,
-            case when timestamp - lag(timestamp) over (partition by visitorid order by timestamp, event, itemid) <= 1800000
-                then 0 else 1 end as is_first
-        from (select distinct visitorid, timestamp, event, itemid, transactionid from funnelift_raw.raw_events) as events
+            case
+                when timestamp - lag(timestamp) over (partition by visitorid order by timestamp, event, itemid) <= 1800000
+                    then 0
+                else 1
+            end as is_first
+        from (
+            select distinct visitorid, timestamp, event, itemid, transactionid from funnelift_raw.raw_events
+        ) as events
     ) as cut
 ) as numbered
 group by visitorid, session_number

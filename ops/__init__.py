@@ -1,8 +1,9 @@
 """Running Funnelift against a MySQL or MariaDB server: reaching it, checking it, and who may do what there."""
 
 from contextlib import suppress
+from importlib import import_module
 
 # Loaded after DuckDB or Arrow, the driver's C part may find no room left for its thread-local storage ("cannot allocate
 # memory in static TLS block"), so every package that can need it imports this one first.
 with suppress(ImportError):
-    import _mysql_connector  # noqa: F401
+    import_module("_mysql_connector")

@@ -6,7 +6,7 @@
 
 {# dbt's own test, its many groups sorted, or read in the order of a key, instead of looked up. #}
 {% macro mysql__test_unique(model, column_name) %}
-select{{ sorted_groups_of(model, [column_name]) }}
+select {{ sorted_groups_of(model, [column_name]) }}
     {{ column_name }} as unique_field,
     count(*) as n_records
 from {{ model }}

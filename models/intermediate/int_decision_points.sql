@@ -149,5 +149,5 @@ left join so_far on decisions.event_key = so_far.event_key
 left join history on decisions.session_key = history.session_key
 left join session_totals as previous_sessions
     on
-        previous_sessions.session_key = session_totals.session_key - 1
-        and previous_sessions.visitor_key = session_totals.visitor_key
+        session_totals.session_key - 1 = previous_sessions.session_key
+        and session_totals.visitor_key = previous_sessions.visitor_key

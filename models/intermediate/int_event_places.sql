@@ -35,12 +35,12 @@ neighbours as (
     from events
     left join events as previous_events
         on
-            previous_events.event_key = events.event_key - 1
-            and previous_events.visitor_id = events.visitor_id
+            events.event_key - 1 = previous_events.event_key
+            and events.visitor_id = previous_events.visitor_id
     left join events as next_events
         on
-            next_events.event_key = events.event_key + 1
-            and next_events.visitor_id = events.visitor_id
+            events.event_key + 1 = next_events.event_key
+            and events.visitor_id = next_events.visitor_id
 
 ),
 

@@ -52,7 +52,10 @@ on_items as (
 -- The first event of a category in a session of more than one event; in the others every category is new.
 first_of_categories as (
 
-    select{{ sorted_groups() }} min(places.event_key) as event_key
+    select
+        {{ sorted_groups() }}
+        places.session_key,
+        min(places.event_key) as event_key
     from places
     inner join event_items on places.event_key = event_items.event_key
     where

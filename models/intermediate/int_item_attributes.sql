@@ -16,7 +16,8 @@ with properties as (
 
 moments as (
 
-    select{{ sorted_groups() }}
+    select
+        {{ sorted_groups() }}
         item_key,
         known_from_ms as valid_from_ms,
         max(case when property = '{{ var("price_property") }}' then property_value end) as price_text,

@@ -14,7 +14,8 @@ with events as (
 
 daily as (
 
-    select{{ sorted_groups() }}
+    select
+        {{ sorted_groups() }}
         item_key,
         day_number,
         sum(case when event_rank = {{ steps.index('view') + 1 }} then 1 else 0 end) as views,

@@ -6,7 +6,8 @@ with events as (
 
 )
 
-select{{ sorted_groups() }}
+select
+    {{ sorted_groups() }}
     {{ row_key('item_key', 'item_id') }}
     item_id
 from events

@@ -20,7 +20,8 @@ with source as (
 
 )
 
-select{{ sorted_groups() }}
+select
+    {{ sorted_groups() }}
     {{ row_key('event_key', event_order()) }}
     visitor_id,
     item_id,

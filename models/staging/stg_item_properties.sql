@@ -16,7 +16,8 @@ with source as (
 
 )
 
-select{{ sorted_groups() }}
+select
+    {{ sorted_groups() }}
     item_id,
     property,
     max(property_value) as property_value,

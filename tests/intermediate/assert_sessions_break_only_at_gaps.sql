@@ -10,7 +10,7 @@ with neighbours as (
     from {{ ref('int_session_events') }} as later
     left join {{ ref('stg_events') }} as earlier
         on
-            earlier.event_key = later.event_key - 1
+            later.event_key - 1 = earlier.event_key
             and later.visitor_id = earlier.visitor_id
 
 )
