@@ -5,19 +5,27 @@
 #}
 {% macro mysql__concat(fields) %}concat({{ fields | join(', ') }}){% endmacro %}
 
-{% macro mysql__dateadd(datepart, interval, from_date_or_timestamp) -%}
-    {%- if datepart | lower == 'millisecond' -%}
-        date_add({{ from_date_or_timestamp }}, interval ({{ interval }}) * 1000 microsecond)
-    {%- else -%}
-        date_add({{ from_date_or_timestamp }}, interval {{ interval }} {{ datepart }})
-    {%- endif -%}
+{# A backslash stands for itself, as elsewhere; quotes are for escape_single_quotes. #}
+{% macro mysql__string_literal(value) -%}
+    '{{ value | replace("\\", "\\\\") }}'
 {%- endmacro %}
 
-{# Boundaries crossed, as elsewhere: one minute past midnight is a day after one minute before it. #}
+{# Characters, not bytes. #}
+{% macro mysql__length(expression) %}char_length({{ expression }}){% endmacro %}
+
+{% macro mysql__dateadd(datepart, interval, from_date_or_timestamp) -%}
+    {%- set amount = '(' ~ interval ~ ')' -%}
+    {%- if datepart | lower == 'millisecond' -%}
+        {%- set amount, datepart = amount ~ ' * 1000', 'microsecond' -%}
+    {%- endif -%}
+    cast(date_add(cast({{ from_date_or_timestamp }} as datetime(3)), interval {{ amount }} {{ datepart }}) as datetime(3))
+{%- endmacro %}
+
+{# Boundaries crossed: one minute past midnight is a day after one minute before it. Weeks are seven days, as on DuckDB. #}
 {% macro mysql__datediff(first_date, second_date, datepart) -%}
     {%- set part = datepart | lower -%}
     {%- if part == 'week' -%}
-        (datediff({{ date_trunc('week', second_date) }}, {{ date_trunc('week', first_date) }}) div 7)
+        (datediff({{ second_date }}, {{ first_date }}) div 7)
     {%- elif part in ['year', 'quarter', 'month', 'day', 'hour', 'minute', 'second'] -%}
         timestampdiff({{ part }}, {{ date_trunc(part, first_date) }}, {{ date_trunc(part, second_date) }})
     {%- elif part == 'millisecond' -%}
@@ -48,27 +56,50 @@
 {% macro mysql__hash(field) %}sha2(cast({{ field }} as char), 256){% endmacro %}
 {% macro duckdb__hash(field) %}sha256(cast({{ field }} as varchar)){% endmacro %}
 
-{# Null where the text does not read as the type: a cast would give 0 in a query and an error in a table. #}
+{#
+    Null where the text does not read as the type: a cast would give 0 in a query on MySQL, an error in a table, an error
+    on DuckDB. A text reads as a number or a time if it is plainly written, blanks around it aside.
+#}
 {% macro mysql__safe_cast(field, type) -%}
-    {%- set target = type | lower -%}
-    {%- set text = 'trim(cast(' ~ field ~ ' as char))' -%}
-    {%- if target.startswith('char') or target.startswith('varchar') or target in ['text', 'string'] -%}
-        cast({{ field }} as char)
-    {%- elif 'int' in target or target == 'signed' -%}
-        case when {{ text }} regexp '^[+-]?[0-9]{1,18}$' then cast({{ text }} as signed) end
-    {%- elif target.startswith('date') or target.startswith('timestamp') -%}
-        case
-            when
-                {{ text }} regexp '^[0-9]{4}-(0[1-9]|1[0-2])-[0-3][0-9]([ T]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,6})?)?$'
-                and substr({{ text }}, 9, 2) between '01' and day(last_day(concat(left({{ text }}, 7), '-01')))
-                then cast({{ text }} as {{ 'date' if target == 'date' else 'datetime(3)' }})
-        end
+    {%- set pattern, text = safe_cast_pattern(type), 'trim(cast(' ~ field ~ ' as char))' -%}
+    {%- set digits = modules.re.findall('[0-9]+', type) -%}
+    {%- if pattern is none -%}
+        cast({{ field }} as {{ type }})
     {%- else -%}
         case
-            when {{ text }} regexp '^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]{1,2})?$'
-                then cast({{ text }} as {{ 'double' if target in ['float', 'real', 'double precision'] else type }})
+            when
+                {{ text }} regexp '^({{ pattern }})\\z'
+                {%- if type | lower in ['date', mysql__type_timestamp()] %}
+                and substr({{ text }}, 9, 2) <= day(last_day(concat(left({{ text }}, 7), '-01')))
+                {%- elif digits %}
+                and abs(cast({{ text }} as double)) < 1e{{ digits[0] | int - (digits[1] | default(0) | int) }}
+                {%- endif %}
+                then cast({{ text }} as {{ type }})
         end
     {%- endif -%}
+{%- endmacro %}
+
+{% macro duckdb__safe_cast(field, type) -%}
+    {%- set pattern, text = safe_cast_pattern(type), 'trim(cast(' ~ field ~ " as varchar), ' ')" -%}
+    {%- if pattern is none -%}
+        try_cast({{ field }} as {{ type }})
+    {%- else -%}
+        case when regexp_full_match({{ text }}, '{{ pattern }}') then try_cast({{ text }} as {{ type }}) end
+    {%- endif -%}
+{%- endmacro %}
+
+{% macro safe_cast_pattern(type) -%}
+    {%- set target = type | lower -%}
+    {%- if 'int' in target or target == 'signed' -%}
+        {{ return('[+-]?[0-9]{1,18}') }}
+    {%- elif target.startswith('date') or target.startswith('timestamp') -%}
+        {{ return(
+            '[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])([ T]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,6})?)?'
+        ) }}
+    {%- elif target.split('(')[0] in ['decimal', 'numeric', 'double', 'float', 'real', 'double precision'] -%}
+        {{ return('[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]{1,2})?') }}
+    {%- endif -%}
+    {{ return(none) }}
 {%- endmacro %}
 
 {% macro mysql__last_day(date, datepart) -%}
@@ -84,12 +115,10 @@
         ~ ' div char_length(' ~ delimiter_text ~ ') + 1' -%}
     {%- if part_number < 0 -%}
         case when {{ count }} >= {{ -part_number }}
-            then substring_index(substring_index({{ string_text }}, {{ delimiter_text }}, {{ part_number }}), {{ delimiter_text }}, 1)
-            else '' end
+            then substring_index(substring_index({{ string_text }}, {{ delimiter_text }}, {{ part_number }}), {{ delimiter_text }}, 1) end
     {%- else -%}
         case when {{ count }} >= {{ part_number }}
-            then substring_index(substring_index({{ string_text }}, {{ delimiter_text }}, {{ part_number }}), {{ delimiter_text }}, -1)
-            else '' end
+            then substring_index(substring_index({{ string_text }}, {{ delimiter_text }}, {{ part_number }}), {{ delimiter_text }}, -1) end
     {%- endif -%}
 {%- endmacro %}
 
@@ -106,6 +135,7 @@
 {% macro mysql__type_string() %}char{% endmacro %}
 {% macro mysql__type_timestamp() %}datetime(3){% endmacro %}
 {% macro mysql__type_float() %}double{% endmacro %}
+{% macro duckdb__type_float() %}double{% endmacro %}
 {% macro mysql__type_numeric() %}decimal(28, 6){% endmacro %}
 {% macro mysql__type_bigint() %}signed{% endmacro %}
 {% macro mysql__type_int() %}signed{% endmacro %}

@@ -9,6 +9,7 @@
             time_zone = '+00:00',
             sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION',
             lock_wait_timeout = 300,
+            group_concat_max_len = 1048576,
             sort_buffer_size = 67108864,
             join_buffer_size = 67108864
             /*M!100600 , join_cache_level = 8, join_buffer_space_limit = 268435456, optimizer_switch = 'join_cache_hashed=on,mrr=on' */

@@ -8,19 +8,17 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from math import isclose
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 from nasty_shop import IDS, ROBOT, ROBOT_EVENTS, UTC_OFFSET_MINUTES, nasty_world, write_shop
+from parity import TOLERANCE, Relation, Warehouse, differences, on_duckdb, on_server
 from servers import SECOND, DatabaseServer, named_server
 
 import ml.publish
@@ -56,17 +54,7 @@ KEYS: dict[str, tuple[str, ...]] = {
 }
 # One training: one run, whose id is one of what follows.
 PUBLISHED = ml.publish.KEYS | {"ml_runs": ()}
-# What differs between two runs on one engine too, or names the engine. All else is compared, the models' hashes too.
-OWN = {
-    "load_id": "drawn anew for each file",
-    "run_id": "the time of the run",
-    "scored_at": "the time of the run",
-    "started_at": "the time of the run",
-    "finished_at": "the time of the run",
-    "target": "the engine's name",
-    "config_json": "holds the engine's name",
-}
-MART_TOLERANCE, PREDICTION_TOLERANCE = 1e-9, 1e-6
+PREDICTION_TOLERANCE = 1e-6
 # Quick, and content with the few buyers that a small shop has in each slice.
 TRAINING = {
     "split": {"train_share": 0.6, "calibration_share": 0.2, "min_positives": 5},
@@ -75,23 +63,6 @@ TRAINING = {
     "explanation": {"plot_rows": 200},
 }
 SHOPS = ("sample", "nasty")
-
-
-@dataclass(frozen=True)
-class Relation:
-    """Columns and rows, as Python takes them from the engine's own driver."""
-
-    columns: Sequence[str]
-    rows: Sequence[tuple[Any, ...]]
-
-
-@dataclass(frozen=True)
-class Warehouse:
-    """An engine: how commands reach it, and how the tests read it."""
-
-    name: str
-    environment: Mapping[str, str]
-    query: Callable[[str], Relation]
 
 
 @dataclass(frozen=True)
@@ -163,64 +134,11 @@ class RawFiles:
         )
 
 
-def on_duckdb(path: Path) -> Warehouse:
-    def query(sql: str) -> Relation:
-        with duckdb.connect(path, read_only=True) as connection:
-            cursor = connection.execute(sql)
-            return Relation([column[0] for column in cursor.description], cursor.fetchall())
-
-    return Warehouse("DuckDB", {"FUNNELIFT_TARGET": "duckdb", "FUNNELIFT_DUCKDB_PATH": str(path)}, query)
-
-
-def on_server(server: DatabaseServer) -> Warehouse:
-    def query(sql: str) -> Relation:
-        with closing(server.session()) as session:
-            return Relation(*session.named_rows(sql))
-
-    with closing(server.session()) as session:
-        kind = "MariaDB" if session.server.is_mariadb else "MySQL"
-        return Warehouse(f"{kind} {session.server.text}", server.environment, query)
-
-
-def is_same(expected: Any, found: Any, tolerance: float) -> bool:
-    """Equal in value and kind, but for the last digits of floats; MySQL has no type of truth, only 0 and 1."""
-    if isinstance(expected, bool):
-        expected = int(expected)
-    if isinstance(expected, float) and isinstance(found, float):
-        return isclose(expected, found, rel_tol=tolerance)
-    return type(expected) is type(found) and bool(expected == found)
-
-
-def differences(
-    expected: Relation, found: Relation, key: Sequence[str] | None, tolerance: float = MART_TOLERANCE
-) -> list[str]:
-    """What differs between two relations, by their key, or by the rows' order where there is none."""
-    if list(expected.columns) != list(found.columns):
-        return [f"columns: expected {list(expected.columns)}, found {list(found.columns)}"]
-    sides = []
-    for relation in (expected, found):
-        places = [relation.columns.index(column) for column in key or ()]
-        rows = {
-            (number,) if key is None else tuple(row[at] for at in places): row
-            for number, row in enumerate(relation.rows, 1)
-        }
-        if len(rows) != len(relation.rows):
-            return [f"{key} is no key: {len(relation.rows)} rows, {len(rows)} keys"]
-        sides.append(rows)
-    told = [f"row {row} is missing" for row in sides[0].keys() - sides[1].keys()]
-    told += [f"row {row} is too much" for row in sides[1].keys() - sides[0].keys()]
-    for row, cells in sides[0].items():
-        for column, cell, other in zip(expected.columns, cells, sides[1].get(row, cells), strict=True):
-            if column not in OWN and not is_same(cell, other, tolerance):
-                told.append(f"{column} in row {row}: expected {cell!r}, found {other!r}")
-    return told
-
-
 def assert_same(
     pair: Pair,
     kind: str,
     keys: Mapping[str, Sequence[str] | None],
-    tolerance: float = MART_TOLERANCE,
+    tolerance: float = TOLERANCE,
 ) -> None:
     """All relations of a kind are there on both sides and equal; else say where they first differ, and how often."""
     expected, found = getattr(pair.expected, kind), getattr(pair.found, kind)
