@@ -3,36 +3,47 @@
 with events as (
 
     select
-        session_events.session_id,
+        session_events.session_key,
         session_events.event_number,
         session_events.event_type
     from {{ ref('int_session_events') }} as session_events
-    inner join {{ ref('sessions') }} as sessions on session_events.session_id = sessions.session_id
+    {%- if var('exclude_bots') %}
+    where session_events.visitor_id not in (select bots.visitor_id from {{ ref('int_bot_visitors') }} as bots)
+    {%- endif %}
 
 ),
 
 transactions as (
 
     select
-        session_id,
+        session_key,
         min(event_number) as first_number,
         max(event_number) as last_number
     from events
     where event_type = 'transaction'
-    group by session_id
+    group by session_key
 
 ),
 
 reached as (
 
     {%- for point in var('decision_points') %}
+    {%- if 'event_number' in point %}
     select
         '{{ point.name }}' as decision_point,
-        session_id,
+        session_key,
+        event_number
+    from events
+    where event_number = {{ point.event_number }}
+    {%- else %}
+    select
+        '{{ point.name }}' as decision_point,
+        session_key,
         min(event_number) as event_number
     from events
-    where {% if 'event_number' in point %}event_number = {{ point.event_number }}{% else %}event_type = '{{ point.first_event }}'{% endif %}
-    group by session_id
+    where event_type = '{{ point.first_event }}'
+    group by session_key
+    {%- endif %}
     {% if not loop.last %}
     union all
     {%- endif %}
@@ -47,7 +58,7 @@ expected as (
         count(*) as row_count,
         sum(case when transactions.last_number > reached.event_number then 1 else 0 end) as label_count
     from reached
-    left join transactions on reached.session_id = transactions.session_id
+    left join transactions on reached.session_key = transactions.session_key
     where coalesce(transactions.first_number > reached.event_number, true)
     group by reached.decision_point
 

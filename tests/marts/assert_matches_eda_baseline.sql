@@ -36,29 +36,35 @@ summary as (
 
 ),
 
+metrics as (
+
+    select distinct metric from baseline
+
+),
+
 measured as (
 
-    {%- for metric, column in [
-        ('raw_events', 'raw_events.raw_events'), ('first_event_second', 'raw_events.first_event_second'),
-        ('last_event_second', 'raw_events.last_event_second'), ('events', 'events.events'), ('views', 'events.views'),
-        ('addtocarts', 'events.addtocarts'), ('transactions', 'events.transactions'),
-        ('visitors', 'summary.visitor_count'), ('sessions', 'summary.session_count'),
-        ('cart_visitors', 'events.cart_visitors'), ('buyers', 'events.buyers'),
-        ('buyer_rate', to_double('events.buyers') ~ ' / ' ~ to_double('summary.visitor_count')),
-        ('cart_sessions', 'summary.cart_session_count'),
-        ('transaction_sessions', 'summary.converting_session_count'),
-        ('conversion_rate', 'summary.conversion_rate'),
-    ] %}
     select
-        '{{ metric }}' as metric,
-        {{ to_double(column) }} as measured
-    from events
+        metrics.metric,
+        case metrics.metric
+            {%- for metric, column in [
+                ('raw_events', 'raw_events.raw_events'), ('first_event_second', 'raw_events.first_event_second'),
+                ('last_event_second', 'raw_events.last_event_second'), ('events', 'events.events'), ('views', 'events.views'),
+                ('addtocarts', 'events.addtocarts'), ('transactions', 'events.transactions'),
+                ('visitors', 'summary.visitor_count'), ('sessions', 'summary.session_count'),
+                ('cart_visitors', 'events.cart_visitors'), ('buyers', 'events.buyers'),
+                ('buyer_rate', to_double('events.buyers') ~ ' / ' ~ to_double('summary.visitor_count')),
+                ('cart_sessions', 'summary.cart_session_count'),
+                ('transaction_sessions', 'summary.converting_session_count'),
+                ('conversion_rate', 'summary.conversion_rate'),
+            ] %}
+            when '{{ metric }}' then {{ to_double(column) }}
+            {%- endfor %}
+        end as measured
+    from metrics
+    cross join events
     cross join raw_events
     cross join summary
-    {% if not loop.last %}
-    union all
-    {%- endif %}
-    {%- endfor %}
 
 ),
 
