@@ -56,6 +56,10 @@
 {% macro mysql__hash(field) %}sha2(cast({{ field }} as char), 256){% endmacro %}
 {% macro duckdb__hash(field) %}sha256(cast({{ field }} as varchar)){% endmacro %}
 
+{% macro mysql__snapshot_hash_arguments(args) -%}
+    sha2(concat_ws('|'{% for arg in args %}, coalesce(cast({{ arg }} as char), ''){% endfor %}), 256)
+{%- endmacro %}
+
 {#
     Null where the text does not read as the type: a cast would give 0 in a query on MySQL, an error in a table, an error
     on DuckDB. A text reads as a number or a time if it is plainly written, blanks around it aside.

@@ -72,8 +72,10 @@
 {#
     config mysql_spec: keys and indexes, and columns that the server numbers itself, as CREATE TABLE takes them. With a
     contract the columns stand there with their types and constraints, so what does not fit them is the server's error.
+    The session is set here too, because incremental models and snapshots are dbt-mysql's own and do not.
 #}
 {% macro mysql__create_table_as(temporary, relation, sql) -%}
+    {%- do mysql_session() -%}
     {%- set definitions = [] -%}
     {%- if config.get('contract').enforced -%}
         {%- do mysql_check_columns(sql) -%}
