@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import ops  # noqa: F401  (before DuckDB and Arrow: see there)
 import pytest
 from servers import DatabaseServer, serve
 
