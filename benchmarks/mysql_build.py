@@ -16,24 +16,22 @@ FULL_VISITORS = 1_400_000
 DATABASES = ("funnelift", "funnelift_raw")
 PLAIN_SESSIONS = """
 create table funnelift_raw.plain_sessions as
+with events as (
+    select distinct visitorid, timestamp, event, itemid, transactionid from funnelift_raw.raw_events
+),
+gaps as (
+    select *, timestamp - lag(timestamp) over (partition by visitorid order by timestamp, event, itemid) as gap_ms
+    from events
+),
+numbered as (
+    select *, sum(case when gap_ms <= 1800000 then 0 else 1 end) over (
+        partition by visitorid order by timestamp, event, itemid rows unbounded preceding
+    ) as session_number
+    from gaps
+)
 select visitorid, session_number, min(timestamp) as started_ms, max(timestamp) as ended_ms, count(*) as event_count,
     sum(event = 'addtocart') as carts, sum(event = 'transaction') as transactions
-from (
-    select visitorid, timestamp, event,
-        sum(is_first) over (partition by visitorid order by timestamp, event, itemid rows unbounded preceding)
-            as session_number
-    from (
-        select visitorid, timestamp, event, itemid,
-            case
-                when timestamp - lag(timestamp) over (partition by visitorid order by timestamp, event, itemid) <= 1800000
-                    then 0
-                else 1
-            end as is_first
-        from (
-            select distinct visitorid, timestamp, event, itemid, transactionid from funnelift_raw.raw_events
-        ) as events
-    ) as cut
-) as numbered
+from numbered
 group by visitorid, session_number
 """
 
@@ -87,8 +85,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["--plain-sessions"]:
-        with_session = open_session(Settings.from_environment())
-        with_session.execute(PLAIN_SESSIONS)
-        with_session.close()
+        open_session(Settings.from_environment()).execute(PLAIN_SESSIONS)
     else:
         main()
