@@ -119,7 +119,7 @@ class MySQLWarehouse(Warehouse):
         return {str(column): str(kind) for column, kind in found}
 
     def _batches(self, table: str, sql: str) -> Iterator["pa.RecordBatch"]:
-        # Its pool goes on logging from a thread of its own after a failure; what matters is in the error. Read when imported.
+        # Read when it is imported: after a failure its pool goes on logging from a thread of its own.
         os.environ.setdefault("RUST_LOG", "off")
         import connectorx
 
