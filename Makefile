@@ -82,7 +82,7 @@ endif
 	@$(WITH_ENV) $(BIN)/python -m ml.train
 
 test: lint
-	@$(BIN)/python -m pytest --durations=15
+	@$(BIN)/python -m pytest --durations=15 -rs
 
 lint: setup-dev
 	@$(BIN)/ruff check .

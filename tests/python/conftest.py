@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from servers import DatabaseServer, serve
+from servers import DatabaseServer, lacking, serve
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -15,10 +15,7 @@ def shared_data() -> Path:
     """Folder of the real data that tests read and never copy: FUNNELIFT_SHARED, else ../shared beside the project."""
     folder = Path(os.environ.get("FUNNELIFT_SHARED", ROOT.parent / "shared")) / "data"
     if not folder.is_dir():
-        reason = f"no shared data at {folder}: set FUNNELIFT_SHARED to the folder that holds data/"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        lacking(f"no shared data at {folder}: set FUNNELIFT_SHARED to the folder that holds data/")
     return folder
 
 

@@ -14,7 +14,7 @@ from secrets import token_urlsafe
 
 import pyarrow as pa
 import pytest
-from servers import DATABASES, DatabaseServer, environment_of
+from servers import DATABASES, DatabaseServer, environment_of, lacking
 
 from ops.check import check
 from ops.mysql import NotAllowedError, Session, Settings, open_session
@@ -165,7 +165,7 @@ def test_the_script_can_be_repeated(roles: Roles) -> None:
 def test_the_client_takes_the_script(roles: Roles) -> None:
     client = shutil.which("mariadb") or shutil.which("mysql")
     if client is None:
-        pytest.skip("no mariadb or mysql client on this machine")
+        lacking("no mariadb or mysql client on this machine: install mariadb-client")
     server = roles.server.settings
     place = [f"--host={server.host}", f"--port={server.port}", f"--user={server.user}"]
     subprocess.run(

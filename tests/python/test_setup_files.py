@@ -1,14 +1,13 @@
 """`.env.example` and `compose.yaml`: what they say holds for the code and for real servers."""
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from servers import DatabaseServer
+from servers import DatabaseServer, require_mariadb
 
 from ops.mysql import open_session
 
@@ -57,8 +56,7 @@ def test_compose_publishes_on_this_machine_only_and_demands_passwords(compose: d
 
 
 def test_mariadb_knows_the_options_of_compose(compose: dict[str, Any]) -> None:
-    if shutil.which("mariadbd") is None:
-        pytest.skip("no mariadbd on this machine")
+    require_mariadb()
     options = compose["services"]["mysql"]["command"]
     command = ["mariadbd", "--no-defaults", *options, "--user=root", "--verbose", "--help"]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
