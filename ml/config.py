@@ -136,6 +136,73 @@ class Explanation(Section):
     plot_rows: PositiveInt
 
 
+class Segment(Section):
+    """A segment of the simulation: bounds of features (null: none), and what treatment changes there."""
+
+    name: Annotated[str, Field(min_length=1)]
+    when: dict[str, tuple[float | None, float | None]]
+    adds: Annotated[float, Field(ge=0, le=1)]
+    removes: Annotated[float, Field(ge=0, le=1)]
+
+
+class Simulation(Section):
+    """How arms and effects are made up where there is no experiment."""
+
+    salt: str
+    segments: list[Segment]
+
+
+class ExperimentSettings(Section):
+    """Where the arms come from and what is asked of them."""
+
+    decision_point: str
+    treated_share: Share
+    highest_mismatch_p: Share
+    allow_mismatch: bool
+    min_conversions_per_arm: PositiveInt
+    split: Split
+    simulation: Simulation
+
+
+class UpliftSettings(Section):
+    """How uplift is learnt and judged."""
+
+    folds: Annotated[int, Field(ge=2)]
+    max_trees: PositiveInt
+    learning_rate: PositiveFloat
+    depth: Annotated[int, Field(ge=1, le=10)]
+    l2_leaf_reg: PositiveFloat
+    early_stopping_rounds: PositiveInt
+    rivals: list[Literal["x_learner", "dr_learner"]]
+    rival_rows: PositiveInt
+    bootstrap_resamples: Annotated[int, Field(ge=20)]
+    top_shares: Annotated[list[Share], Field(min_length=1)]
+
+
+class PolicySettings(Section):
+    """What an intervention costs and a conversion brings."""
+
+    cost: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    cost_per: Literal["redemption", "contact"]
+    revenue_per_conversion: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    value_column: str | None
+    margin: Annotated[float, Field(gt=0, le=1)]
+    budget: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
+    horizon_days: PositiveFloat
+    bootstrap_resamples: Annotated[int, Field(ge=20)]
+    sensitivity: Annotated[list[PositiveFloat], Field(min_length=1)]
+
+
+class PlannerSettings(Section):
+    """The experiment to run next."""
+
+    power: Share
+    significance: Share
+    shares: Annotated[list[Annotated[int, Field(ge=1, le=100)]], Field(min_length=1)]
+    days: tuple[PositiveInt, PositiveInt]
+    simulations: PositiveInt
+
+
 class Config(Section):
     """Every setting of a run."""
 
@@ -157,6 +224,10 @@ class Config(Section):
     evaluation: Evaluation
     risk_bands: RiskBands
     explanation: Explanation
+    experiment: ExperimentSettings
+    uplift: UpliftSettings
+    policy: PolicySettings
+    planner: PlannerSettings
 
 
 def load_config(
