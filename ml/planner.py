@@ -1,4 +1,4 @@
-"""The experiment to run next: its size, its days, what it can detect, and what it would show if run a thousand times."""
+"""The experiment to run next: its size, its days, what it can detect, what a thousand runs of it would show."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Whom to target, what it earns and with what certainty: policy value, return on investment, break-even, sensitivity."""
+"""Whom to target, what it earns and with what certainty: policy value, ROI, break-even, sensitivity."""
 
 from dataclasses import dataclass
 
@@ -70,7 +70,7 @@ class Projection:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """Profit of the uplift strategy under another cost and revenue; the share is chosen anew on the calibration slice."""
+    """Profit of the uplift strategy under another cost and revenue, its share chosen anew on the calibration slice."""
 
     cost: float
     revenue_per_conversion: float
@@ -82,7 +82,7 @@ class Sensitivity:
 
 @dataclass(frozen=True)
 class Gain:
-    """How much more the chosen strategy earns than a rival does at its own chosen share, paired on the same resamples."""
+    """How much more a strategy earns than a rival, each at its own chosen share, paired on the same resamples."""
 
     strategy: str
     versus: str
