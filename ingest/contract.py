@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ingest.errors import LoadError
-from ingest.mapping import RETAILROCKET, Mapping
+from ingest.mapping import RETAILROCKET, Assignments, Mapping
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,9 @@ class Kind:
 EVENTS = Kind("events", "raw_events", tuple(RETAILROCKET.columns.names()))
 ITEM_PROPERTIES = Kind("item properties", "raw_item_properties", ("timestamp", "itemid", "property", "value"))
 CATEGORY_TREE = Kind("category tree", "raw_category_tree", ("categoryid", "parentid"))
+TREATMENT_ASSIGNMENTS = Kind(
+    "treatment assignments", "raw_treatment_assignments", tuple(RETAILROCKET.assignments.columns.names())
+)
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,14 @@ class Layout:
     positions: dict[str, tuple[int, ...]]
 
     @property
+    def words(self) -> Mapping | Assignments:
+        """What the mapping says about this kind of file."""
+        return self.mapping.assignments if self.kind is TREATMENT_ASSIGNMENTS else self.mapping
+
+    @property
     def fingerprint(self) -> str | None:
         """Hash of the mapping the file is read with; None where no mapping applies."""
-        return self.mapping.fingerprint() if self.kind is EVENTS else None
+        return self.words.fingerprint() if self.kind in (EVENTS, TREATMENT_ASSIGNMENTS) else None
 
 
 def recognise(headers: dict[str, list[str]], mapping: Mapping | None, optional_may_lack: bool = False) -> Layout:
@@ -49,7 +57,7 @@ def recognise(headers: dict[str, list[str]], mapping: Mapping | None, optional_m
     headers : dict of str to list of str
         The header as each delimiter in question splits it.
     mapping : Mapping or None
-        The mapping that events follow; None for files that follow the contract as they are.
+        The mapping that events and assignments follow; None for files that follow the contract as they are.
     optional_may_lack : bool
         Whether a column that may be blank may also be absent, as keys are in JSON.
 
@@ -67,15 +75,22 @@ def recognise(headers: dict[str, list[str]], mapping: Mapping | None, optional_m
     needed = words.columns.names()[:4] if optional_may_lack else words.columns.names()
     for delimiter, header in headers.items():
         if set(needed) <= set(header):
-            _check_header(header, set(words.columns.names()) | set(words.ignore_columns), words.ignore_other_columns)
+            _check_header(header, words)
             # An optional key that the first lines lack may still come later.
             whole = [*header, *(name for name in words.columns.names() if name not in header)]
             return Layout(EVENTS, words, delimiter, tuple(whole), _event_positions(words, whole))
         for kind in (ITEM_PROPERTIES, CATEGORY_TREE):
             if set(header) == set(kind.columns):
-                _check_header(header, set(kind.columns), False)
+                _check_twice(header)
                 positions: dict[str, tuple[int, ...]] = {name: (header.index(name),) for name in kind.columns}
                 return Layout(kind, RETAILROCKET, delimiter, tuple(header), positions)
+        names = words.assignments.columns.names()
+        if set(names) <= set(header):
+            _check_header(header, words.assignments, "assignments.")
+            positions = {
+                cell: (header.index(name),) for cell, name in zip(TREATMENT_ASSIGNMENTS.columns, names, strict=True)
+            }
+            return Layout(TREATMENT_ASSIGNMENTS, words, delimiter, tuple(header), positions)
     raise LoadError(_misfit(list(headers.values()), mapping))
 
 
@@ -94,14 +109,18 @@ def _event_positions(mapping: Mapping, header: list[str]) -> dict[str, tuple[int
     return {cell: places for cell, places in found.items() if places}
 
 
-def _check_header(header: list[str], known: set[str], others_allowed: bool) -> None:
+def _check_twice(header: list[str]) -> None:
     if twice := sorted({name for name in header if header.count(name) > 1}):
         raise LoadError(f"the header has {', '.join(twice)} more than once")
-    unknown = [name for name in header if name not in known]
-    if unknown and not others_allowed:
+
+
+def _check_header(header: list[str], words: Mapping | Assignments, section: str = "") -> None:
+    _check_twice(header)
+    unknown = [name for name in header if name not in (*words.columns.names(), *words.ignore_columns)]
+    if unknown and not words.ignore_other_columns:
         raise LoadError(
             f"nothing says what to do with the column(s) {', '.join(unknown)}; map them in a mapping file "
-            "(--mapping) or list them there under ignore_columns"
+            f"(--mapping) or list them there under {section}ignore_columns"
         )
 
 
@@ -110,6 +129,7 @@ def _misfit(headers: list[list[str]], mapping: Mapping | None) -> str:
         "events" if mapping is None else "events as mapped": (mapping or RETAILROCKET).columns.names(),
         ITEM_PROPERTIES.name: list(ITEM_PROPERTIES.columns),
         CATEGORY_TREE.name: list(CATEGORY_TREE.columns),
+        TREATMENT_ASSIGNMENTS.name: (mapping or RETAILROCKET).assignments.columns.names(),
     }
     header = max(headers, key=lambda names: max(len(set(names) & set(columns)) for columns in wanted.values()))
     nearest = max(wanted, key=lambda name: len(set(header) & set(wanted[name])))

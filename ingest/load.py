@@ -84,7 +84,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     parser.add_argument("--raw", nargs="+", type=Path, required=True, metavar="PATH", help="a folder, or files")
     parser.add_argument(
-        "--mapping", type=Path, metavar="FILE", help="how another shop's events map to the raw contract"
+        "--mapping", type=Path, metavar="FILE", help="how another shop's events and experiment map to the raw contract"
     )
     parser.add_argument("--target", help="warehouse to load into (default: FUNNELIFT_TARGET, else duckdb)")
     parser.add_argument(
@@ -145,7 +145,7 @@ def load(
     raw : list of Path
         Folders or files.
     mapping_path : Path or None
-        Mapping file for the events; None if they follow the raw contract.
+        Mapping file for events and assignments; None if they follow the raw contract.
     target : str or None
         Warehouse; None takes FUNNELIFT_TARGET, else DuckDB.
     max_reject_rate : float
@@ -181,7 +181,7 @@ def load(
 def _inspect_all(raw: list[Path], mapping: Mapping | None) -> list[Input]:
     """Every file is looked at before anything is loaded, so that all that is wrong with them shows at once."""
     inputs, problems = [], []
-    delimiters = dict.fromkeys((mapping.delimiter, ",") if mapping else (",",))
+    delimiters = dict.fromkeys((mapping.delimiter, mapping.assignments.delimiter, ",") if mapping else (",",))
     for path in _find_files(raw):
         if len(str(path)) > FILE_CHARACTERS:
             problems.append(f"{path}: a path of more than {FILE_CHARACTERS:,} characters; give a shorter one")
@@ -200,7 +200,10 @@ def _inspect_all(raw: list[Path], mapping: Mapping | None) -> list[Input]:
     for folder in (path for path in raw if path.is_dir()):
         if not any(each.layout.kind is EVENTS and each.source.path.parent == folder for each in inputs):
             found = ", ".join(f"{each.source.path.name} ({each.layout.kind.name})" for each in inputs)
-            raise LoadError(f"{folder}: no events file in this folder; found only {found}")
+            raise LoadError(
+                f"{folder}: no events file in this folder; found only {found}. To load these alone, name the files "
+                "themselves after --raw"
+            )
     return inputs
 
 

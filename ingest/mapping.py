@@ -3,11 +3,20 @@
 import hashlib
 import re
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import duckdb
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from ingest.errors import UsageError
 from ingest.limits import EVENT_CHARACTERS
@@ -15,11 +24,61 @@ from ingest.limits import EVENT_CHARACTERS
 CANONICAL_EVENTS = ("view", "addtocart", "transaction")
 TIME_KEYWORDS = ("epoch_s", "epoch_ms", "epoch_us", "iso")
 
-Name = Annotated[str, Field(min_length=1)]
-
 
 def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
+
+
+def _one_character(value: str) -> str:
+    if len(value) != 1 or value in '"\r\n\0':
+        raise ValueError('must be one character, and neither a quote nor a line end (a tab is "\\t")')
+    return value
+
+
+def _known_zone(value: str) -> str:
+    if not _one("SELECT count(*) FROM pg_timezone_names() WHERE name = ?", value):
+        raise ValueError(f"unknown time zone {value!r}; use an IANA name such as UTC or Europe/Berlin")
+    return value
+
+
+def has_zone(time_pattern: str) -> bool:
+    """
+    Tell whether a time pattern reads a zone.
+
+    Parameters
+    ----------
+    time_pattern : str
+        A strptime pattern.
+
+    Returns
+    -------
+    bool
+        True if `%z` or `%Z` is in it.
+    """
+    return re.search(r"%[zZ]", time_pattern.replace("%%", "")) is not None
+
+
+def _check_once(columns: list[str]) -> None:
+    if twice := sorted({name for name in columns if columns.count(name) > 1}):
+        raise ValueError(f"columns: {', '.join(twice)} named more than once (ignore_columns counts too)")
+
+
+def _check_time(time_format: str, time_zone: str | None) -> None:
+    if time_format in TIME_KEYWORDS:
+        return
+    if "%" not in time_format:
+        raise ValueError(f"time_format: {time_format!r} is none of {', '.join(TIME_KEYWORDS)} and no % pattern")
+    try:
+        _one("SELECT try_strptime('', ?)", time_format)
+    except duckdb.Error as error:
+        raise ValueError(f"time_format: {error}") from error
+    if not time_zone and not has_zone(time_format):
+        raise ValueError("time_zone: needed, because time_format has neither %z nor %Z (say UTC if it is UTC)")
+
+
+Name = Annotated[str, Field(min_length=1)]
+Delimiter = Annotated[str, AfterValidator(_one_character)]
+TimeZone = Annotated[Name, AfterValidator(_known_zone)]
 
 
 class Columns(BaseModel):
@@ -48,36 +107,88 @@ class Columns(BaseModel):
         return [name for name in (*single, *self.category) if name is not None]
 
 
+class AssignmentColumns(BaseModel):
+    """Which column of an experiment's export holds what."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    visitor: Name = "visitorid"
+    assigned_at: Name = "assigned_at"
+    treatment: Name = "treatment"
+
+    def names(self) -> list[str]:
+        """
+        List the mapped columns of the export.
+
+        Returns
+        -------
+        list of str
+            Column names in the order of the fields.
+        """
+        return [self.visitor, self.assigned_at, self.treatment]
+
+
+class Assignments(BaseModel):
+    """An experiment's export in the words of the raw contract; what is left out is as in the contract."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    columns: AssignmentColumns = AssignmentColumns()
+    arms: dict[Name, Literal["treatment", "control"]] = {
+        "treatment": "treatment",
+        "control": "control",
+        "1": "treatment",
+        "0": "control",
+    }
+    ignore_arms: list[Name] = []
+    time_format: Name = "epoch_ms"
+    time_zone: TimeZone | None = None
+    ignore_columns: list[Name] = []
+    ignore_other_columns: bool = False
+    delimiter: Delimiter = ","
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        _check_once(self.columns.names() + self.ignore_columns)
+        named = [arm.lower() for arm in (*self.arms, *self.ignore_arms)]
+        if twice := sorted({arm for arm in named if named.count(arm) > 1}):
+            raise ValueError(
+                f"arms: {', '.join(twice)} named more than once (case is no difference; ignore_arms counts)"
+            )
+        if missing := {"treatment", "control"} - set(self.arms.values()):
+            raise ValueError(f"arms: none is the {missing.pop()}; an experiment has one of each")
+        _check_time(self.time_format, self.time_zone)
+        return self
+
+    def fingerprint(self) -> str:
+        """
+        Hash what the mapping means, so that a changed comment is no change.
+
+        Returns
+        -------
+        str
+            SHA-256, hexadecimal.
+        """
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
 class Mapping(BaseModel):
-    """One shop's event export in the words of the raw contract."""
+    """One shop's event export in the words of the raw contract, and its experiment's where that is another."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     columns: Columns
     time_format: Name = "epoch_ms"
-    time_zone: Name | None = None
+    time_zone: TimeZone | None = None
     events: Annotated[dict[Name, Name], Field(min_length=1)]
     extra_steps: list[Name] = []
     ignore_events: list[Name] = []
     ignore_other_events: bool = False
     ignore_columns: list[Name] = []
     ignore_other_columns: bool = False
-    delimiter: str = ","
+    delimiter: Delimiter = ","
     category_path_separator: Annotated[str, Field(min_length=1, max_length=1)] | None = None
-
-    @field_validator("delimiter")
-    @classmethod
-    def _one_character(cls, value: str) -> str:
-        if len(value) != 1 or value in '"\r\n\0':
-            raise ValueError('must be one character, and neither a quote nor a line end (a tab is "\\t")')
-        return value
-
-    @field_validator("time_zone")
-    @classmethod
-    def _known_zone(cls, value: str | None) -> str | None:
-        if value is not None and not _one("SELECT count(*) FROM pg_timezone_names() WHERE name = ?", value):
-            raise ValueError(f"unknown time zone {value!r}; use an IANA name such as UTC or Europe/Berlin")
-        return value
+    assignments: Assignments = Assignments()
 
     @field_validator("extra_steps")
     @classmethod
@@ -91,9 +202,7 @@ class Mapping(BaseModel):
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
-        named = self.columns.names() + self.ignore_columns
-        if twice := sorted({name for name in named if named.count(name) > 1}):
-            raise ValueError(f"columns: {', '.join(twice)} named more than once (ignore_columns counts too)")
+        _check_once(self.columns.names() + self.ignore_columns)
         steps = (*CANONICAL_EVENTS, *self.extra_steps)
         for source, target in self.events.items():
             if target not in steps:
@@ -104,38 +213,19 @@ class Mapping(BaseModel):
             raise ValueError(f"ignore_events: {', '.join(both)} also stands in events")
         if self.category_path_separator and not self.columns.category:
             raise ValueError("category_path_separator: needs columns.category")
-        self._check_time()
+        _check_time(self.time_format, self.time_zone)
         return self
-
-    def _check_time(self) -> None:
-        if self.time_format in TIME_KEYWORDS:
-            return
-        if "%" not in self.time_format:
-            raise ValueError(
-                f"time_format: {self.time_format!r} is none of {', '.join(TIME_KEYWORDS)} and no % pattern"
-            )
-        try:
-            _one("SELECT try_strptime('', ?)", self.time_format)
-        except duckdb.Error as error:
-            raise ValueError(f"time_format: {error}") from error
-        if not self.time_zone and not self.pattern_has_zone:
-            raise ValueError("time_zone: needed, because time_format has neither %z nor %Z (say UTC if it is UTC)")
-
-    @property
-    def pattern_has_zone(self) -> bool:
-        """Whether the time pattern itself reads a zone."""
-        return re.search(r"%[zZ]", self.time_format.replace("%%", "")) is not None
 
     def fingerprint(self) -> str:
         """
-        Hash what the mapping means, so that a changed comment is no change.
+        Hash what the mapping means for events, so that a changed comment is no change.
 
         Returns
         -------
         str
             SHA-256, hexadecimal.
         """
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        return hashlib.sha256(self.model_dump_json(exclude={"assignments"}).encode()).hexdigest()
 
 
 RETAILROCKET = Mapping(
@@ -173,6 +263,9 @@ def read_mapping(path: Path) -> Mapping:
         raise UsageError(f"{path}: not a readable YAML file: {error}") from error
     if not isinstance(content, dict):
         raise UsageError(f"{path}: expected keys such as columns and events, found {type(content).__name__}")
+    if "assignments" in content and not content.keys() & {"columns", "events"}:
+        # A shop may have an export of its own for the experiment only.
+        content = RETAILROCKET.model_dump(include={"columns", "events"}) | content
     try:
         return Mapping.model_validate(content)
     except ValidationError as error:

@@ -40,6 +40,12 @@ RAW_TABLES: dict[str, tuple[Column, ...]] = {
         _LOAD_ID,
     ),
     "raw_category_tree": (Column("categoryid", "id"), Column("parentid", "id", nullable=True), _LOAD_ID),
+    "raw_treatment_assignments": (
+        Column("visitorid", "id"),
+        Column("assigned_at", "number"),
+        Column("treatment", "number"),
+        _LOAD_ID,
+    ),
     # In the order of LoadRow.
     "raw_loads": (
         _LOAD_ID,

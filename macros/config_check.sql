@@ -32,8 +32,9 @@
     {% endif %}
 
     {% for name in [
-        'raw_schema', 'raw_events_table', 'raw_item_properties_table', 'raw_category_tree_table', 'raw_loads_table',
-        'price_property', 'category_property', 'availability_property', 'eda_dataset',
+        'raw_schema', 'raw_events_table', 'raw_item_properties_table', 'raw_category_tree_table',
+        'raw_treatment_assignments_table', 'raw_loads_table', 'price_property', 'category_property', 'availability_property',
+        'eda_dataset',
     ] %}
         {% if var(name) is not string or not modules.re.match('^[A-Za-z0-9_]+\\Z', var(name)) %}
             {% do faults.append(name ~ ' must be a name of letters, digits and underscores, not ' ~ var(name) | tojson) %}

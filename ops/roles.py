@@ -200,10 +200,14 @@ def _published_tables() -> list[str]:
 
 
 def _tables_ml_reads() -> list[str]:
-    from ml import features, score, validate
+    """Models that constants of ml name, alone or in the text of a query."""
+    from ml import experiment, features, score, validate
 
-    sql = " ".join(
-        str(text) for module in (validate, score) for key, text in vars(module).items() if key.endswith("_SQL")
-    )
-    named = set(re.findall(rf"\b{DATABASE}\.(\w+)", sql)) | {features.MART}
-    return sorted(named - set(_published_tables()))
+    texts = [
+        text
+        for module in (experiment, features, score, validate)
+        for text in vars(module).values()
+        if type(text) is str
+    ]
+    named = {*texts, *re.findall(rf"\b{DATABASE}\.(\w+)", "\n".join(texts))}
+    return sorted(named & {file.stem for file in MODELS.rglob("*.sql")})

@@ -1,0 +1,36 @@
+-- A visitor who was assigned again keeps the first assignment; who was given both arms is marked, to be left out.
+-- Of two arms in one millisecond the control counts as the first, on every engine.
+{{ config(mysql_spec='primary key (visitor_id)') }}
+with source as (
+
+    select
+        visitorid as visitor_id,
+        assigned_at as assigned_ms,
+        treatment
+    from {{ optional_source('raw_treatment_assignments', {
+        'visitorid': to_short_text, 'assigned_at': to_bigint, 'treatment': to_integer,
+    }) }} as raw_treatment_assignments
+
+),
+
+placed as (
+
+    select
+        visitor_id,
+        assigned_ms,
+        treatment,
+        row_number() over (partition by visitor_id order by assigned_ms, treatment) as place
+    from source
+
+)
+
+select
+    {{ sorted_groups() }}
+    visitor_id,
+    count(*) as assignment_count,
+    max(case when place = 1 then treatment end) as treatment,
+    case when min(treatment) < max(treatment) then 1 else 0 end as has_conflict,
+    min(assigned_ms) as assigned_ms,
+    {{ ms_to_timestamp('min(assigned_ms)') }} as assigned_at
+from placed
+group by visitor_id
