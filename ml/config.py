@@ -38,6 +38,7 @@ class Leakage(Section):
     """When a single feature is taken for a leak."""
 
     highest_auc: Annotated[float, Field(gt=0.5, le=1)]
+    highest_purity: Annotated[float, Field(gt=0.5, le=1)]
     min_positives: PositiveInt
     accepted: dict[str, str]
 
@@ -144,12 +145,19 @@ class Segment(Section):
     adds: Annotated[float, Field(ge=0, le=1)]
     removes: Annotated[float, Field(ge=0, le=1)]
 
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> "Segment":
+        for feature, (low, high) in self.when.items():
+            if low is not None and high is not None and low > high:
+                raise ValueError(f"{feature}: the lower bound {low:g} is above the upper bound {high:g}")
+        return self
+
 
 class Simulation(Section):
     """How arms and effects are made up where there is no experiment."""
 
     salt: str
-    segments: list[Segment]
+    segments: Annotated[list[Segment], Field(max_length=100)]
 
 
 class ExperimentSettings(Section):
@@ -164,15 +172,11 @@ class ExperimentSettings(Section):
     simulation: Simulation
 
 
-class UpliftSettings(Section):
-    """How uplift is learnt and judged."""
+class UpliftSettings(CatBoostSettings):
+    """How uplift is learnt, with CatBoost models of these settings, and judged."""
 
     folds: Annotated[int, Field(ge=2)]
-    max_trees: PositiveInt
-    learning_rate: PositiveFloat
-    depth: Annotated[int, Field(ge=1, le=10)]
-    l2_leaf_reg: PositiveFloat
-    early_stopping_rounds: PositiveInt
+    sampling: Sampling
     rivals: list[Literal["x_learner", "dr_learner"]]
     rival_rows: PositiveInt
     bootstrap_resamples: Annotated[int, Field(ge=20)]

@@ -50,6 +50,7 @@ class Training:
     mart: Mart
     seed: int
     threads: int
+    stop_weights: npt.NDArray[np.float32] | None = None
 
 
 class CatBoostModel:
@@ -66,12 +67,14 @@ class CatBoostModel:
 
     @classmethod
     def fit(cls, training: Training, settings: CatBoostSettings) -> "CatBoostModel":
-        """Fit on the training rows, stop when the calibration slice's log loss no longer falls."""
+        """Fit on the training rows, stop when the calibration slice's log loss no longer falls; without one, never."""
         from catboost import CatBoostClassifier, Pool
 
         cats = training.mart.categorical
         train = Pool(training.inputs, training.label, weight=training.weights, cat_features=cats)
-        stop = Pool(training.stop_inputs, training.stop_label, cat_features=cats)
+        stop = None
+        if len(training.stop_label):
+            stop = Pool(training.stop_inputs, training.stop_label, weight=training.stop_weights, cat_features=cats)
         booster = CatBoostClassifier(
             iterations=settings.max_trees,
             learning_rate=settings.learning_rate,
