@@ -359,7 +359,10 @@ def refuse_leaks(found: Sequence[FeatureAuc], settings: Leakage) -> None:
         When there is one; an AUC comes before a pure part.
     """
     judged = [entry for entry in found if entry.feature not in settings.accepted]
-    remedy = "It probably knows the future: correct the feature, or list it under leakage.accepted with a reason"
+    remedy = (
+        "It probably knows the future: correct the feature or leave it out, or list it under leakage.accepted with a "
+        "reason"
+    )
     for entry in judged:
         if entry.auc > settings.highest_auc:
             raise GateError(
