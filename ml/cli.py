@@ -36,7 +36,12 @@ class Progress:
         self._console.print(f"[dim]{time.monotonic() - started:6.1f} s[/dim]  {name}")
 
 
-def parse_arguments(command: str, description: str, arguments: list[str] | None) -> argparse.Namespace:
+def parse_arguments(
+    command: str,
+    description: str,
+    arguments: list[str] | None,
+    add_options: Callable[[argparse.ArgumentParser], object] = lambda _: None,
+) -> argparse.Namespace:
     """Read the command line.
 
     Parameters
@@ -47,11 +52,13 @@ def parse_arguments(command: str, description: str, arguments: list[str] | None)
         What it does.
     arguments : list of str, optional
         Arguments; those of the process without it.
+    add_options : callable, optional
+        Adds the options that only this command has.
 
     Returns
     -------
     argparse.Namespace
-        One value an option, None where not given.
+        One value an option, None where not given; a dotted name is a setting inside a section.
     """
     parser = argparse.ArgumentParser(
         prog=f"python -m {command}",
@@ -71,7 +78,35 @@ def parse_arguments(command: str, description: str, arguments: list[str] | None)
         metavar="FILE",
         help="dbt's manifest.json (default: in DBT_TARGET_PATH, else target/manifest.json)",
     )
+    add_options(parser)
     return parser.parse_args(arguments)
+
+
+def add_money_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what an intervention costs and a conversion brings.
+
+    Parameters
+    ----------
+    parser : ArgumentParser
+        Parser of a command that values policies.
+    """
+    money = parser.add_argument_group("money (defaults: policy in ml/config.yml)")
+    money.add_argument("--cost", dest="policy.cost", metavar="AMOUNT", help="cost of treating, 0 or more (default: 5)")
+    money.add_argument(
+        "--cost-per",
+        dest="policy.cost_per",
+        choices=("redemption", "contact"),
+        help="paid for each conversion under treatment, or for each session treated (default: redemption)",
+    )
+    money.add_argument(
+        "--revenue", dest="policy.revenue_per_conversion", metavar="AMOUNT", help="of one conversion (default: 50)"
+    )
+    money.add_argument(
+        "--margin", dest="policy.margin", metavar="SHARE", help="share of revenue that is kept (default: 1.0)"
+    )
+    money.add_argument(
+        "--budget", dest="policy.budget", metavar="AMOUNT", help="most that the horizon may cost (default: no limit)"
+    )
 
 
 def run(options: argparse.Namespace, command: Callable[[Config, Progress], list[str]]) -> int:
@@ -89,7 +124,7 @@ def run(options: argparse.Namespace, command: Callable[[Config, Progress], list[
     int
         Exit code.
     """
-    settings = {name: value for name, value in vars(options).items() if name != "config"}
+    settings = {name: value for name, value in vars(options).items() if name.partition(".")[0] in Config.model_fields}
     try:
         lines = command(load_config(options.config, settings), Progress())
     except FunneliftError as error:

@@ -246,7 +246,7 @@ def load_config(
     path : Path, optional
         YAML file with the settings that differ from `ml/config.yml`.
     overrides : mapping, optional
-        Settings from the command line; a value of None counts as not given.
+        Settings from the command line, `section.setting` for one inside a section; None counts as not given.
     environment : mapping
         Environment variables.
 
@@ -264,7 +264,10 @@ def load_config(
     if path is not None:
         settings = _merge(settings, _read_yaml(path))
     settings |= {name: environment[key] for name, key in ENVIRONMENT.items() if environment.get(key)}
-    settings |= {name: value for name, value in (overrides or {}).items() if value is not None}
+    for name, value in (overrides or {}).items():
+        if value is not None:
+            section, _, inner = name.partition(".")
+            settings = _merge(settings, {section: {inner: value}} if inner else {name: value})
     if settings["manifest"] is None:
         settings["manifest"] = Path(environment.get("DBT_TARGET_PATH") or "target") / "manifest.json"
     try:

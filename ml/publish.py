@@ -5,13 +5,13 @@ import json
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,14 +27,35 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-PACKAGES = ("catboost", "great-expectations", "numpy", "pandas", "pyarrow", "scikit-learn", "shap", "xgboost-cpu")
+PACKAGES = (
+    "catboost",
+    "econml",
+    "great-expectations",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "scikit-learn",
+    "shap",
+    "statsmodels",
+    "xgboost-cpu",
+)
 CSV_ROWS = 100_000
+Entry = TypeVar("Entry")
 KEYS = {
     "conversion_predictions": ("session_id", "decision_point"),
     "shap_summary": ("decision_point", "feature"),
     "model_metrics": ("model", "slice", "metric"),
     "calibration_curve": ("model", "slice", "bin"),
     "ml_runs": ("run_id",),
+    "uplift_scores": ("session_id", "decision_point"),
+    "uplift_metrics": ("learner", "versus", "metric"),
+    "uplift_deciles": ("learner", "decile"),
+    "roi_projection": ("strategy", "share_percent"),
+    "roi_sensitivity": ("cost", "revenue_per_conversion"),
+    "roi_gains": ("strategy", "versus"),
+    "experiment_plan": ("share_percent",),
+    "ab_test_simulation": ("replicate",),
+    "uplift_runs": ("run_id",),
 }
 GRAINS = {
     "conversion_predictions": "One row a session and decision point: the probability that the session still converts, "
@@ -44,6 +65,19 @@ GRAINS = {
     "model_metrics": "One row a model, slice of the test rows and metric: its value and interval.",
     "calibration_curve": "One row a model, slice of the test rows and bin of equal count: predicted and observed rate.",
     "ml_runs": "One row a training: settings, data, champion, files and versions; rows are only ever added.",
+    "uplift_scores": "One row a session at the experiment's decision point: its arm and outcome where it has them, the "
+    "probability of a conversion with and without treatment, the difference, decile, quadrant and slice.",
+    "uplift_metrics": "One row a learner and metric of the test slice, or a difference between two learners, with its "
+    "interval.",
+    "uplift_deciles": "One row a decile of the T-learner's score on the test slice: predicted and observed uplift.",
+    "roi_projection": "One row a strategy and share of sessions targeted, in percent: conversions gained, cost and "
+    "profit over the horizon, with intervals.",
+    "roi_sensitivity": "One row a cost and revenue of a conversion: the share that would be chosen and its profit.",
+    "roi_gains": "One row a rival of the uplift strategy: how much more it earns, with its interval.",
+    "experiment_plan": "One row a share of sessions, in percent: size, days, smallest lift of an experiment on them.",
+    "ab_test_simulation": "One row a simulated run of the planned experiment: measured lift and whether it was found.",
+    "uplift_runs": "One row an uplift or policy run: experiment, settings, checks and decisions; rows are only ever "
+    "added.",
 }
 BANDS = ("low", "medium", "high")
 CALIBRATOR_FILE, FEATURES_FILE = "calibrator.json", "features.json"
@@ -172,18 +206,20 @@ def prediction_rows(
         "is_mature": (pa.array(data.is_mature.astype(np.int32)), False),
         "has_transaction": (pa.array(data.label.astype(np.int32), mask=~mature), True),
     }
-    return _stamped(columns, len(data), stamp)
+    return stamped(columns, len(data), stamp)
 
 
-def rows_of(entries: Iterable[Any], stamp: Stamp) -> "pa.Table":
+def rows_of(entries: Iterable[Any], stamp: Stamp, kind: type[Any] | None = None) -> "pa.Table":
     """Lay out dataclass instances as a table.
 
     Parameters
     ----------
     entries : iterable of dataclass instances
-        At least one, all of one class.
+        All of one class.
     stamp : Stamp
         Run, model version and time.
+    kind : type, optional
+        Their class; without it there must be at least one.
 
     Returns
     -------
@@ -195,11 +231,36 @@ def rows_of(entries: Iterable[Any], stamp: Stamp) -> "pa.Table":
     entries = list(entries)
     types = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_(), datetime: pa.timestamp("us")}
     columns = {}
-    for field in fields(entries[0]):
+    for field in fields(kind or entries[0]):
         optional = field.type not in types
-        kind = next(known for known in types if field.type in (known, known | None))
-        columns[field.name] = (pa.array([getattr(entry, field.name) for entry in entries], types[kind]), optional)
-    return _stamped(columns, len(entries), stamp)
+        own = next(known for known in types if field.type in (known, known | None))
+        columns[field.name] = (pa.array([getattr(entry, field.name) for entry in entries], types[own]), optional)
+    return stamped(columns, len(entries), stamp)
+
+
+def entries_of(kind: type[Entry], rows: Iterable[Mapping[str, Any]]) -> list[Entry]:
+    """Make dataclass instances of published rows, the reverse of `rows_of`.
+
+    Parameters
+    ----------
+    kind : type
+        The dataclass.
+    rows : iterable of mapping
+        Column name to value, as a warehouse returns them; other columns are left aside.
+
+    Returns
+    -------
+    list
+        One instance a row.
+    """
+    convert: dict[Any, Callable[[Any], Any]] = {bool: bool, int: int, float: float, str: str, datetime: lambda at: at}
+    converters = {
+        field.name: next(convert[known] for known in convert if field.type in (known, known | None))
+        for field in fields(kind)  # type: ignore[arg-type]
+    }
+    return [
+        kind(**{name: None if row[name] is None else to(row[name]) for name, to in converters.items()}) for row in rows
+    ]
 
 
 def publication(name: str, rows: "pa.Table", *, append: bool = False) -> Publication:
@@ -257,7 +318,7 @@ def staged_files(results: Path, run_id: str) -> Iterator[Path]:
                 path.replace(final)
         # The last run's champion must not lie beside this one's as if it were in use.
         for model in MODELS.values():
-            if (staging / "models").is_dir() and model.file_name not in written:
+            if CALIBRATOR_FILE in written and model.file_name not in written:
                 (results / "models" / model.file_name).unlink(missing_ok=True)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -497,7 +558,6 @@ def run_record(
         The row, without the stamp.
     """
     counts = dict(zip(NAMES, np.bincount(split_codes, minlength=len(NAMES)).tolist(), strict=True))
-    versions = {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
     return RunRecord(
         target=config.target,
         started_at=started_at,
@@ -518,12 +578,30 @@ def run_record(
         calibrator_sha256=hashes[CALIBRATOR_FILE],
         features_sha256=hashes[FEATURES_FILE],
         config_json=json.dumps(config.model_dump(mode="json", exclude={"duckdb_path", "results", "manifest"})),
-        package_versions_json=json.dumps(versions),
-        git_commit=_git_commit(),
+        package_versions_json=json.dumps(package_versions()),
+        git_commit=git_commit(),
     )
 
 
-def _git_commit() -> str | None:
+def package_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that numbers depend on.
+
+    Returns
+    -------
+    dict
+        Name to version.
+    """
+    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+def git_commit() -> str | None:
+    """Return the commit of the code that runs.
+
+    Returns
+    -------
+    str or None
+        Hash; None where there is no git or no repository.
+    """
     try:
         found = subprocess.run(
             ["git", "rev-parse", "HEAD"],
@@ -538,7 +616,23 @@ def _git_commit() -> str | None:
     return found.stdout.strip()
 
 
-def _stamped(columns: Mapping[str, tuple[Any, bool]], rows: int, stamp: Stamp) -> "pa.Table":
+def stamped(columns: Mapping[str, tuple[Any, bool]], rows: int, stamp: Stamp) -> "pa.Table":
+    """Put columns together and add the stamp.
+
+    Parameters
+    ----------
+    columns : mapping
+        Column name to values and whether they may be null.
+    rows : int
+        Number of rows.
+    stamp : Stamp
+        Run, model version and time.
+
+    Returns
+    -------
+    pyarrow.Table
+        The columns, then run_id, model_version and scored_at.
+    """
     import pyarrow as pa
 
     stamps = {

@@ -1,43 +1,26 @@
-"""`python -m ml.train`: from the marts to published predictions, if every gate passes."""
+"""`python -m ml.train`: from the marts to published predictions and recommendations, if every gate passes."""
 
+import argparse
 import sys
-from collections.abc import Callable
-from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 
-import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from ml.cli import Progress, parse_arguments, run
+from ml.cli import Progress, add_money_options, parse_arguments, run
 from ml.config import Config
-from ml.conversion import CatBoostModel, LogisticModel, Model, Training, XGBoostModel, calibrate
-from ml.evaluate import calibration_curve, evaluate, slices_of
-from ml.explain import explain
-from ml.features import MART, build_dataset, check_columns, read_mart
-from ml.figures import TITLES, draw_figures
-from ml.model_card import RunFacts, metric_text, model_card
-from ml.publish import (
-    Stamp,
-    Thresholds,
-    model_version,
-    prediction_rows,
-    publication,
-    rows_of,
-    run_record,
-    save_model,
-    staged_files,
-    write_csv,
-    write_json,
-)
-from ml.split import NAMES, sample_negatives, split_by_time
-from ml.validate import check_counts, check_leakage, check_values
+from ml.features import read_mart
+from ml.publish import staged_files
+from ml.stages import Outcome, Run, read_checked
+from ml.train_conversion import train_conversion
+from ml.train_uplift import publish_uplift, read_known, train_uplift
 from ml.warehouse import open_warehouse
 
 DESCRIPTION = (
-    "Train, choose, judge and explain a model of whether a session still converts, and publish its predictions. "
-    "Needs the marts and the manifest that `dbt build` writes."
+    "Predict whether a session still converts, estimate whom an intervention would change, value whom to target, and "
+    "publish all of it. Needs the marts and the manifest that `dbt build` writes."
 )
+PARTS = ("conversion", "uplift", "policy")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,11 +36,12 @@ def main(arguments: list[str] | None = None) -> int:
     int
         Exit code: 0 only if every gate passed.
     """
-    return run(parse_arguments("ml.train", DESCRIPTION, arguments), train)
+    options = parse_arguments("ml.train", DESCRIPTION, arguments, _add_options)
+    return run(options, partial(train, only=options.only))
 
 
-def train(config: Config, progress: Progress) -> list[str]:
-    """Validate, split, fit, calibrate, choose, judge, explain and publish.
+def train(config: Config, progress: Progress, only: str | None = None) -> list[str]:
+    """Read the marts, run the parts asked for and publish what they made in one go.
 
     Parameters
     ----------
@@ -65,6 +49,8 @@ def train(config: Config, progress: Progress) -> list[str]:
         Settings.
     progress : Progress
         Shows the steps.
+    only : str, optional
+        One of `PARTS`; all of them without it. The policy part alone values the scores of the last uplift run anew.
 
     Returns
     -------
@@ -85,172 +71,30 @@ def train(config: Config, progress: Progress) -> list[str]:
         open_warehouse(config) as warehouse,
         staged_files(config.results, run_id) as folder,
     ):
-        with progress.step("reading the feature mart"):
-            check_columns(mart, warehouse.columns(MART))
-            row_count, batches = warehouse.read(MART, mart.columns)
-            data = build_dataset(batches, row_count, mart)
-        with progress.step("gate: counts, conversion rate, nulls, ranges, leakage"):
-            summary = check_counts(warehouse, data)
-            expectations = check_values(data, mart, config)
-            single_features = check_leakage(data, mart, config)
-
-        slices = split_by_time(data, config.split)
-        train_rows, calibration_rows, test_rows = map(slices.rows, ("train", "calibration", "test"))
-        chosen, weights = sample_negatives(train_rows, data.label, config.sampling, config.seed)
-        training = Training(
-            inputs=data.inputs.iloc[chosen],
-            label=data.label[chosen],
-            weights=weights,
-            stop_inputs=data.inputs.iloc[calibration_rows],
-            stop_label=data.label[calibration_rows],
-            mart=mart,
-            seed=config.seed,
-            threads=config.threads,
-        )
-        candidates = {}
-        fits: dict[str, Callable[[], Model]] = {
-            CatBoostModel.name: partial(CatBoostModel.fit, training, config.models.catboost),
-            XGBoostModel.name: partial(XGBoostModel.fit, training, config.models.xgboost),
-            LogisticModel.name: partial(LogisticModel.fit, training, config.models.logistic),
-        }
-        for model_name, fit in fits.items():
-            with progress.step(f"fitting and calibrating {TITLES[model_name]}"):
-                model = fit()
-                candidates[model_name] = calibrate(
-                    model,
-                    model.margin(training.stop_inputs),
-                    training.stop_label,
-                    data.visitor[calibration_rows],
-                    config.calibration,
-                )
-        champion = min(candidates.values(), key=lambda candidate: candidate.log_loss)
-
-        test_label = data.label[test_rows]
-        with progress.step("judging all models on the test slice"):
-            test_inputs = data.inputs.iloc[test_rows]
-            probabilities = {name: candidate.probability(test_inputs) for name, candidate in candidates.items()}
-            test_slices = slices_of(data, test_rows, train_rows)
-            metrics = evaluate(
-                probabilities,
-                test_label,
-                data.visitor[test_rows],
-                test_slices,
-                config.calibration.bins,
-                config.evaluation,
-                config.seed,
-                config.threads,
-            )
-            bins = [
-                entry
-                for model_name, probability in probabilities.items()
-                for name, rows in test_slices.items()
-                if name == "overall" or name.startswith("decision_point=")
-                for entry in calibration_curve(
-                    model_name, name, probability[rows], test_label[rows], config.calibration.bins
-                )
-            ]
-        with progress.step("explaining rows the model was not trained on"):
-            explained = np.flatnonzero(slices.codes != NAMES.index("train"))
-            explanations = explain(
-                champion.model,
-                data,
-                mart,
-                explained,
-                test_rows,
-                config.explanation.plot_rows,
-                config.seed,
-                config.threads,
-            )
-        with progress.step("scoring every row"):
-            probability = champion.probability(data.inputs)
-            thresholds = Thresholds.from_rows(data, train_rows, config.risk_bands)
-
-        with progress.step("writing files"):
-            hashes = save_model(folder / "models", champion, candidates["catboost"].model, mart, thresholds)
-            finished = datetime.now(UTC)
-            stamp = Stamp(run_id, model_version(champion.model.name, hashes), finished)
-            record = run_record(config, started, finished, summary, data, slices.codes, len(chosen), champion, hashes)
-            predictions = prediction_rows(
-                data, probability, thresholds, slices.codes, NAMES, explained, explanations.reasons, stamp
-            )
-            write_csv(folder / "predictions" / "conversion_predictions.csv", predictions)
-            write_json(
-                folder / "metrics" / "model_metrics.json",
-                {
-                    "run_id": run_id,
-                    "model_version": stamp.model_version,
-                    "is_synthetic": summary.is_synthetic,
-                    "champion": champion.model.name,
-                    "calibration_log_loss": {name: candidate.log_losses for name, candidate in candidates.items()},
-                    "metrics": [asdict(entry) for entry in metrics],
-                    "calibration_curve": [asdict(entry) for entry in bins],
-                    "single_feature_auc": [asdict(entry) for entry in single_features],
-                },
-            )
-            draw_figures(
-                folder / "figures",
-                test_label,
-                probabilities,
-                champion.model.name,
-                metrics,
-                bins,
-                explanations,
-                mart,
-                summary.is_synthetic,
-                config.evaluation.confidence,
-                config.seed,
-            )
-            facts = RunFacts(
-                config=config,
-                stamp=stamp,
-                record=record,
-                summary=summary,
-                slices=slices,
-                candidates=candidates,
-                champion=champion.model.name,
-                metrics=metrics,
-                effects=explanations.effects,
-                single_features=single_features,
-                expectations=expectations,
-                test_point=np.asarray(data.decision_point[test_rows]),
-                test_band=thresholds.risk_band(probability[test_rows], data.decision_point[test_rows]),
-                test_label=test_label,
-                test_probability=probability[test_rows],
-            )
-            (folder / "model_card.md").write_text(model_card(facts), encoding="utf-8")
+        this = Run(config, run_id, started, folder, progress)
+        outcomes: list[Outcome] = []
+        if only == "policy":
+            outcomes.append(publish_uplift(this, warehouse, read_known(this, warehouse), with_policy=True))
+        else:
+            checked = read_checked(this, warehouse, mart)
+            if only in (None, "conversion"):
+                outcomes.append(train_conversion(this, checked))
+            if only in (None, "uplift"):
+                known = train_uplift(this, checked, warehouse)
+                outcomes.append(publish_uplift(this, warehouse, known, with_policy=only is None))
         with progress.step("publishing tables"):
-            warehouse.publish(
-                [
-                    publication("conversion_predictions", predictions),
-                    publication("shap_summary", rows_of(explanations.effects, stamp)),
-                    publication("model_metrics", rows_of(metrics, stamp)),
-                    publication("calibration_curve", rows_of(bins, stamp)),
-                    publication("ml_runs", rows_of([record], stamp), append=True),
-                ]
-            )
-    return _findings(facts)
+            warehouse.publish([table for outcome in outcomes for table in outcome.publications])
+    return [line for outcome in outcomes for line in outcome.findings]
 
 
-def _findings(facts: RunFacts) -> list[str]:
-    overall = {
-        entry.metric: entry for entry in facts.metrics if (entry.model, entry.slice) == (facts.champion, "overall")
-    }
-    auc, precision = overall["auc_roc"], overall["average_precision"]
-    made_up = "SYNTHETIC data: " if facts.summary.is_synthetic else ""
-    rate = float(facts.test_label.mean())
-    top = [effect.feature for effect in facts.effects if effect.decision_point == "all"][:3]
-    return [
-        f"{made_up}{facts.record.session_count:,} sessions, {facts.record.conversion_rate:.3%} convert; "
-        f"champion {TITLES[facts.champion]} ({facts.stamp.model_version}).",
-        f"Test slice ({auc.n_rows:,} rows, {auc.n_positives:,} converted): AUC {metric_text(auc)}, "
-        f"average precision {metric_text(precision)} against a base rate of {rate:.4f}.",
-        f"Calibration: predicted {facts.test_probability.mean():.4%}, observed {rate:.4%}, "
-        f"expected calibration error {metric_text(overall['expected_calibration_error'], 5)}.",
-        f"What moves the score most: {', '.join(top)}. Every row outside training has its three reasons; "
-        f"{facts.record.open_row_count:,} rows belong to sessions still open: the ones to act on.",
-        f"Files: {facts.config.results}/ (model_card.md, figures/, predictions/, metrics/, models/). Tables in schema "
-        "funnelift: conversion_predictions, shap_summary, model_metrics, calibration_curve, ml_runs.",
-    ]
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--only",
+        choices=PARTS,
+        help="one part: conversion (will it convert), uplift (whom does an intervention change), policy (the money, "
+        "anew from the last uplift scores, e.g. with other costs); all of them without it",
+    )
+    add_money_options(parser)
 
 
 if __name__ == "__main__":
