@@ -125,11 +125,13 @@ def _check_header(header: list[str], words: Mapping | Assignments, section: str 
 
 
 def _misfit(headers: list[list[str]], mapping: Mapping | None) -> str:
+    words = mapping or RETAILROCKET
     wanted = {
-        "events" if mapping is None else "events as mapped": (mapping or RETAILROCKET).columns.names(),
+        EVENTS.name + _as_mapped(words.columns, RETAILROCKET.columns): words.columns.names(),
         ITEM_PROPERTIES.name: list(ITEM_PROPERTIES.columns),
         CATEGORY_TREE.name: list(CATEGORY_TREE.columns),
-        TREATMENT_ASSIGNMENTS.name: (mapping or RETAILROCKET).assignments.columns.names(),
+        TREATMENT_ASSIGNMENTS.name
+        + _as_mapped(words.assignments.columns, RETAILROCKET.assignments.columns): words.assignments.columns.names(),
     }
     header = max(headers, key=lambda names: max(len(set(names) & set(columns)) for columns in wanted.values()))
     nearest = max(wanted, key=lambda name: len(set(header) & set(wanted[name])))
@@ -148,3 +150,7 @@ def _misfit(headers: list[list[str]], mapping: Mapping | None) -> str:
         "write a mapping file (--mapping)" if mapping is None else "correct columns (or delimiter) in the mapping file"
     )
     return f"found the columns {found}; {problem}. Correct the header, or {cure}; see docs/loading.md"
+
+
+def _as_mapped(columns: object, contract: object) -> str:
+    return "" if columns == contract else " as mapped"

@@ -153,7 +153,7 @@ class Assignments(BaseModel):
         named = [arm.lower() for arm in (*self.arms, *self.ignore_arms)]
         if twice := sorted({arm for arm in named if named.count(arm) > 1}):
             raise ValueError(
-                f"arms: {', '.join(twice)} named more than once (case is no difference; ignore_arms counts)"
+                f"arms: {', '.join(twice)} named more than once (case is no difference; ignore_arms counts too)"
             )
         if missing := {"treatment", "control"} - set(self.arms.values()):
             raise ValueError(f"arms: none is the {missing.pop()}; an experiment has one of each")

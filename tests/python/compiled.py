@@ -8,12 +8,12 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -30,6 +30,8 @@ RAW_TABLES = {
     "raw_item_properties": """timestamp bigint not null, itemid varchar not null, property varchar not null,
         value varchar, load_id varchar not null""",
     "raw_category_tree": "categoryid varchar not null, parentid varchar, load_id varchar not null",
+    "raw_treatment_assignments": """visitorid varchar not null, assigned_at bigint not null,
+        treatment bigint not null, load_id varchar not null""",
     "raw_loads": """load_id varchar, file varchar, content_sha256 varchar, mapping_sha256 varchar, raw_table varchar,
         bytes bigint, line_count bigint, accepted_count bigint, rejected_count bigint, ignored_count bigint,
         is_synthetic boolean, loaded_at timestamp""",
@@ -39,6 +41,14 @@ FEATURE_KEY = ("session_id", "decision_point")
 Rows = dict[tuple[Any, ...], dict[str, Any]]
 
 
+class Assignment(NamedTuple):
+    """One line of raw_treatment_assignments, without its load."""
+
+    visitorid: str
+    assigned_at: int
+    treatment: int
+
+
 @dataclass(frozen=True)
 class World:
     """The raw rows of one small shop."""
@@ -46,6 +56,7 @@ class World:
     events: list[Event]
     properties: list[Property]
     categories: list[Category]
+    assignments: list[Assignment] = field(default_factory=list)
 
     def reference(self, **overrides: Any) -> Reference:
         return Reference(self.events, self.properties, self.categories, settings(**overrides))
@@ -77,11 +88,12 @@ def create_raw_tables(connection: duckdb.DuckDBPyConnection) -> None:
 
 def insert_raw(connection: duckdb.DuckDBPyConnection, world: World, load_id: str = "load-1") -> None:
     """Append a world's rows to the raw tables, in the order given."""
-    text, money = pa.string(), pa.decimal128(18, 4)
+    text, number, money = pa.string(), pa.int64(), pa.decimal128(18, 4)
     for table, row_type, types, rows in (
-        ("raw_events", Event, [pa.int64(), text, text, text, text, money, text], world.events),
-        ("raw_item_properties", Property, [pa.int64(), text, text, text], world.properties),
+        ("raw_events", Event, [number, text, text, text, text, money, text], world.events),
+        ("raw_item_properties", Property, [number, text, text, text], world.properties),
         ("raw_category_tree", Category, [text, text], world.categories),
+        ("raw_treatment_assignments", Assignment, [text, number, number], world.assignments),
     ):
         columns = list(zip(*rows, strict=True)) or [()] * len(types)
         arrays = [pa.array(values, type=kind) for values, kind in zip(columns, types, strict=True)]

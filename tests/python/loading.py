@@ -13,6 +13,7 @@ from ingest import load
 
 EVENTS_HEADER = "timestamp,visitorid,event,itemid,transactionid\n"
 GOOD_LINE = "1437926001434,79,view,450209,\n"
+ASSIGNMENTS_HEADER = "visitorid,assigned_at,treatment\n"
 REES46_HEADER = "event_time,event_type,product_id,category_id,category_code,brand,price,user_id,user_session\n"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from compiled import World
+from compiled import Assignment, World
 from reference import Category, Event, Property
 from worlds import (
     CATEGORIES,
@@ -98,6 +98,14 @@ BAD_LINES = [
     f"{MIDNIGHT_MS},v,view,i,,-1,\n",
     "\n",
 ]  # fmt: skip
+BAD_ASSIGNMENTS = [
+    "v,never,1\n",
+    f"{'v' * (LONGEST + 1)},{MIDNIGHT_MS},1\n",
+    f",{MIDNIGHT_MS},0\n",
+    f"v,{MIDNIGHT_MS},2\n",
+    f"v,{MIDNIGHT_MS},\n",
+    "\n",
+]
 MAPPING: dict[str, Any] = {
     "columns": {
         "timestamp": "timestamp",
@@ -196,6 +204,17 @@ def attributes(random: Random, events: Sequence[Event]) -> Iterable[Property]:
                 yield Property(ms, event.itemid, name, random.choice(values.get(name, ["1", "root"])))
 
 
+def assignments(seed: int = 7) -> list[Assignment]:
+    """An experiment on the awkward ids: given one arm once, often, or both arms, some in the same millisecond."""
+    random = Random(seed)
+    rows = [Assignment(visitor, MIDNIGHT_MS + number, number % 2) for number, visitor in enumerate(IDS)]
+    for number, visitor in enumerate(random.sample(IDS, len(IDS) // 2)):
+        ms = MIDNIGHT_MS + IDS.index(visitor) + random.choice([-DAY_MS, -1, 0, 0, 0, 1])
+        rows += [Assignment(visitor, ms, random.randrange(2))] * (1 + number % 2)
+    random.shuffle(rows)
+    return rows
+
+
 def nasty_world(seed: int = 7) -> World:
     """The nasty visitors among the usual ones of the project's own generator; the same for the same seed."""
     random = Random(seed)
@@ -240,6 +259,15 @@ def write_shop(folder: Path, world: World) -> list[list[str]]:
         path.write_text(json.dumps(mapping))
         loads.append(["--raw", str(place), "--mapping", str(path)])
     return loads
+
+
+def write_assignments(folder: Path, rows: Sequence[Assignment]) -> Path:
+    """Write an experiment's assignments as a file, with lines that are rejected among them."""
+    path = folder / "experiment 🧪.csv"
+    _write_csv(path, Assignment._fields, rows)
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(BAD_ASSIGNMENTS)
+    return path
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[int | str | Decimal | None]]) -> None:

@@ -9,6 +9,7 @@ import duckdb
 import pytest
 from compiled import (
     FEATURE_KEY,
+    Assignment,
     Rows,
     World,
     compile_project,
@@ -19,7 +20,7 @@ from compiled import (
     run_dbt,
 )
 from reference import Event, Property
-from worlds import DAY_MS, HOUR_MS, MIDNIGHT_MS, random_world
+from worlds import DAY_MS, HOUR_MS, MIDNIGHT_MS, VISITORS, random_world
 
 SECOND_MS, MINUTE_MS = 1_000, 60_000
 CHECKOUT_STEPS = ["view", "addtocart", "checkout", "transaction"]
@@ -302,6 +303,76 @@ def test_bots_stay_until_they_are_left_out() -> None:
         assert {row["visitor_id"] for row in without[mart].values()} == {"v", "w"}
 
 
+# Assignments of an experiment
+
+
+def assigned(*assignments: Assignment) -> dict[str, tuple[int, int, int, int]]:
+    """A visitor's arm, the milliseconds since Monday of its assignment, whether in conflict, and from how many rows."""
+    world = World([at(0)], [], [], list(assignments))
+    connection = compile_project().build(world, until="stg_treatment_assignments")
+    rows = read(connection, "stg_treatment_assignments", ["visitor_id"])
+    first = dt.datetime(2015, 6, 1)
+    for row in rows.values():
+        assert row["assigned_at"] == first + dt.timedelta(milliseconds=row["assigned_ms"] - MIDNIGHT_MS)
+    numbers = ("treatment", "assigned_ms", "has_conflict", "assignment_count")
+    found = {row["visitor_id"]: [row[name] for name in numbers] for row in rows.values()}
+    return {visitor: (arm, ms - MIDNIGHT_MS, *others) for visitor, (arm, ms, *others) in found.items()}  # type: ignore[misc]
+
+
+def give(treatment: int, ms: int = 0, visitor: str = "v") -> Assignment:
+    return Assignment(visitor, MIDNIGHT_MS + ms, treatment)
+
+
+@pytest.mark.parametrize(
+    ("assignments", "expected"),
+    [
+        ([give(1)], (1, 0, 0, 1)),
+        ([give(0, 7), give(0, 7)], (0, 7, 0, 2)),
+        ([give(1, 5), give(1, 2), give(1, 9)], (1, 2, 0, 3)),
+        ([give(0, 5), give(1, 2)], (1, 2, 1, 2)),
+        ([give(1, 5), give(0, 2), give(1, 1)], (1, 1, 1, 3)),
+        ([give(1, 2), give(0, 2)], (0, 2, 1, 2)),
+        ([give(0, 2), give(1, 2), give(1, 2)], (0, 2, 1, 3)),
+    ],
+)
+def test_a_visitor_keeps_the_first_arm_and_two_arms_are_a_conflict(
+    assignments: list[Assignment], expected: tuple[int, int, int, int]
+) -> None:
+    for rows in (assignments, assignments[::-1]):
+        assert assigned(*rows) == {"v": expected}
+
+
+def test_visitors_in_an_experiment_are_told_apart_to_the_byte_and_need_no_events() -> None:
+    rows = [give(number % 2, number, visitor) for number, visitor in enumerate(VISITORS)]
+    assert assigned(*rows) == {visitor: (number % 2, number, 0, 1) for number, visitor in enumerate(VISITORS)}
+
+
+def test_assignments_are_as_a_plain_loop_counts_them() -> None:
+    random = Random(8)
+    rows = [give(random.randrange(2), random.randrange(4), f"v{random.randrange(40)}") for _ in range(150)]
+    expected = {}
+    for visitor in {row.visitorid for row in rows}:
+        own = sorted((row.assigned_at - MIDNIGHT_MS, row.treatment) for row in rows if row.visitorid == visitor)
+        expected[visitor] = (own[0][1], own[0][0], int(len({arm for _, arm in own}) == 2), len(own))
+    assert {conflict for _, _, conflict, _ in expected.values()} == {0, 1}
+    assert assigned(*rows) == expected
+
+
+def test_without_an_experiment_nobody_is_assigned() -> None:
+    assert assigned() == {}
+
+
+def test_a_warehouse_without_the_table_has_nobody_assigned(tmp_path: Path) -> None:
+    """As one that was loaded before the table was known, or whose events were there already."""
+    database = tmp_path / "world.duckdb"
+    select = ("--select", "stg_loads", "stg_treatment_assignments", "--indirect-selection", "buildable")
+    outcome = run_dbt("build", *select, database=database, manifest=parsed_project().deepcopy())
+    assert outcome.success, outcome.errors
+    assert "assert_every_assignment_reached_staging" in {result.node.name for result in outcome.result}
+    with duckdb.connect(str(database)) as connection:
+        assert read(connection, "stg_treatment_assignments", ["visitor_id"]) == {}
+
+
 # Settings
 
 
@@ -346,6 +417,7 @@ BAD_SETTINGS: list[tuple[str, Any]] = [
     ("price_property", "790\n"),
     ("raw_schema", "a.b"),
     ("raw_events_table", ""),
+    ("raw_treatment_assignments_table", "raw.assignments"),
     ("eda_dataset", 7),
 ]
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT
-from loading import EVENTS_HEADER, GOOD_LINE, Shop, make_shop
+from loading import ASSIGNMENTS_HEADER, EVENTS_HEADER, GOOD_LINE, Shop, make_shop
 
 from ingest.warehouse_duckdb import DuckDBWarehouse
 
@@ -90,6 +90,7 @@ def test_every_raw_table_exists_with_the_promised_types_even_where_nothing_was_l
         "price DECIMAL(18,4), categoryid VARCHAR, load_id VARCHAR",
         "raw_item_properties": "timestamp BIGINT, itemid VARCHAR, property VARCHAR, value VARCHAR, load_id VARCHAR",
         "raw_category_tree": "categoryid VARCHAR, parentid VARCHAR, load_id VARCHAR",
+        "raw_treatment_assignments": "visitorid VARCHAR, assigned_at BIGINT, treatment BIGINT, load_id VARCHAR",
         "raw_loads": "load_id VARCHAR, file VARCHAR, content_sha256 VARCHAR, mapping_sha256 VARCHAR, "
         "raw_table VARCHAR, bytes BIGINT, line_count BIGINT, accepted_count BIGINT, rejected_count BIGINT, "
         "ignored_count BIGINT, is_synthetic BOOLEAN, loaded_at TIMESTAMP",
@@ -324,6 +325,142 @@ def test_raw_text_is_kept_up_to_a_limit(shop: Shop) -> None:
     assert shop.rejects() == [(2, "wrong_field_count", "x" * 2000)]
 
 
+# --- who got the intervention -----------------------------------------------------------------------------------------
+
+ASSIGNED = "select visitorid, assigned_at, treatment from funnelift_raw.raw_treatment_assignments order by all"
+AS_ASSIGNED = [("079", 1437926001435, 0), ("79", 1437926001434, 1), ("80", 1437926001436, 1)]
+ASSIGNMENTS = ASSIGNMENTS_HEADER + "79,1437926001434,treatment\n079,1437926001435,control\n80,1437926001436,1\n"
+
+
+def assignment_rows() -> list[dict[str, object]]:
+    cells = [line.split(",") for line in ASSIGNMENTS.splitlines()[1:]]
+    return [{"visitorid": who, "assigned_at": int(ms), "treatment": arm} for who, ms, arm in cells]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("experiment.csv", ASSIGNMENTS.encode()),
+        ("experiment.csv.gz", gzip.compress(ASSIGNMENTS.encode())),
+        ("spaces and case.csv", ASSIGNMENTS.replace(",", " , ").replace("treatment\n0", "Treatment \n0").encode()),
+        ("numbers.csv", ASSIGNMENTS.replace("control", "0").replace("434,treatment", "434,1").encode()),
+        (
+            "columns.csv",
+            b"treatment,visitorid,assigned_at\n1,79,1437926001434\nCONTROL,079,1437926001435\n1,80,1437926001436\n",
+        ),
+        ("experiment.jsonl", "".join(json.dumps(row) + "\n" for row in assignment_rows()).encode()),
+    ],
+)
+def test_the_same_assignments_load_from_every_text_form(shop: Shop, name: str, content: bytes) -> None:
+    outcome = shop.load(shop.write(name, content))
+    assert outcome.code == 0, outcome.output
+    assert "treatment assignments" in outcome.output
+    assert shop.rows(ASSIGNED) == AS_ASSIGNED
+    assert shop.rows("select raw_table, accepted_count from funnelift_raw.raw_loads") == [
+        ("raw_treatment_assignments", 3)
+    ]
+
+
+@pytest.mark.parametrize("zone", [None, "Europe/Berlin"])
+def test_the_same_assignments_load_from_parquet(shop: Shop, zone: str | None) -> None:
+    table = pa.Table.from_pylist(assignment_rows())
+    table = table.set_column(1, "assigned_at", table["assigned_at"].cast(pa.timestamp("ms", zone)))
+    table = table.set_column(2, "treatment", pa.array([1.0, 0.0, 1.0]))
+    pq.write_table(table, shop.raw / "experiment.parquet")
+    assert shop.load(shop.raw / "experiment.parquet").code == 0
+    assert shop.rows(ASSIGNED) == AS_ASSIGNED
+
+
+BAD_ASSIGNMENTS = {
+    "unknown_treatment": [
+        "79,1437926001434,",
+        "79,1437926001434, ",
+        "79,1437926001434,B",
+        "79,1437926001434,2",
+        "79,1437926001434,1.0",
+        "79,1437926001434,true",
+        "79,1437926001434,treat ment",
+    ],
+    "empty_visitor": [",1437926001434,1", " ,1437926001434,control"],
+    "id_too_long": ["x" * 129 + ",1437926001434,1"],
+    "bad_timestamp": ["79,,1", "79,2015-07-26,1", "79,1437926001434.5,1"],
+    "negative_timestamp": ["79,-1437926001434,1"],
+    "too_old_timestamp": ["79,1437926001,1"],
+    "future_timestamp": ["79,9437926001434,1"],
+    "wrong_field_count": ["79,1437926001434", "79,1437926001434,1,"],
+    "empty_line": [""],
+    "bad_quoting": ['79,1437926001434,"1'],
+}
+
+
+@pytest.mark.parametrize(
+    ("reason", "line"), [(reason, line) for reason, some in BAD_ASSIGNMENTS.items() for line in some]
+)
+def test_a_bad_assignment_is_rejected_with_its_reason_number_and_text(shop: Shop, reason: str, line: str) -> None:
+    outcome = shop.load(
+        shop.write("experiment.csv", ASSIGNMENTS + line + "\n" + "81,1437926001437,0\n"), options=ALLOW_ALL
+    )
+    assert outcome.code == 0, outcome.output
+    assert shop.rejects() == [(5, reason, line)]
+    assert shop.rows(ASSIGNED) == [*AS_ASSIGNED, ("81", 1437926001437, 0)]
+    assert f"{reason}: 1" in outcome.output
+
+
+def test_bad_json_assignments_are_rejected(shop: Shop) -> None:
+    start = '{"visitorid": "v", "assigned_at": 1437926001434'
+    good = start + ', "treatment": 1}\n'
+    bad = [start + "}", start + ', "treatment": null}', start + ', "treatment": 1, "experiment": "x"}']
+    # The new key comes late enough not to be part of what the file is recognised by.
+    outcome = shop.load(shop.write("experiment.jsonl", good * 25_000 + "\n".join(bad) + "\n"))
+    assert outcome.code == 0, outcome.output
+    assert [(line, reason) for line, reason, _ in shop.rejects()] == [
+        (25_001, "unknown_treatment"),
+        (25_002, "unknown_treatment"),
+        (25_003, "unknown_key"),
+    ]
+
+
+def test_assignments_join_events_that_are_loaded_and_load_once(shop: Shop) -> None:
+    assert shop.load(shop.write("events.csv", EVENTS_HEADER + GOOD_LINE)).code == 0
+    for name, content in (("a.csv", ASSIGNMENTS.encode()), ("b.csv.gz", gzip.compress(ASSIGNMENTS.encode()))):
+        outcome = shop.load(shop.write(name, content))
+        assert outcome.code == 0
+        assert ("already loaded" in outcome.output) == (name == "b.csv.gz")
+        assert shop.rows(ASSIGNED) == AS_ASSIGNED
+    # With other words: which of both readings holds must be said.
+    mapping = shop.write("m.yml", "assignments: {arms: {treatment: control, control: treatment, '1': treatment}}\n")
+    outcome = shop.load(shop.raw / "a.csv", options=["--mapping", str(mapping)])
+    assert outcome.code == 1
+    assert "different mapping" in outcome.output
+    more = shop.write("more.csv", ASSIGNMENTS_HEADER + "99,1437926001434,0\n")
+    assert shop.load(more).code == 0
+    assert len(shop.rows(ASSIGNED)) == 4
+
+
+def test_over_the_reject_rate_no_assignment_is_loaded(shop: Shop) -> None:
+    outcome = shop.load(shop.write("experiment.csv", ASSIGNMENTS + "79,1437926001434,B\n"))
+    assert outcome.code == 1
+    assert "unknown_treatment: 1" in outcome.output
+    assert shop.contents() == {}
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("visitorid,assigned_at", ["as treatment assignments, missing: treatment"]),
+        ("visitorid,assigned_at,arm", ["as treatment assignments, missing: treatment", "not expected: arm"]),
+        ("visitorid,assigned_at,treatment,test", ["the column(s) test", "under assignments.ignore_columns"]),
+        ("visitorid,assigned_at,treatment,treatment", ["treatment more than once"]),
+        ("user,moment", ["treatment assignments: visitorid, assigned_at, treatment"]),
+    ],
+)
+def test_a_wrong_header_of_assignments_is_refused(shop: Shop, header: str, said: list[str]) -> None:
+    outcome = shop.load(shop.write("experiment.csv", f"{header}\n"))
+    assert outcome.code == 1
+    for fragment in said:
+        assert fragment in outcome.output, outcome.output
+
+
 # --- files and folders that are refused -----------------------------------------------------------------------------
 
 GZ = gzip.compress((EVENTS_HEADER + lines(5000)).encode())
@@ -398,6 +535,7 @@ def test_all_bad_files_are_named_at_once(shop: Shop) -> None:
         ({}, "found nothing"),
         ({"notes.md": "x", "archive.zip": "x"}, "found archive.zip, notes.md"),
         ({"tree.csv": TREE, "props.csv": PROPERTIES}, "props.csv (item properties), tree.csv (category tree)"),
+        ({"a.csv": ASSIGNMENTS}, "a.csv (treatment assignments). To load these alone, name the files themselves"),
     ],
 )
 def test_a_folder_without_events_is_refused_and_says_what_it_holds(
@@ -634,6 +772,19 @@ def test_other_data_join_synthetic_ones_only_by_replacing_them(shop: Shop, kind:
     assert shop.load(others, options=["--replace-synthetic"]).code == 0
     assert shop.rows("select min(visitorid), count(*) from funnelift_raw.raw_events") == [("100", 5)]
     assert shop.rows("select is_synthetic from funnelift_raw.raw_loads") == [(kind != "real",)]
+
+
+def test_assignments_are_kept_apart_and_replaced_with_the_rest(shop: Shop) -> None:
+    made, real = synthetic_folder(shop, "made", 0), shop.write("real/experiment.csv", ASSIGNMENTS)
+    shop.write("made/experiment.csv", ASSIGNMENTS_HEADER + "1,1437926001434,1\n")
+    assert "real and synthetic" in shop.load(made, real).output
+    assert shop.load(made).code == 0
+    assert shop.rows(ASSIGNED) == [("1", 1437926001434, 1)]
+    assert "--replace-synthetic" in shop.load(real).output
+    assert shop.load(real, options=["--replace-synthetic"]).code == 0
+    assert shop.rows(ASSIGNED) == AS_ASSIGNED
+    assert shop.rows("select count(*) from funnelift_raw.raw_events") == [(0,)]
+    assert "holds real data" in shop.load(made).output
 
 
 def test_a_failed_replacement_keeps_the_synthetic_data(shop: Shop) -> None:

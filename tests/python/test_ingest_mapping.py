@@ -8,7 +8,7 @@ from conftest import ROOT
 from loading import REES46_HEADER, Shop, make_shop
 
 from ingest.errors import UsageError
-from ingest.mapping import read_mapping
+from ingest.mapping import RETAILROCKET, read_mapping
 from ingest.validate import category_paths
 
 REES46 = ROOT / "examples" / "rees46.yml"
@@ -219,6 +219,117 @@ def test_every_level_of_a_category_path_has_one_parent() -> None:
         {"categoryid": "a", "parentid": None},
         {"categoryid": "a.d", "parentid": "a"},
     ]
+
+
+# --- an experiment's export -------------------------------------------------------------------------------------------
+
+EXPERIMENT = """
+assignments:
+  columns: {visitor: user, assigned_at: at, treatment: variant}
+  arms: {A: control, B: treatment}
+"""
+ASSIGNED = "select visitorid, assigned_at, treatment from funnelift_raw.raw_treatment_assignments order by 1"
+
+
+def test_an_experiment_with_other_columns_times_and_arms(shop: Shop) -> None:
+    more = '  ignore_arms: [C]\n  time_format: iso\n  ignore_columns: [test]\n  delimiter: ";"\n'
+    lines = [f"{arm};u{n};2015-07-01T02:00:00+02:00;x" for n, arm in enumerate(("A", "b", " c ", "D", "treatment"))]
+    output = load_mapped(shop, EXPERIMENT + more, "variant;user;at;test", *lines)
+    assert shop.rows(ASSIGNED) == [("u0", 1435708800000, 0), ("u1", 1435708800000, 1)]
+    assert [(line, reason) for line, reason, _ in shop.rejects()] == [
+        (5, "unknown_treatment"),
+        (6, "unknown_treatment"),
+    ]
+    assert shop.rows("select line_count, ignored_count from funnelift_raw.raw_loads") == [(5, 1)]
+    assert "treatment assignments" in output
+
+
+@pytest.mark.parametrize(
+    ("time", "text"),
+    [
+        ("time_format: epoch_s", "1435708800.9"),
+        ("time_format: epoch_us", "1435708800900000"),
+        ("time_format: iso\n  time_zone: Europe/Berlin", "2015-07-01 02:00:00.9"),
+        ('time_format: "%d.%m.%Y %H:%M:%S.%f"\n  time_zone: UTC', "01.07.2015 00:00:00.9"),
+        ('time_format: "%Y-%m-%d %H:%M:%S.%f %z"', "2015-07-01 02:00:00.9 +0200"),
+    ],
+)
+def test_times_of_assignments_in_every_format(shop: Shop, time: str, text: str) -> None:
+    load_mapped(shop, f"{EXPERIMENT}  {time}\n", "user,at,variant", f"v,{text},A")
+    assert shop.rows(ASSIGNED) == [("v", 1435708800900, 0)]
+
+
+def test_what_an_experiment_leaves_out_is_as_in_the_contract(shop: Shop) -> None:
+    mapping = "assignments: {columns: {treatment: arm}, ignore_other_columns: true}\n"
+    load_mapped(shop, mapping, "arm,visitorid,test,assigned_at", "Control,v,x,1435708800000", "1,w,x,1435708800000")
+    assert shop.rows(ASSIGNED) == [("v", 1435708800000, 0), ("w", 1435708800000, 1)]
+    shop.write("events.csv", "timestamp,visitorid,event,itemid,transactionid\n1569888000000,v,view,i,\n")
+    assert shop.load(shop.raw / "events.csv", options=["--mapping", str(shop.raw / "mapping.yml")]).code == 0
+    assert events(shop, "itemid") == [("i",)]
+
+
+def test_events_and_assignments_of_one_mapping_load_together(shop: Shop) -> None:
+    mapping = shop.write("mapping.yml", MINIMAL + "time_format: epoch_s\n" + EXPERIMENT)
+    shop.write("export.csv", "at,who,what,thing\n1569888000,v,view,i\n")
+    shop.write("experiment.csv", "user,at,variant\nv,1569888000000,B\n")
+    assert shop.load(options=["--mapping", str(mapping)]).code == 0
+    assert events(shop, "timestamp") == [(1569888000000,)]
+    assert shop.rows(ASSIGNED) == [("v", 1569888000000, 1)]
+
+
+def test_a_misnamed_column_of_a_mapped_experiment_is_named(shop: Shop) -> None:
+    output = load_mapped(shop, EXPERIMENT, "user,when,variant", code=1)
+    assert "as treatment assignments as mapped, missing: at; not expected: when" in output
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("  evnts: 1\n", "assignments.evnts: unknown key"),
+        ("  ignore_columns: [user]\n", "assignments: columns: user named more than once"),
+        ("  ignore_arms: [a]\n", "assignments: arms: a named more than once"),
+        ("  time_format: unix\n", "assignments: time_format: 'unix' is none of epoch_s"),
+        ('  time_format: "%Y"\n', "assignments: time_zone: needed"),
+        ("  time_zone: Mars/Base\n", "assignments.time_zone: unknown time zone 'Mars/Base'"),
+        ('  delimiter: ""\n', "assignments.delimiter: must be one character"),
+        ("columns: {visitor: user}\n", "events: missing"),
+    ],
+)
+def test_an_error_in_the_experiments_mapping_names_its_key(tmp_path: Path, more: str, said: str) -> None:
+    path = tmp_path / "shop.yml"
+    path.write_text(EXPERIMENT + more)
+    with pytest.raises(UsageError) as error:
+        read_mapping(path)
+    assert f"{path}: {said}" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("arms", "said"),
+    [
+        ("{A: control}", "arms: none is the treatment"),
+        ("{A: treatment, B: treatment}", "arms: none is the control"),
+        ("{A: control, B: variant}", "arms.B: Input should be 'treatment' or 'control'"),
+        ("{A: control, a: treatment}", "arms: a named more than once"),
+        ("{0: control, 1: treatment}", "arms.0: must be text, found 0; put it in quotes"),
+    ],
+)
+def test_arms_that_make_no_experiment_are_refused(tmp_path: Path, arms: str, said: str) -> None:
+    path = tmp_path / "shop.yml"
+    path.write_text(EXPERIMENT.replace("{A: control, B: treatment}", arms))
+    with pytest.raises(UsageError) as error:
+        read_mapping(path)
+    assert said in str(error.value)
+
+
+def test_files_that_were_loaded_before_are_still_known(tmp_path: Path) -> None:
+    """What raw_loads holds of files loaded by an older version must not look like another mapping."""
+    loaded = "757e457380fe13e8f86a90ac2790de1b0f04ec9fe27f15ea6d98e1f6a33181e2"
+    assert RETAILROCKET.fingerprint() == loaded
+    path = tmp_path / "shop.yml"
+    path.write_text(EXPERIMENT)
+    mapping = read_mapping(path)
+    assert mapping.fingerprint() == loaded
+    assert mapping.assignments.fingerprint() != RETAILROCKET.assignments.fingerprint()
 
 
 # --- errors in the mapping file ---------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT
-from loading import EVENTS_HEADER, GOOD_LINE, REES46_HEADER, Outcome, Shop, make_shop
+from loading import ASSIGNMENTS_HEADER, EVENTS_HEADER, GOOD_LINE, REES46_HEADER, Outcome, Shop, make_shop
 from servers import DatabaseServer, free_port
 
 from ingest import warehouse_mysql
@@ -179,9 +179,15 @@ def test_nasty_texts_arrive_as_on_duckdb(served: ServedShop) -> None:
     served.shop.write("a 'file' \\ %s \"named\" 😀.csv", EVENTS_HEADER + "".join(events))
     served.shop.write("props.csv", "timestamp,itemid,property,value\n" + "".join(properties))
     served.shop.write("tree.csv", "categoryid,parentid\nA,\na,A\nÄ, \n")
+    arms = ["treatment", "Control", "1", "0"]
+    assignments = (f"{quoted(one)},{1437926001434 + n},{arms[n % 4]}\n" for n, one in enumerate(ids))
+    served.shop.write("experiment.csv", ASSIGNMENTS_HEADER + "".join(assignments))
     found = served.assert_loads_alike()
     assert found["raw_rejects"] == []
     assert {visitor for _, visitor, *_ in found["raw_events"]} == {one.strip(" ") for one in ids}
+    assert [(visitor, treatment) for visitor, _, treatment, _ in found["raw_treatment_assignments"]] == sorted(
+        (one.strip(" "), int(arms[n % 4] in ("treatment", "1"))) for n, one in enumerate(ids)
+    )
     assert {value for *_, value, _ in found["raw_item_properties"]} == {value or None for value in values}
 
 
@@ -221,10 +227,13 @@ def test_rejects_are_those_of_duckdb(served: ServedShop) -> None:
         "1437879600000,,790,n1\n1437879600000,1,,n1\n1437879600000,1,790,n1\n",
     )
     served.shop.write("tree.csv", f"categoryid,parentid\n{long},1\n,4\n1,{long}\n2,1\n")
+    served.shop.write(
+        "experiment.csv", f"{ASSIGNMENTS_HEADER}{long},1437926001434,1\n1,x,1\n,1437926001434,1\n1,1437926001434,2\n"
+    )
     rejects = served.assert_loads_alike(options=ALLOW_ALL)["raw_rejects"]
     # The line that is cut off counts as well.
-    assert len(rejects) == len(bad) + 1 + 4 + 3
-    assert len({reason for *_, reason, _ in rejects}) == 18
+    assert len(rejects) == len(bad) + 1 + 4 + 3 + 4
+    assert len({reason for *_, reason, _ in rejects}) == 19
 
 
 def test_texts_arrive_whole_up_to_the_limits(served: ServedShop) -> None:
@@ -260,7 +269,7 @@ def test_tables_have_the_promised_shape(served: ServedShop) -> None:
         )
     )
     assert types["visitorid"] == "varchar128"
-    assert types["timestamp"] == "bigint"
+    assert types["timestamp"] == types["assigned_at"] == types["treatment"] == "bigint"
     assert types["price"] == "decimal"
     assert types["value"] == "mediumtext16777215"
     assert types["loaded_at"] == "datetime"

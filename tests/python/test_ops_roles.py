@@ -25,8 +25,10 @@ ROOT = Path(__file__).resolve().parents[2]
 PREFIX = "funnelift_test"
 MARTS = ("funnelift.sessions", "funnelift.session_features")
 PREDICTIONS = "funnelift.conversion_predictions"
-WORKINGS = ("funnelift.stg_events", "funnelift.int_session_events")
-SOURCES = ("funnelift_raw.raw_events", "funnelift_raw.raw_loads")
+# The one staging table that ml reads.
+ASSIGNMENTS = "funnelift.stg_treatment_assignments"
+WORKINGS = ("funnelift.stg_events", "funnelift.int_session_events", ASSIGNMENTS)
+SOURCES = ("funnelift_raw.raw_events", "funnelift_raw.raw_treatment_assignments", "funnelift_raw.raw_loads")
 # Of the raw tables the one that no model reads.
 REJECTS = "funnelift_raw.raw_rejects"
 RAW = (*SOURCES, REJECTS)
@@ -247,7 +249,8 @@ def test_the_loader_swaps_raw_tables_and_sees_no_others(roles: Roles, administra
 
 def test_ml_swaps_its_tables_and_cannot_change_a_mart(roles: Roles, administrator: Session) -> None:
     with roles.session("ml") as session:
-        assert session.rows("select id from funnelift.session_features") == [("first",)]
+        for table in ("funnelift.session_features", ASSIGNMENTS):
+            assert session.rows(f"select id from {table}") == [("first",)]
         swap(session, PREDICTIONS, "second")
         assert session.rows(f"select id from {PREDICTIONS}") == [("second",)]
         for table in (*MARTS, *WORKINGS, *RAW):

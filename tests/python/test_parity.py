@@ -17,9 +17,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nasty_shop import IDS, ROBOT, ROBOT_EVENTS, UTC_OFFSET_MINUTES, nasty_world, write_shop
+from nasty_shop import (
+    BAD_ASSIGNMENTS,
+    IDS,
+    ROBOT,
+    ROBOT_EVENTS,
+    UTC_OFFSET_MINUTES,
+    assignments,
+    nasty_world,
+    write_assignments,
+    write_shop,
+)
 from parity import TOLERANCE, Relation, Warehouse, differences, on_duckdb, on_server
 from servers import SECOND, DatabaseServer, named_server
+from worlds import MIDNIGHT_MS
 
 import ml.publish
 
@@ -30,6 +41,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "stg_events": ("event_key",),
     "stg_item_properties": ("item_id", "property", "known_from_ms"),
     "stg_categories": ("category_id",),
+    "stg_treatment_assignments": ("visitor_id",),
     "stg_loads": ("raw_table", "line_count"),
     "int_items": ("item_key",),
     "int_event_places": ("event_key",),
@@ -153,8 +165,12 @@ def assert_same(
 @pytest.fixture(scope="module")
 def raw_files(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, RawFiles]:
     nasty = write_shop(tmp_path_factory.mktemp("nasty"), nasty_world())
+    # In the shop that is not trained on: an experiment on a handful of visitors is too small for a training.
+    experiment = write_assignments(tmp_path_factory.mktemp("experiment"), assignments())
+    sample = [["--raw", str(shared_data / "retailrocket_sample")]]
+    sample.append(["--raw", str(experiment), "--max-reject-rate", "0.1"])
     return {
-        "sample": RawFiles([["--raw", str(shared_data / "retailrocket_sample")]], {}, False),
+        "sample": RawFiles(sample, {}, False),
         "nasty": RawFiles(nasty, {"shop_utc_offset_minutes": UTC_OFFSET_MINUTES}, True),
     }
 
@@ -234,6 +250,22 @@ def test_the_nasty_shop_is_as_nasty_as_it_means_to_be(pair: Pair) -> None:
         if row[relation.columns.index("metric")] == "exact_duplicates"
     )
     assert facts["amount"] > 200
+
+
+@pytest.mark.parametrize("pair", ["sample"], indirect=True)
+def test_the_experiment_is_as_nasty_as_it_means_to_be(pair: Pair) -> None:
+    relation = pair.found.relations["stg_treatment_assignments"]
+    rows = [dict(zip(relation.columns, row, strict=True)) for row in relation.rows]
+    assert {row["visitor_id"] for row in rows} == set(IDS)
+    assert sum(row["assignment_count"] for row in rows) == len(assignments())
+    conflicts = [row for row in rows if row["has_conflict"]]
+    assert {row["treatment"] for row in conflicts} == {0, 1}
+    assert 10 < len(conflicts) < len(rows) - 10
+    tied = [row for row in conflicts if row["assigned_ms"] == MIDNIGHT_MS + IDS.index(row["visitor_id"])]
+    assert tied
+    loads = pair.found.relations["stg_loads"]
+    (load,) = (row for row in loads.rows if row[loads.columns.index("raw_table")] == "raw_treatment_assignments")
+    assert load[loads.columns.index("rejected_count")] == len(BAD_ASSIGNMENTS)
 
 
 @pytest.mark.parametrize(
