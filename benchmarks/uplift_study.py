@@ -1,0 +1,196 @@
+"""Do the intervals hold, and does nothing earn where there is nothing? The whole uplift road in simulated worlds.
+
+    python -m benchmarks.uplift_study --duckdb warehouse.duckdb --manifest target/manifest.json
+
+A world is a random share of the warehouse's visitors with arms and effects of its own, drawn as `ml.train` draws them.
+It goes the whole road: slices, T-learner, choice of the share, valuation. Truth is what the same fixed rule would earn
+on all visitors of the warehouse, for whom the expected effect of every session is known. Half of the report is a world
+with the effects of ml/config.yml, the other half the same with no effect anywhere. Give it a warehouse of a million
+visitors, so that worlds share few of them.
+"""
+
+import argparse
+import json
+import time
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from ml.config import Config, load_config
+from ml.experiment import from_mart, simulate, take
+from ml.features import MART, Dataset, Mart, build_dataset, read_mart
+from ml.learners import RESPONSE, T_LEARNER
+from ml.policy import percentile_ranks, smallest_share, value_policies
+from ml.uplift_run import Judged, judge, scored
+from ml.warehouse import Warehouse, open_warehouse
+
+Floats = npt.NDArray[np.float64]
+STRATEGIES = {"uplift": T_LEARNER, "response": RESPONSE}
+
+
+class Silent:
+    """Shows nothing."""
+
+    def step(self, name: str) -> AbstractContextManager[None]:
+        """Do nothing."""
+        return nullcontext()
+
+
+@dataclass(frozen=True)
+class Population:
+    """All sessions at the decision point, and what treating each is expected to change."""
+
+    data: Dataset
+    rows: npt.NDArray[np.intp]
+    effect: Floats
+    control: Floats
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description="Coverage, null worlds and inflation of the uplift road.")
+    parser.add_argument("--duckdb", type=Path, required=True)
+    parser.add_argument("--manifest", type=Path, required=True)
+    parser.add_argument("--worlds", type=int, default=200)
+    parser.add_argument("--share", type=float, default=0.1, help="of the visitors, in each world")
+    options = parser.parse_args()
+    config = load_config(None, {"duckdb_path": options.duckdb, "manifest": options.manifest}, {})
+    mart = read_mart(config.manifest)
+    started = time.monotonic()
+    with threadpool_limits(1, user_api="blas"), open_warehouse(config) as warehouse:
+        count, batches = warehouse.read(MART, mart.columns)
+        data = build_dataset(batches, count, mart)
+        point = config.experiment.decision_point
+        data = take(data, np.flatnonzero(np.asarray(data.decision_point) == point))
+        report: dict[str, object] = {
+            name: study(world, data, mart, warehouse, options.worlds, options.share)
+            for name, world in (("effects of ml/config.yml", config), ("no effect", without_effects(config)))
+        }
+    report["seconds"] = round(time.monotonic() - started)
+    print(json.dumps(report, indent=2))
+
+
+def without_effects(config: Config) -> Config:
+    """Return the settings with no segment that reacts."""
+    simulation = config.experiment.simulation.model_copy(update={"segments": []})
+    return config.model_copy(update={"experiment": config.experiment.model_copy(update={"simulation": simulation})})
+
+
+def study(
+    config: Config, data: Dataset, mart: Mart, warehouse: Warehouse, worlds: int, share: float
+) -> dict[str, object]:
+    """Walk the road in many worlds and compare what it says with what is true."""
+    _, truth = simulate(data, mart, config.experiment)
+    mature = np.flatnonzero(data.is_mature == 1)
+    names, codes = np.unique(truth.segment, return_inverse=True)
+    rates = np.array([data.label[mature][codes[mature] == code].mean() for code in range(len(names))])
+    population = Population(data, mature, truth.effect, rates[codes])
+    config = config.model_copy(update={"uplift": config.uplift.model_copy(update={"rivals": []})})
+    found = [one_world(number, config, population, mart, warehouse, share) for number in range(worlds)]
+    summary: dict[str, object] = {"worlds": worlds, "rows of the population": len(mature)}
+    for name in found[0]:
+        values = np.array([world[name] for world in found], dtype=float)
+        known = values[np.isfinite(values)]
+        summary[name] = {"mean": float(known.mean()), "n": len(known)}
+    return summary
+
+
+def one_world(
+    number: int, config: Config, population: Population, mart: Mart, warehouse: Warehouse, share: float
+) -> dict[str, float]:
+    """Draw visitors, arms and effects; learn, choose, value; set the answer against the truth."""
+    visitors = int(population.data.visitor.max()) + 1
+    drawn = np.random.default_rng(number).random(visitors) < share
+    data = take(population.data, np.flatnonzero(drawn[population.data.visitor]))
+    settings = config.experiment
+    salted = settings.simulation.model_copy(update={"salt": f"world {number}"})
+    config = config.model_copy(
+        update={
+            "seed": number,
+            "experiment": settings.model_copy(update={"simulation": salted, "allow_mismatch": True}),
+        }
+    )
+    experiment = from_mart(data, mart, warehouse, config.experiment).experiment
+    judged = judge(experiment, mart, config, Silent())
+    rows = table_of(judged, data)
+    calibration, test = (scored(rows, name, config) for name in ("calibration", "test"))
+    policy = value_policies(
+        calibration, test, config.policy, float(len(test.treatment)), config.evaluation.confidence, number, True
+    )
+    shares = population_shares(judged, experiment.rows("calibration"), population)
+    everyone = population.rows
+    conversions = population.effect[everyone]
+    profit = config.policy.revenue_per_conversion * conversions - config.policy.cost * (
+        population.control[everyone] + conversions
+    )
+    answer: dict[str, float] = {}
+    significant = False
+    for strategy in ("uplift", "response"):
+        percent = policy.chosen[strategy]
+        targeted = shares[strategy] <= percent
+        true_profit = float(profit[targeted].sum()) * len(test.treatment) / len(everyone)
+        answer[f"{strategy}: true profit a session"] = true_profit / len(test.treatment)
+        answer[f"{strategy}: chosen share"] = percent
+        projection = next(
+            (p for p in policy.projections if p.strategy == strategy and p.share_percent == percent), None
+        )
+        if projection is None:
+            continue
+        answer[f"{strategy}: estimated minus true profit a session"] = (projection.profit - true_profit) / len(
+            test.treatment
+        )
+        answer[f"{strategy}: profit interval covers"] = float(
+            projection.profit_ci_lower <= true_profit <= projection.profit_ci_upper
+        )
+        ipw = (projection.profit_ipw_ci_lower, projection.profit_ipw_ci_upper)
+        if ipw[0] is not None and ipw[1] is not None:
+            answer[f"{strategy}: ipw interval covers"] = float(ipw[0] <= true_profit <= ipw[1])
+        significant |= projection.profit_ci_lower > 0
+    everybody = next(p for p in policy.projections if p.strategy == "random" and p.share_percent == 100)
+    true_all = float(profit.sum()) * len(test.treatment) / len(everyone)
+    answer["treat all: profit interval covers"] = float(
+        everybody.profit_ci_lower <= true_all <= everybody.profit_ci_upper
+    )
+    answer["any strategy significantly profitable"] = float(significant or everybody.profit_ci_lower > 0)
+    average = next(entry for entry in judged.metrics if entry.metric == "average_effect")
+    answer["average effect: interval covers"] = float(average.ci_lower <= conversions.mean() <= average.ci_upper)
+    top = next((entry for entry in judged.deciles if entry.decile == 1), None)
+    if top is not None:
+        true_top = float(conversions[shares["uplift"] <= 10].mean())
+        answer["top decile: predicted minus true uplift"] = top.predicted_uplift - true_top
+        answer["top decile: observed minus true uplift"] = top.observed_uplift - true_top
+        answer["top decile: true uplift"] = true_top
+        answer["top decile: interval covers"] = float(top.ci_lower <= true_top <= top.ci_upper)
+    qini = next(entry for entry in judged.metrics if (entry.learner, entry.metric) == ("placebo", "qini"))
+    answer["placebo: Qini interval holds 0"] = float(qini.ci_lower <= 0 <= qini.ci_upper)
+    return answer
+
+
+def population_shares(
+    judged: Judged, calibration: npt.NDArray[np.intp], population: Population
+) -> dict[str, npt.NDArray[np.int64]]:
+    """Return the smallest share in percent at which each session of the population would be targeted."""
+    inputs = population.data.inputs.iloc[population.rows]
+    learner = judged.learned.t_learner
+    scores = {"uplift": learner.predict(inputs).score, "response": learner.response(inputs)}
+    ties = np.random.default_rng(0).random(len(inputs))
+    return {
+        name: smallest_share(percentile_ranks(judged.learned.scores[STRATEGIES[name]][calibration], score, ties))
+        for name, score in scores.items()
+    }
+
+
+def table_of(judged: Judged, data: Dataset) -> pa.Table:
+    """Lay out the columns of `uplift_scores` that valuation reads."""
+    columns = {"visitor_id": data.identity.column("visitor_id")}
+    columns |= {name: values for name, (values, _) in judged.columns.items()}
+    return pa.table(columns)
+
+
+if __name__ == "__main__":
+    main()
