@@ -50,8 +50,9 @@ class EffectScale:
 
     The difference of two fitted models is spread wider than the effects are, because each model errs on its own, so
     that its top rows promise too much. The slope is that of the best linear predictor of the effect given the score
-    (Chernozhukov, Demirer, Duflo & Fernández-Val 2018), from doubly robust scores of cross-fitted training rows,
-    between 0 (no difference between rows was found) and 1.
+    (Chernozhukov, Demirer, Duflo & Fernández-Val 2018), from doubly robust scores of cross-fitted training rows. It is
+    itself an estimate, so it is drawn towards 0, more so the less certain it is: times 1 - (standard error / slope)²,
+    James and Stein's (1961) positive-part rule. It lies between 0 (no difference between rows was found) and 1.
     """
 
     mean_effect: float
@@ -60,7 +61,14 @@ class EffectScale:
     treated_share: float
 
     @classmethod
-    def learn(cls, p_control: Floats, p_treatment: Floats, treatment: Labels, outcome: Labels) -> "EffectScale":
+    def learn(
+        cls,
+        p_control: Floats,
+        p_treatment: Floats,
+        treatment: Labels,
+        outcome: Labels,
+        visitor: npt.NDArray[np.int32],
+    ) -> "EffectScale":
         """Fit the line on rows that neither model saw.
 
         Parameters
@@ -69,6 +77,8 @@ class EffectScale:
             Cross-fitted probabilities of a conversion in either arm.
         treatment, outcome : array of int
             0 or 1.
+        visitor : array of int
+            Visitor code of each row; rows of a visitor are not independent.
 
         Returns
         -------
@@ -79,8 +89,12 @@ class EffectScale:
         score = p_treatment - p_control
         centred = score - score.mean()
         effects = doubly_robust_effects(p_control, p_treatment, treatment, outcome)
-        spread = float((centred**2).mean())
-        slope = float((centred * effects).mean()) / spread if spread > 0 else 0.0
+        spread = float((centred**2).sum())
+        slope = float((centred * effects).sum()) / spread if spread > 0 else 0.0
+        if slope > 0:
+            residual = effects - effects.mean() - slope * centred
+            variance = float((np.bincount(visitor, centred * residual) ** 2).sum()) / spread**2
+            slope *= max(0.0, 1 - variance / slope**2)
         return cls(float(effects.mean()), float(score.mean()), float(np.clip(slope, 0, 1)), share)
 
     def apply(self, p_control: Floats, p_treatment: Floats) -> Prediction:
@@ -214,7 +228,9 @@ def fit_learners(experiment: Experiment, mart: Mart, config: Config, step: "Call
         response_model, response_calibrator = fitter.response()
         train = experiment.rows("train")
         crossed = [fit.crossed for fit in fits]
-        scale = EffectScale.learn(crossed[0], crossed[1], arms[train], experiment.outcome[train])
+        scale = EffectScale.learn(
+            crossed[0], crossed[1], arms[train], experiment.outcome[train], experiment.visitor[train]
+        )
         controls = train[arms[train] == 0]
         t_learner = TLearner(
             models={name: fit.model for name, fit in zip(ARMS, fits, strict=True)} | {RESPONSE: response_model},
