@@ -47,6 +47,15 @@ class Difference:
     ci_lower: float
     ci_upper: float
 
+    @classmethod
+    def of(cls, entry: UpliftMetric) -> "Difference":
+        """Take a metric's value and interval."""
+        return cls(entry.value, entry.ci_lower, entry.ci_upper)
+
+    def in_points(self) -> "Difference":
+        """Return it in percentage points."""
+        return Difference(100 * self.value, 100 * self.ci_lower, 100 * self.ci_upper)
+
     @property
     def is_real(self) -> bool:
         """Whether the interval excludes 0."""
@@ -56,7 +65,7 @@ class Difference:
         """Say in words what the interval shows: it is above 0, below 0, or neither."""
         if not self.is_real:
             return "no difference shown"
-        return above if self.value > 0 else below
+        return above if self.ci_lower > 0 else below
 
 
 @dataclass(frozen=True)
@@ -192,14 +201,13 @@ def metric_text(entry: UpliftMetric | Difference, digits: int = 4) -> str:
 
 def points_text(entry: UpliftMetric, digits: int = 2) -> str:
     """Return a difference in rates with its interval in percentage points."""
-    scaled = Difference(100 * entry.value, 100 * entry.ci_lower, 100 * entry.ci_upper)
-    return f"{metric_text(scaled, digits)} percentage points"
+    return f"{metric_text(Difference.of(entry).in_points(), digits)} percentage points"
 
 
 def ranking_difference(facts: UpliftFacts, learner: str, metric: str = "qini") -> Difference | None:
     """Return how much more a learner's metric is than the T-learner's; None where that was not measured."""
     if entry := facts.metric(learner, metric, LEARNER):
-        return Difference(entry.value, entry.ci_lower, entry.ci_upper)
+        return Difference.of(entry)
     if entry := facts.metric(LEARNER, metric, learner):
         return Difference(-entry.value, -entry.ci_upper, -entry.ci_lower)
     return None
@@ -256,7 +264,7 @@ def _doubts(facts: UpliftFacts) -> list[str]:
     # Why a gain, however large, is no reason to spend.
     placebo = facts.placebo_qini
     reasons = [
-        ("the effects are simulated, not measured", facts.is_simulated),
+        ("the effects are simulated", facts.is_simulated),
         ("the visitors are made up", facts.is_synthetic),
         ("the arms are not what the design says", not _arms_are_sound(facts)),
         ("the placebo check finds an effect where there is none", placebo is not None and placebo.ci_lower > 0),
@@ -486,8 +494,8 @@ def _placebo(facts: UpliftFacts) -> list[str]:
     placebo = facts.placebo_qini
     if placebo is None:
         return []
-    found = Difference(placebo.value, placebo.ci_lower, placebo.ci_upper)
-    verdict = "0 IS OUTSIDE: be careful with the figures above" if found.is_real else "0 is inside, as it must be"
+    is_real = Difference.of(placebo).is_real
+    verdict = "0 IS OUTSIDE: be careful with the figures above" if is_real else "0 is inside, as it must be"
     return [f"**Placebo** (arms shuffled: nothing to find): Qini {metric_text(placebo)}; {verdict}."]
 
 
@@ -590,14 +598,20 @@ def _sensitivity(facts: UpliftFacts) -> list[str]:
     entries = {(entry.cost, entry.revenue_per_conversion): entry for entry in facts.policy.sensitivity}
     if not entries:
         return []
-    revenues = sorted({revenue for _, revenue in entries})
+    revenues, policy = sorted({revenue for _, revenue in entries}), facts.config.policy
+    # Values of their own move in proportion.
+    by_value = policy.value_column is not None
+    headers = [
+        f"revenue x {revenue / policy.revenue_per_conversion:g}" if by_value else f"revenue {money(revenue)}"
+        for revenue in revenues
+    ]
     return [
         "## If cost or revenue were different",
         "",
         *([f"**{facts.marks}.**", ""] if facts.marks else []),
         f"Profit per {_period(facts)}, at the share chosen anew each time. Bold: the whole interval is above 0.",
         "",
-        f"| cost per {_paid_per(facts)} | {' | '.join(f'revenue {money(revenue)}' for revenue in revenues)} |",
+        f"| cost per {_paid_per(facts)} | {' | '.join(headers)} |",
         f"| ---: |{' ---: |' * len(revenues)}",
         *(
             f"| {money(cost)} | {' | '.join(_cell(entries.get((cost, revenue))) for revenue in revenues)} |"

@@ -14,11 +14,11 @@ from ml.recommendations import (
     LONGEST_DAYS,
     RULES,
     TITLES,
+    Difference,
     UpliftFacts,
     metric_text,
     money,
     percent,
-    points_text,
 )
 from ml.uplift_metrics import UpliftDecile
 
@@ -71,14 +71,14 @@ def draw_uplift_figures(folder: Path, facts: UpliftFacts) -> list[Path]:
 
 def _qini(facts: UpliftFacts) -> "Figure":
     own = facts.metric(LEARNER, "qini")
-    better = own is not None and own.ci_lower > 0
+    is_better = own is not None and own.ci_lower > 0
+    answer = (
+        "Yes: it ranks better than random order" if is_better else "Not shown: it may be no better than random order"
+    )
     figure, axes = _axes(
         facts,
-        f"Does the {TITLES[LEARNER]} find those whom the intervention moves?\n"
-        + (
-            "Yes: it ranks better than random order" if better else "Not shown: it may rank no better than random order"
-        ),
-        "in brackets: {confidence} interval",
+        f"Does the {TITLES[LEARNER]} find those whom the intervention moves?\n{answer}",
+        f"in brackets: {facts.confidence} interval",
         f"Share of {facts.units} treated, highest score first",
         f"Extra conversions per 1,000 {facts.units}",
     )
@@ -97,12 +97,13 @@ def _qini(facts: UpliftFacts) -> "Figure":
 def _deciles(facts: UpliftFacts) -> "Figure":
     own = _own_deciles(facts)
     average, top = facts.metric("all", "average_effect"), own[0]
+    tenth = "Best tenth" if top.decile == 1 else f"Tenth {top.decile}"
+    best = metric_text(Difference(top.observed_uplift, top.ci_lower, top.ci_upper).in_points(), 2)
     figure, axes = _axes(
         facts,
-        "Do the highest ranked react most?\n"
-        f"Best tenth: {100 * top.observed_uplift:.2f} [{100 * top.ci_lower:.2f} to {100 * top.ci_upper:.2f}] points"
-        + (f"; all: {points_text(average).removesuffix('percentage points')}points" if average else ""),
-        "bars: {confidence} interval",
+        f"Do the highest ranked react most?\n{tenth}: {best} points"
+        + (f"; all: {metric_text(Difference.of(average).in_points(), 2)} points" if average else ""),
+        f"bars: {facts.confidence} interval",
         f"Tenth of {facts.units} by predicted uplift (1: highest)",
         "Uplift: conversion with minus without intervention\n(percentage points)",
     )
@@ -131,7 +132,7 @@ def _calibration(facts: UpliftFacts) -> "Figure":
         facts,
         "Is the predicted uplift right?\n"
         + (f"Slope {metric_text(slope, 2)}; 1 is right, 0 says nothing" if slope else "On the line it is"),
-        "each point a tenth by predicted uplift; bars: {confidence} interval",
+        f"each point a tenth by predicted uplift; bars: {facts.confidence} interval",
         "Predicted uplift (percentage points)",
         "Measured uplift (percentage points)",
     )
@@ -165,7 +166,7 @@ def _roi(facts: UpliftFacts) -> "Figure":
     figure, axes = _axes(
         facts,
         _roi_message(facts, horizon),
-        f"cost {money(policy.cost)} per {per}, revenue {worth} per conversion; band: {{confidence}} interval",
+        f"cost {money(policy.cost)} per {per}, revenue {worth} per conversion\nband: {facts.confidence} interval",
         f"Share of {facts.units} treated",
         f"Profit {horizon} (your currency)",
     )
@@ -235,10 +236,12 @@ def _planner(facts: UpliftFacts) -> "Figure":
     _message(figure, facts, f"What would the next experiment show?\n{_planner_message(facts)}")
     power = f"{percent(settings.power)} power at the {percent(settings.significance)} level"
     about = f"{power}; test slice,\n{_size_text(facts)}"
-    if facts.first_at is None:
+    if not facts.plans:
+        _say(left, f"No share holds a test row,\nso no experiment was planned\n\n{about}")
+    elif facts.first_at is None and any(plan.sessions_per_arm for plan in facts.plans):
         _sizes(left, facts, about)
     else:
-        _detectable(left, facts, about)
+        _lifts(left, facts, about)
     _runs(right, facts)
     return figure
 
@@ -254,24 +257,24 @@ def _planner_message(facts: UpliftFacts) -> str:
     return f"{lead}: {size}, {_days_text(plan)}"
 
 
-def _detectable(axes: Any, facts: UpliftFacts, about: str) -> None:
-    plans = facts.plans
-    x = np.arange(len(plans))
-    first = plans[0]
-    short, long = (
-        [_points(getattr(plan, name)) for plan in plans] for name in ("smallest_lift_short", "smallest_lift_long")
-    )
-    axes.plot(
-        x, short, color=ORANGE, marker="v", linestyle="--", label=f"Smallest lift that {first.days_short} days show"
-    )
-    axes.plot(
-        x, long, color=VERMILION, marker="s", linestyle="-.", label=f"Smallest lift that {first.days_long} days show"
-    )
+def _lifts(axes: Any, facts: UpliftFacts, about: str) -> None:
+    plans, x = facts.plans, np.arange(len(facts.plans))
+    first, ticks = plans[0], [f"{plan.share_percent} %" for plan in plans]
+    title, needed = "What lift is expected?", ""
+    if facts.first_at is not None:
+        title, needed = "Where blue is above a line, so many days are enough", "; days needed"
+        ticks = [f"{tick}\n{_days_text(plan)}" for tick, plan in zip(ticks, plans, strict=True)]
+        short = [_points(plan.smallest_lift_short) for plan in plans]
+        long = [_points(plan.smallest_lift_long) for plan in plans]
+        label = f"Smallest lift that {first.days_short} days show"
+        axes.plot(x, short, color=ORANGE, marker="v", linestyle="--", label=label)
+        label = f"Smallest lift that {first.days_long} days show"
+        axes.plot(x, long, color=VERMILION, marker="s", linestyle="-.", label=label)
     axes.plot(x, [_points(plan.expected_lift) for plan in plans], color=BLUE, marker="o", label="Expected lift")
     axes.axhline(0, color="black", linewidth=0.8)
-    axes.set_title(f"Where blue is above a line, so many days are enough\n{about}", fontsize=9)
-    axes.set_xticks(x, [f"{plan.share_percent} %\n{_days_text(plan)}" for plan in plans], fontsize=8)
-    axes.set_xlabel(f"Share of {facts.units} in the experiment, highest uplift first; days needed", fontsize=9)
+    axes.set_title(f"{title}\n{about}", fontsize=9)
+    axes.set_xticks(x, ticks, fontsize=8)
+    axes.set_xlabel(f"Share of {facts.units} in the experiment, highest uplift first{needed}", fontsize=9)
     axes.set_ylabel("Lift in conversion (percentage points)", fontsize=9)
     _legend_under(axes, 2)
 
@@ -293,8 +296,7 @@ def _sizes(axes: Any, facts: UpliftFacts, about: str) -> None:
 
 def _runs(axes: Any, facts: UpliftFacts) -> None:
     if not facts.tests:
-        axes.axis("off")
-        axes.text(0.5, 0.5, "No lift is expected,\nso no experiment was played through", ha="center", va="center")
+        _say(axes, "No lift is expected,\nso no experiment was played through")
         return
     lifts = 100 * np.array([test.measured_lift for test in facts.tests])
     significant = np.array([test.is_significant for test in facts.tests])
@@ -323,14 +325,18 @@ def _runs(axes: Any, facts: UpliftFacts) -> None:
     _legend_under(axes, 3)
 
 
+def _say(axes: Any, text: str) -> None:
+    axes.axis("off")
+    axes.text(0.5, 0.5, text, ha="center", va="center")
+
+
 def _axes(facts: UpliftFacts, title: str, note: str, x_label: str, y_label: str) -> tuple["Figure", Any]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 5.4), layout="constrained")
     axes = figure.subplots()
     _message(figure, facts, title)
-    about = f"test slice, {_size_text(facts)}\n{note.format(confidence=facts.confidence)}"
-    axes.set_title(_wrapped(about, 95), fontsize=9)
+    axes.set_title(_wrapped(f"test slice, {_size_text(facts)}\n{note}", 95), fontsize=9)
     axes.set_xlabel(x_label, fontsize=9)
     axes.set_ylabel(y_label, fontsize=9)
     return figure, axes
@@ -397,4 +403,4 @@ def _percent_axis(axis: Any) -> None:
 def _thousands_axis(axis: Any) -> None:
     from matplotlib.ticker import StrMethodFormatter
 
-    axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axis.set_major_formatter(StrMethodFormatter("{x:,.10g}"))
