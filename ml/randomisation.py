@@ -182,21 +182,23 @@ def _mean_balance(covariate: str, values: Floats, treated: npt.NDArray[np.bool_]
     n, m = len(values), int(treated.sum())
     if min(m, n - m) < JUDGED_ROWS or values.min() == values.max():
         return []
-    centre, arm = values.mean(), treated.astype(np.float64)
-    deviation = values - centre
+    arm = treated.astype(np.float64)
+    total, total_treated = values.sum(), values @ arm
+    mean_treatment, mean_control = total_treated / m, (total - total_treated) / (n - m)
+    difference = mean_treatment - mean_control
+    deviation = values - total / n
     square = deviation * deviation
-    sum_squares, sum_treated, squares_treated = square.sum(), deviation @ arm, square @ arm
-    difference = sum_treated * n / (m * (n - m))
-    variance_treated = (squares_treated - sum_treated**2 / m) / (m - 1)
-    variance_control = (sum_squares - squares_treated - sum_treated**2 / (n - m)) / (n - m - 1)
-    with np.errstate(divide="ignore"):
-        smd = difference / np.sqrt(max(0.0, variance_treated + variance_control) / 2)
+    sum_squares = square.sum()
+    squares_treated = square @ arm - m * (mean_treatment - total / n) ** 2
+    squares_control = sum_squares - m * (n - m) / n * difference**2 - squares_treated
+    variance = (squares_treated / (m - 1) + squares_control / (n - m - 1)) / 2
+    # Rounding leaves a trace of variance where each arm has one value only.
+    smd = difference / np.sqrt(variance) if variance > 1e-12 * sum_squares / n else np.copysign(np.inf, difference)
     # Moments of a mean of m values drawn without replacement out of these n.
     z = difference / np.sqrt(sum_squares / (n - 1) * n / (m * (n - m)))
     skewness = (square @ deviation / n) / (sum_squares / n) ** 1.5
     skewness *= (n - 2 * m) * np.sqrt(n - 1) / (np.sqrt(m * (n - m)) * (n - 2))
     p_value = min(1.0, 2 * float(stats.pearson3.sf(abs(z), abs(skewness))))
-    mean_treatment, mean_control = centre + sum_treated / m, centre - sum_treated / (n - m)
     return [Balance(covariate, float(mean_treatment), float(mean_control), float(smd), p_value)]
 
 
@@ -216,10 +218,10 @@ def _category_balance(
     if len(names) < 2:
         return []
     expected = cells.sum(axis=0) * (cells.sum(axis=1) / cells.sum())[:, None]
-    distance = ((cells - expected) ** 2 / expected).sum(axis=0)
-    worst = int(distance.argmax())
-    p_treatment, p_control = cells[:, worst] / cells.sum(axis=1)
+    p_value = float(stats.chi2.sf(((cells - expected) ** 2 / expected).sum(), len(names) - 1))
+    p_treatment, p_control = cells / cells.sum(axis=1, keepdims=True)
     with np.errstate(divide="ignore"):
         smd = (p_treatment - p_control) / np.sqrt((p_treatment * (1 - p_treatment) + p_control * (1 - p_control)) / 2)
-    p_value = float(stats.chi2.sf(distance.sum(), len(names) - 1))
-    return [Balance(f"{name} = {names[worst]}", float(p_treatment), float(p_control), float(smd), p_value)]
+    worst = int(np.abs(smd).argmax())
+    covariate = f"{name} = {names[worst]}"
+    return [Balance(covariate, float(p_treatment[worst]), float(p_control[worst]), float(smd[worst]), p_value)]
