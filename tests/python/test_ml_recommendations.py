@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from ml import policy, recommendations
-from ml.policy import Gain
+from ml import planner, policy, recommendations
+from ml.policy import Gain, Scored
 from ml.recommendations import UpliftFacts, metric_text, money, percent
 from ml.uplift_figures import draw_uplift_figures
 from ml.uplift_metrics import UpliftMetric
@@ -88,9 +88,35 @@ def with_money(facts: UpliftFacts, **changes: Any) -> UpliftFacts:
 @pytest.mark.parametrize("case", uplift_facts.CASES)
 @pytest.mark.parametrize("changes", [{}, NO_TIME], ids=["timed", "no time"])
 def test_numbers_of_the_tables_are_the_facts(case: str, changes: dict[str, Any]) -> None:
-    facts = uplift_facts.build(case, **changes)
-    text = page(facts)
-    seen = 0
+    assert_tables_are(uplift_facts.build(case, **changes))
+
+
+def test_what_policy_and_planner_return_is_said_and_drawn(win: UpliftFacts, tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    slices = []
+    for rows in (30_000, 60_000):
+        arm, score = rng.integers(0, 2, rows), rng.random(rows)
+        control = 0.02 + 0.06 * rng.random(rows)
+        treated = control + 0.08 * np.maximum(score - 0.7, 0) - 0.004
+        outcome = (rng.random(rows) < np.where(arm == 1, treated, control)).astype(np.int8)
+        ranks = {"uplift": score, "response": np.argsort(np.argsort(control)) / rows}
+        slices.append(
+            Scored(arm.astype(np.int8), outcome, control, treated, ranks, np.full(rows, 50.0), np.arange(rows))
+        )
+    money_settings = win.config.policy.model_copy(update={"bootstrap_resamples": 60})
+    value = policy.value_policies(*slices, money_settings, 45_000.5, 0.95, 1, is_simulated=False)
+    plans = planner.experiment_plan(slices[1], 1_500.25, win.config.planner, is_simulated=False)
+    plan = next(plan for plan in plans if plan.share_percent == 20)
+    rates = plan.control_rate, plan.control_rate + plan.expected_lift
+    tests = planner.ab_test_simulation(*rates, plan.sessions_per_arm or 1, win.config.planner, 1, is_simulated=False)
+    facts = replace(win, policy=value, plans=plans, tests=tests, tested_share=20)
+    assert 0 < value.chosen["uplift"] < 100
+    assert_tables_are(facts)
+    assert len(draw_uplift_figures(tmp_path, facts)) == len(FIGURES)
+
+
+def assert_tables_are(facts: UpliftFacts) -> None:
+    text, seen = page(facts), 0
 
     _, rows = table(text, "kind of shopper")
     total = sum(facts.quadrant_counts.values())
