@@ -6,12 +6,24 @@ from pathlib import Path
 import duckdb
 import ml_mart
 import numpy as np
+import numpy.typing as npt
+import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from ml.config import Config, FunneliftError, load_config
-from ml.features import MART, Dataset, Mart, build_dataset, read_mart
-from ml.validate import GateError, category_auc, check_counts, check_leakage, check_values, numeric_auc
+from ml.config import Config, FunneliftError, Leakage, load_config
+from ml.features import MART, Dataset, Feature, Mart, build_dataset, read_mart
+from ml.validate import (
+    GateError,
+    PurePart,
+    category_auc,
+    check_counts,
+    check_leakage,
+    check_values,
+    judge_features,
+    numeric_auc,
+    refuse_leaks,
+)
 from ml.warehouse import open_warehouse
 
 TABLES = ml_mart.marts(3000, seed=11, buy_rate=0.05)
@@ -166,6 +178,124 @@ def test_an_accepted_leak_needs_a_feature_that_exists(
     unknown = config.leakage.model_copy(update={"accepted": {"item_prise": "typing error"}})
     with pytest.raises(FunneliftError, match="item_prise"):
         check_leakage(data, mart, config.model_copy(update={"leakage": unknown}))
+
+
+BUYERS = """
+    select min(session_id) from funnelift.session_features
+    where has_transaction = 1 and is_mature = 1 and decision_point = 'landing'
+    group by visitor_id order by 1 limit 60
+"""
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "part"),
+    [
+        ("item_price_ratio", "9e6", "item_price_ratio is 9e+06 or more"),
+        ("item_price_ratio", "-5", "item_price_ratio is -5 or less"),
+        ("item_price", "12345.75", "item_price is 12345.8"),
+        ("item_views_28d", "null", "item_views_28d is null"),
+        ("item_category", "'checkout'", "item_category is checkout"),
+    ],
+)
+def test_a_part_that_holds_buyers_alone_sets_off_the_alarm(
+    changed: Callable[[str], tuple[Config, Dataset, Mart]], column: str, value: str, part: str
+) -> None:
+    where = f"where decision_point = 'landing' and session_id in ({BUYERS})"
+    config, data, mart = changed(f"update funnelift.session_features set {column} = {value} {where}")
+    with pytest.raises(GateError) as failure:
+        check_leakage(data, mart, config)
+    assert failure.value.gate == "leakage"
+    assert f"share converting where {part} at landing" in str(failure.value)
+    assert "expected below 99.0%, found 100.0% (60 of 60 rows)" in str(failure.value)
+    accepted = config.leakage.model_copy(update={"accepted": {column: "on purpose"}})
+    (found,) = [
+        entry
+        for entry in check_leakage(data, mart, config.model_copy(update={"leakage": accepted}))
+        if entry.pure is not None
+    ]
+    assert (found.feature, found.pure and found.pure.positives) == (column, 60)
+    assert found.auc < 0.95
+    tolerant = config.leakage.model_copy(update={"min_positives": 61})
+    check_leakage(data, mart, config.model_copy(update={"leakage": tolerant}))
+
+
+def purest(
+    values: npt.NDArray[np.float32], label: npt.NDArray[np.int8], visitor: npt.NDArray[np.int32], settings: Leakage
+) -> tuple[str, int, int] | None:
+    """The widest pure top tail, bottom tail, value or null, by looking at each."""
+    edges = np.unique(values[(label == 1) & ~np.isnan(values)])
+    kinds = [
+        [(f"{edge:g} or more", values >= edge) for edge in edges],
+        [(f"{edge:g} or less", values <= edge) for edge in edges],
+        [(f"{edge:g}", values == edge) for edge in edges],
+        [("null", np.isnan(values))],
+    ]
+    for kind in kinds:
+        pure = []
+        for where, rows in kind:
+            positives, total = int(label[rows].sum()), int(rows.sum())
+            visitors = len(set(visitor[rows & (label == 1)]))
+            if visitors >= settings.min_positives and positives >= settings.highest_purity * total:
+                pure.append((positives, where, total))
+        if pure:
+            positives, where, total = max(pure, key=lambda entry: entry[0])
+            return where, total, positives
+    return None
+
+
+def test_pure_parts_are_those_of_a_plain_search() -> None:
+    rng = np.random.default_rng(4)
+    settings = load_config(environment={}).leakage.model_copy(update={"min_positives": 8, "highest_purity": 0.9})
+    found = []
+    for _ in range(150):
+        label = (rng.random(400) < 0.3).astype(np.int8)
+        visitor = rng.integers(0, 300, 400).astype(np.int32)
+        values = np.round(rng.normal(size=400) + rng.choice([0, 0.5, 1.5]) * label, 1).astype(np.float32)
+        values[rng.random(400) < rng.choice([0.0, 0.3]) * label] = np.nan
+        values[rng.random(400) < rng.choice([0.0, 0.1]) * label] = 0.55
+        (entry,) = judge_features(
+            pd.DataFrame({"x": values}),
+            [Feature("x", "g", "numeric", "x")],
+            label,
+            visitor,
+            np.arange(400),
+            "g",
+            settings,
+        )
+        expected = purest(values, label, visitor, settings)
+        assert entry.pure == (None if expected is None else PurePart(*expected))
+        found.append("nothing" if expected is None else expected[0].lstrip("-.0123456789"))
+    assert {"nothing", " or more", "", "null"} <= set(found)
+
+
+def test_a_visitor_who_always_buys_is_no_leak() -> None:
+    rng = np.random.default_rng(5)
+    label = np.r_[np.ones(80), rng.random(4000) < 0.05].astype(np.int8)
+    visitor = np.r_[np.zeros(80), np.arange(1, 4001)].astype(np.int32)
+    prior = np.r_[np.arange(1, 81), rng.integers(0, 2, 4000)].astype(np.float32)
+    inputs = pd.DataFrame({"prior": prior, "city": pd.Categorical(np.where(visitor == 0, "Ulm", "Bonn"))})
+    features = [Feature("prior", "g", "numeric", ""), Feature("city", "g", "categorical", "")]
+    settings = load_config(environment={}).leakage
+    for entry in judge_features(inputs, features, label, visitor, np.arange(4080), "g", settings):
+        assert entry.pure is None
+    for entry in judge_features(
+        inputs, features, label, np.arange(4080, dtype=np.int32), np.arange(4080), "g", settings
+    ):
+        assert entry.pure is not None
+
+
+def test_where_nearly_everybody_buys_a_pure_tail_is_no_leak_unless_it_is_long() -> None:
+    rng = np.random.default_rng(6)
+    settings = load_config(environment={}).leakage
+    rows, features = np.arange(3000), [Feature("x", "g", "numeric", "x")]
+    for _ in range(100):
+        label = (rng.random(3000) < 0.95).astype(np.int8)
+        inputs = pd.DataFrame({"x": rng.normal(size=3000).astype(np.float32)})
+        refuse_leaks(judge_features(inputs, features, label, rows.astype(np.int32), rows, "g", settings), settings)
+    inputs.loc[label == 0, "x"] -= 1
+    inputs.loc[(label == 0) & (inputs["x"] > 0), "x"] = -1
+    with pytest.raises(GateError, match=r"share converting where x is .* or more"):
+        refuse_leaks(judge_features(inputs, features, label, rows.astype(np.int32), rows, "g", settings), settings)
 
 
 def test_single_feature_auc_equals_sklearns() -> None:
