@@ -1,6 +1,7 @@
 """Whom does an intervention change? The T-learner, its rivals, and the placebo that must find nothing."""
 
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ T_LEARNER, RESPONSE, RANDOM = "t_learner", "response", "random"
 ARMS = ("control", "treatment")
 UPLIFT_FILE = "uplift.json"
 FEWEST_TREES = 10
+TENTHS = 10
+TRUST_FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -46,18 +49,20 @@ class Prediction:
 
 @dataclass(frozen=True)
 class EffectScale:
-    """The line that turns the two models' difference into an effect: `mean_effect + slope * (score - mean_score)`.
+    """The non-decreasing line through `knots` and `effects` that turns the two models' difference into an effect.
 
     The difference of two fitted models is spread wider than the effects are, because each model errs on its own, so
-    that its top rows promise too much. The slope is that of the best linear predictor of the effect given the score
-    (Chernozhukov, Demirer, Duflo & Fernández-Val 2018), from doubly robust scores of cross-fitted training rows. It is
-    itself an estimate, so it is drawn towards 0, more so the less certain it is: times 1 - (standard error / slope)²,
-    James and Stein's (1961) positive-part rule. It lies between 0 (no difference between rows was found) and 1.
+    that its top rows promise too much. So the effect of each tenth of the cross-fitted training rows, ranked by that
+    difference, is the mean of their doubly robust scores, made non-decreasing (isotonic regression), with straight
+    lines between the tenths. Then all are drawn towards their mean by `trust`, from 0 (no difference between rows was
+    found) to 1: the slope of the best linear predictor of the effect (Chernozhukov, Demirer, Duflo & Fernández-Val
+    2018) given such a line fitted on other visitors, times 1 - (standard error / slope)², James and Stein's (1961)
+    positive-part rule.
     """
 
-    mean_effect: float
-    mean_score: float
-    slope: float
+    knots: tuple[float, ...]
+    effects: tuple[float, ...]
+    trust: float
     treated_share: float
 
     @classmethod
@@ -85,17 +90,22 @@ class EffectScale:
         EffectScale
             The line.
         """
-        share = float(treatment.mean())
         score = p_treatment - p_control
-        centred = score - score.mean()
         effects = doubly_robust_effects(p_control, p_treatment, treatment, outcome)
-        spread = float((centred**2).sum())
-        slope = float((centred * effects).sum()) / spread if spread > 0 else 0.0
-        if slope > 0:
-            residual = effects - effects.mean() - slope * centred
-            variance = float((np.bincount(visitor, centred * residual) ** 2).sum()) / spread**2
-            slope *= max(0.0, 1 - variance / slope**2)
-        return cls(float(effects.mean()), float(score.mean()), float(np.clip(slope, 0, 1)), share)
+        tenth = np.empty(len(score), dtype=np.intp)
+        tenth[np.argsort(score, kind="stable")] = np.arange(len(score)) * TENTHS // len(score)
+        fold = visitor % TRUST_FOLDS
+        crossed = np.empty(len(score))
+        for held_out in range(TRUST_FOLDS):
+            rest = fold != held_out
+            crossed[~rest] = _rising_means(tenth[rest], effects[rest])[tenth[~rest]]
+        trust = _trust(crossed - crossed.mean(), effects - effects.mean(), visitor)
+        rows = np.bincount(tenth, minlength=TENTHS)
+        knots = np.bincount(tenth, score, TENTHS)[rows > 0] / rows[rows > 0]
+        means = _rising_means(tenth, effects)[rows > 0]
+        mean = float(effects.mean())
+        drawn = mean + trust * (means - mean)
+        return cls(tuple(map(float, knots)), tuple(map(float, drawn)), trust, float(treatment.mean()))
 
     def apply(self, p_control: Floats, p_treatment: Floats) -> Prediction:
         """Rescale the difference of two probabilities and keep their weighted mean, which is better known.
@@ -111,7 +121,7 @@ class EffectScale:
             Probabilities from 0 to 1.
         """
         score = p_treatment - p_control
-        effect = self.mean_effect + self.slope * (score - self.mean_score)
+        effect = np.interp(score, self.knots, self.effects)
         overall = (1 - self.treated_share) * p_control + self.treated_share * p_treatment
         control = np.clip(overall - self.treated_share * effect, 0, 1)
         return Prediction(control, np.clip(control + effect, 0, 1), score)
@@ -252,7 +262,10 @@ def fit_learners(experiment: Experiment, mart: Mart, config: Config, step: "Call
     scores = {T_LEARNER: prediction.score}
     used = fitter.rival_rows()
     for name in config.uplift.rivals:
-        with step(f"fitting the {RIVALS[name].title}"):
+        with step(f"fitting the {RIVALS[name].title}"), warnings.catch_warnings():
+            # EconML warns of missing values, which CatBoost handles, and uses functions that scikit-learn will drop.
+            for kind in (UserWarning, FutureWarning):
+                warnings.simplefilter("ignore", kind)
             scores[name] = np.full(len(experiment), np.nan)
             scores[name][judged] = RIVALS[name].fit(fitter, used, trees)(judged)
     scores[RESPONSE] = response
@@ -316,12 +329,37 @@ def permuted_arms(experiment: Experiment, seed: int) -> Labels:
     return np.where(has_arm, arm_of[experiment.visitor], -1).astype(np.int8)
 
 
+def _rising_means(group: Rows, values: Floats) -> Floats:
+    """Mean of the values in each tenth, made non-decreasing; a tenth without rows takes its neighbours' level."""
+    from sklearn.isotonic import IsotonicRegression
+
+    rows = np.bincount(group, minlength=TENTHS)
+    known = np.flatnonzero(rows)
+    means = np.bincount(group, values, TENTHS)[known] / rows[known]
+    line = IsotonicRegression(out_of_bounds="clip").fit(known, means, sample_weight=rows[known])
+    return np.asarray(line.predict(np.arange(TENTHS)))
+
+
+def _trust(predicted: Floats, effects: Floats, visitor: npt.NDArray[np.int32]) -> float:
+    """Slope of centred effects on centred predictions, drawn towards 0 by its standard error over visitors."""
+    spread = float((predicted**2).sum())
+    slope = float((predicted * effects).sum()) / spread if spread > 0 else 0.0
+    if slope <= 0:
+        return 0.0
+    variance = float((np.bincount(visitor, predicted * (effects - slope * predicted)) ** 2).sum()) / spread**2
+    return min(1.0, slope * max(0.0, 1 - variance / slope**2))
+
+
 @dataclass(frozen=True)
 class _ArmFit:
     model: CatBoostModel
     calibrator: Calibrator
-    crossed: Floats
+    margin: Floats  # of every training row, by models of the other folds
     trees: int
+
+    @property
+    def crossed(self) -> Floats:
+        return self.calibrator.probability(self.margin)
 
 
 class _Fitter:
@@ -342,7 +380,7 @@ class _Fitter:
             margin[fold == held_out] = fitted.margin(self.experiment.inputs.iloc[self.train[fold == held_out]])
         own = of_arm[self.train]
         calibrator = fit_calibrator("platt", margin[own], self.experiment.outcome[self.train[own]])
-        return _ArmFit(model, calibrator, calibrator.probability(margin), trees)
+        return _ArmFit(model, calibrator, margin, trees)
 
     def whole(self, of_arm: npt.NDArray[np.bool_], trees: int | None = None) -> CatBoostModel:
         rows = self.train[of_arm[self.train]]

@@ -76,7 +76,7 @@ class UpliftRun:
     test_last_at: str
     sessions_per_day: float
     usual_rate: float
-    effect_slope: float
+    effect_trust: float
     pehe: float | None
     pehe_constant: float | None
     chosen_share_percent: int | None
@@ -348,7 +348,7 @@ def _record(run: Run, checked: Checked, found: MartExperiment, judged: Judged) -
         # A slice of less than a day says nothing of a day's traffic but its own.
         sessions_per_day=float(in_test.sum()) / max(1.0, (last - first) / DAY_MS),
         usual_rate=judged.learned.t_learner.usual_rate,
-        effect_slope=judged.learned.t_learner.scale.slope,
+        effect_trust=judged.learned.t_learner.scale.trust,
         pehe=judged.pehe,
         pehe_constant=judged.pehe_constant,
         chosen_share_percent=None,

@@ -135,7 +135,7 @@ def judge(experiment: Experiment, mart: Mart, config: Config, steps: Steps) -> J
         columns=_columns(experiment, learned, percentile, decile),
         metrics=metrics,
         deciles=table,
-        curves={name: _curve(score, *arms, config.seed) for name, score in scores.items() if name != RANDOM},
+        curves=_curves(scores, *arms, config.seed),
         pehe=None if truth is None else pehe(prediction.uplift[test], truth.effect[test]),
         pehe_constant=None
         if truth is None
@@ -331,14 +331,18 @@ def _plan_to_run(plans: list[Plan], chosen: int) -> Plan | None:
     return min(plans, key=lambda plan: (plan.days_needed is None, plan.days_needed or 0.0), default=None)
 
 
-def _curve(
-    score: Floats, treatment: npt.NDArray[np.int8], outcome: npt.NDArray[np.int8], seed: int
-) -> tuple[Floats, Floats]:
-    """Qini curve: share of rows targeted, and incremental conversions per 1,000 rows of the treated arm's size."""
-    rank = np.empty(len(score))
-    rank[rank_order(score, seed)] = -np.arange(len(score))
-    targeted, conversions = qini_curve(rank, treatment, outcome)
-    return targeted / len(score), conversions / treatment.sum() * 1000
+def _curves(
+    scores: dict[str, Floats], treatment: npt.NDArray[np.int8], outcome: npt.NDArray[np.int8], seed: int
+) -> dict[str, tuple[Floats, Floats]]:
+    """Qini curves: share of rows targeted, and incremental conversions per 1,000 rows; a random order is a line."""
+    curves = {}
+    for name, score in scores.items():
+        rank = np.empty(len(score))
+        rank[rank_order(score, seed)] = -np.arange(len(score))
+        targeted, conversions = qini_curve(rank, treatment, outcome)
+        share, gain = targeted / len(score), conversions / treatment.sum() * 1000
+        curves[name] = (share[[0, -1]], gain[[0, -1]]) if name == RANDOM else (share, gain)
+    return curves
 
 
 def _columns(
