@@ -91,8 +91,9 @@ class UpliftFacts:
     and `last_at` bound the test slice; None for an experiment without time. `tested_share` is the share in percent of
     the plan that is advised and that `tests` plays through; None where there is none. `quadrant_counts` counts the test
     rows. `pehe` is the root mean squared error of the estimated against the true effect, `pehe_constant` that of one
-    average for all; None where the truth is not known. `balance_worst` is the feature in which the arms differ most:
-    name, standardised mean difference, p-value. `curves` maps a learner to shares of rows (0 to 1) and incremental
+    average for all; None where the truth is not known. `mismatch_p` is the sample ratio's p-value, None where no share
+    was designed; `balance_worst` the feature in which the arms differ most: name, standardised mean difference,
+    p-value. `curves` maps a learner to shares of rows (0 to 1) and incremental
     conversions per 1,000 rows. `units` is what a row is, in the plural.
     """
 
@@ -116,7 +117,7 @@ class UpliftFacts:
     placebo_qini: UpliftMetric | None
     pehe: float | None
     pehe_constant: float | None
-    mismatch_p: float
+    mismatch_p: float | None
     balance_worst: tuple[str, float, float] | None
     funnel: FunnelFacts | None
     curves: dict[str, tuple[Floats, Floats]]
@@ -213,6 +214,12 @@ def ranking_difference(facts: UpliftFacts, learner: str, metric: str = "qini") -
     return None
 
 
+def significant_shares(tests: list[SimulatedTest]) -> tuple[float, float]:
+    """Return the share of runs, at least one, with a significant gain, and with a significant loss."""
+    gains = sum(test.is_significant and test.measured_lift > 0 for test in tests)
+    return gains / len(tests), sum(test.is_significant for test in tests) / len(tests) - gains / len(tests)
+
+
 def _head(facts: UpliftFacts) -> list[str]:
     what = []
     if facts.is_simulated:
@@ -266,14 +273,15 @@ def _doubts(facts: UpliftFacts) -> list[str]:
     reasons = [
         ("the effects are simulated", facts.is_simulated),
         ("the visitors are made up", facts.is_synthetic),
-        ("the arms are not what the design says", not _arms_are_sound(facts)),
+        ("the arms do not look as if they were drawn by lot", not _arms_are_sound(facts)),
         ("the placebo check finds an effect where there is none", placebo is not None and placebo.ci_lower > 0),
     ]
     return [reason for reason, holds in reasons if holds]
 
 
 def _arms_are_sound(facts: UpliftFacts) -> bool:
-    return facts.mismatch_p >= facts.config.experiment.highest_mismatch_p
+    found = [facts.mismatch_p, facts.balance_worst[2] if facts.balance_worst else None]
+    return all(p is None or p >= facts.config.experiment.highest_mismatch_p for p in found)
 
 
 def _gain_text(facts: UpliftFacts, chosen: Projection) -> str:
@@ -323,7 +331,7 @@ def _size(facts: UpliftFacts, plan: Plan) -> str:
     days = (
         ""
         if facts.first_at is None or plan.days_needed is None
-        else f", {math.ceil(plan.days_needed):,} days at today's traffic"
+        else f", {math.ceil(plan.days_needed):,} days at today's traffic (run whole weeks)"
     )
     return f"{plan.sessions_per_arm:,} {facts.units} in each arm{days}"
 
@@ -501,10 +509,12 @@ def _placebo(facts: UpliftFacts) -> list[str]:
 
 def _arms(facts: UpliftFacts) -> str:
     settings = facts.config.experiment
-    verdict = "as designed" if _arms_are_sound(facts) else "NOT AS DESIGNED: no figure here can be trusted"
-    text = (
-        f"**Arms**: {verdict} ({percent(settings.treated_share)} to be treated; p = {facts.mismatch_p:.3g}, alarm "
-        f"below {settings.highest_mismatch_p:g})"
+    sound = "as if drawn by lot" if _arms_are_sound(facts) else "NOT AS IF DRAWN BY LOT: no figure here can be trusted"
+    text = f"**Arms**: {sound} (alarm below p = {settings.highest_mismatch_p:g}); "
+    text += (
+        "no share was designed, so their sizes were not tested"
+        if facts.mismatch_p is None
+        else f"{percent(settings.treated_share)} to be treated, p = {facts.mismatch_p:.3g}"
     )
     if facts.balance_worst is not None:
         name, difference, p = facts.balance_worst
@@ -580,8 +590,9 @@ def _risks(facts: UpliftFacts) -> list[str]:
         f"Money: the figures hold {_terms(facts)}. The next table says what changes.",
         "Time: season, stock, prices and the offer must stay as they were, and shoppers get used to offers.",
         "What is not measured: purchases pulled forward from a later visit; shoppers who learn to wait for offers.",
-        "Visitors are browser ids: one person on two devices can be in both arms, which hides part of an effect.",
     ]
+    if facts.first_at is not None:
+        risks.append("Visitors are browser ids: one person on two devices can be in both arms, which hides effects.")
     if facts.is_synthetic:
         risks.insert(0, "The visitors: a generator made them.")
     if facts.is_simulated:
@@ -638,13 +649,13 @@ def _advice(facts: UpliftFacts) -> list[str]:
     settings, plan = facts.config.planner, facts.planned
     if plan is None:
         return []
-    group = _group(facts, plan.share_percent)
+    group, by_visitor = _group(facts, plan.share_percent), ", visitor by visitor," if facts.first_at else ""
     if plan.sessions_per_arm is None:
         return [f"No lift is expected in {group}, so no size follows from one{_shown_by_traffic(facts, plan)}.", ""]
     text = (
-        f"Take {group}; draw by lot, visitor by visitor, which half gets the intervention; run whole weeks: "
-        f"{_size(facts, plan)}. That shows the expected lift of {_points(plan.expected_lift)} percentage points with "
-        f"{percent(settings.power)} power at the {percent(settings.significance)} level."
+        f"Take {group}; draw by lot{by_visitor} which half gets the intervention: {_size(facts, plan)}. That shows the "
+        f"expected lift of {_points(plan.expected_lift)} percentage points with {percent(settings.power)} power at the "
+        f"{percent(settings.significance)} level."
     )
     if _takes_too_long(facts, plan):
         text += f" So long an experiment would measure another shop{_shown_by_traffic(facts, plan)}."
@@ -657,11 +668,12 @@ def _tests(facts: UpliftFacts) -> list[str]:
     confidence = facts.config.evaluation.confidence
     lifts = [100 * test.measured_lift for test in facts.tests]
     lower, upper = np.quantile(lifts, [(1 - confidence) / 2, (1 + confidence) / 2])
-    significant = sum(test.is_significant for test in facts.tests) / len(facts.tests)
+    gain, loss = significant_shares(facts.tests)
     return [
-        f"Played through {len(facts.tests):,} times on the estimated effects, it was significant in "
-        f"{percent(significant, 1)} of the runs; {facts.confidence} of them measured a lift of {lower:.2f} to "
-        f"{upper:.2f} percentage points.",
+        f"Played through {len(facts.tests):,} times on the estimated effects with {facts.tests[0].n_treatment:,} "
+        f"{facts.units} in each arm, it showed a significant gain in {percent(gain, 1)} and a significant loss in "
+        f"{percent(loss, 1)} of the runs; {facts.confidence} of them measured a lift of {lower:.2f} to {upper:.2f} "
+        "percentage points.",
         "",
     ]
 

@@ -19,6 +19,7 @@ from ml.recommendations import (
     metric_text,
     money,
     percent,
+    significant_shares,
 )
 from ml.uplift_metrics import UpliftDecile
 
@@ -36,6 +37,8 @@ LOOKS: dict[str, tuple[str, Any]] = {
 }
 STRATEGY_LOOKS = {"uplift": LOOKS["t_learner"], "response": LOOKS["response"], "random": LOOKS["random"]}
 
+CURVE_POINTS = 2001
+
 
 def draw_uplift_figures(folder: Path, facts: UpliftFacts) -> list[Path]:
     """Draw every figure of uplift and money.
@@ -50,7 +53,7 @@ def draw_uplift_figures(folder: Path, facts: UpliftFacts) -> list[Path]:
     Returns
     -------
     list of Path
-        The files written; equal facts give equal bytes.
+        The files written; equal facts give equal bytes. Without curves there is no Qini figure.
     """
     import matplotlib as mpl
 
@@ -62,6 +65,8 @@ def draw_uplift_figures(folder: Path, facts: UpliftFacts) -> list[Path]:
         "roi_curve.png": _roi,
         "experiment_planner.png": _planner,
     }
+    if not facts.curves:
+        del drawings["qini.png"]
     with mpl.rc_context({"figure.dpi": 120, "axes.grid": True, "grid.alpha": 0.3, "axes.axisbelow": True}):
         for name, draw in drawings.items():
             # No creation date and no version inside, so that equal runs write equal files.
@@ -83,7 +88,7 @@ def _qini(facts: UpliftFacts) -> "Figure":
         f"Extra conversions per 1,000 {facts.units}",
     )
     for learner in (name for name in TITLES if name in facts.curves):
-        x, y = facts.curves[learner]
+        x, y = _thinned(*facts.curves[learner])
         metric = facts.metric(learner, "qini")
         label = TITLES[learner] + (f": Qini {metric_text(metric, 3)}" if metric else "")
         colour, style = LOOKS[learner]
@@ -300,29 +305,33 @@ def _runs(axes: Any, facts: UpliftFacts) -> None:
         return
     lifts = 100 * np.array([test.measured_lift for test in facts.tests])
     significant = np.array([test.is_significant for test in facts.tests])
+    kinds = [significant & (lifts > 0), significant & (lifts <= 0), ~significant]
     # Bins of whole steps: one conversion more or less in an arm, so that no bin holds more steps than another.
     step = 100 / facts.tests[0].n_treatment
     width = step * max(1, round(np.ptp(lifts) / 30 / step))
     edges = np.arange(lifts.min() - step / 2, lifts.max() + width, width)
-    axes.hist(
-        [lifts[significant], lifts[~significant]], edges, stacked=True, color=[BLUE, "white"], edgecolor=BLUE,
-        linewidth=0.7, label=["Significant", "Not significant"],
+    labels = ["Significant gain", "Significant loss", "Not significant"]
+    _, _, bars = axes.hist(
+        [lifts[kind] for kind in kinds], edges, stacked=True, color=[BLUE, "#F3C6A5", "white"], edgecolor=BLUE,
+        linewidth=0.7, label=labels,
     )  # fmt: skip
+    for bar in bars[1]:
+        bar.set(hatch="////", edgecolor=VERMILION)
     axes.axvline(0, color="black", linewidth=1)
     expected = facts.planned
     if expected is not None:
         axes.axvline(
             100 * expected.expected_lift, color=VERMILION, linestyle="--", linewidth=1.4, label="Expected lift"
         )
-    n = facts.tests[0].n_treatment
+    n, (gain, loss) = facts.tests[0].n_treatment, significant_shares(facts.tests)
     axes.set_title(
-        f"{percent(float(significant.mean()), 1)} of the runs are significant\n"
+        f"{percent(gain, 1)} of the runs show a significant gain, {percent(loss, 1)} a loss\n"
         f"{len(lifts):,} runs of the top {facts.tested_share} %, {n:,} in each arm",
         fontsize=9,
     )
     axes.set_xlabel("Measured lift in conversion (percentage points)", fontsize=9)
     axes.set_ylabel("Runs", fontsize=9)
-    _legend_under(axes, 3)
+    _legend_under(axes, 2)
 
 
 def _say(axes: Any, text: str) -> None:
@@ -349,6 +358,12 @@ def _message(figure: "Figure", facts: UpliftFacts, title: str) -> None:
 
 def _wrapped(text: str, width: int) -> str:
     return "\n".join(textwrap.fill(line, width) for line in text.splitlines())
+
+
+def _thinned(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    # Hundreds of thousands of points take seconds to draw, and more than this cannot be seen.
+    kept = np.unique(np.linspace(0, len(x) - 1, CURVE_POINTS).round().astype(int))
+    return x[kept], y[kept]
 
 
 def _size_text(facts: UpliftFacts) -> str:

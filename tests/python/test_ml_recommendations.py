@@ -228,8 +228,11 @@ def test_the_answer_and_the_text_repeat_the_facts(win: UpliftFacts) -> None:
     size = plan.share_percent, plan.sessions_per_arm or 0, np.ceil(plan.days_needed or 0)
     assert_shows(advice, *size, 100 * plan.expected_lift, 100 * settings.power, 100 * settings.significance)
     lifts = sorted(100 * test.measured_lift for test in win.tests)
-    share = 100 * np.mean([test.is_significant for test in win.tests])
-    assert_shows(played, 1000, share, 95, np.quantile(lifts, 0.025), np.quantile(lifts, 0.975))
+    gain, loss = (
+        100 * np.mean([t.is_significant and t.measured_lift * sign > 0 for t in win.tests]) for sign in (1, -1)
+    )
+    bounds = np.quantile(lifts, 0.025), np.quantile(lifts, 0.975)
+    assert_shows(played, 1000, win.tests[0].n_treatment, gain, loss, 95, *bounds)
 
 
 def sentences(text: str) -> list[str]:
@@ -313,8 +316,14 @@ def built(case: str, simulated: bool, synthetic: bool, known: dict[Any, UpliftFa
 
 
 def test_why_not_to_spend_is_said(win: UpliftFacts) -> None:
-    assert "the arms are not what the design says" in section(page(replace(win, mismatch_p=1e-5)), "The answer")
-    assert "NOT AS DESIGNED" in page(replace(win, mismatch_p=1e-5))
+    assert "do not look as if they were drawn by lot" in section(page(replace(win, mismatch_p=1e-5)), "The answer")
+    assert "NOT AS IF DRAWN BY LOT" in page(replace(win, mismatch_p=1e-5))
+    unbalanced = page(replace(win, balance_worst=("item_price_ratio", 0.2, 1e-5)))
+    assert section(unbalanced, "The answer").startswith("**Do not spend")
+    assert "NOT AS IF DRAWN BY LOT" in unbalanced
+    untested = page(replace(win, mismatch_p=None))
+    assert section(untested, "The answer").startswith(SPEND)
+    assert "so their sizes were not tested" in untested
     assert win.placebo_qini is not None
     found = replace(win, placebo_qini=replace(win.placebo_qini, ci_lower=0.001))
     assert "the placebo check finds an effect" in section(page(found), "The answer")
@@ -434,6 +443,9 @@ def test_whatever_can_be_missing_may_be_missing(win: UpliftFacts, tmp_path: Path
     assert "nan" not in text
     assert "no share of sessions breaks even" in text
     assert len(draw_uplift_figures(tmp_path, empty)) == len(FIGURES)
+    without = draw_uplift_figures(tmp_path / "without", replace(win, curves={}))
+    assert [path.name for path in without] == FIGURES[1:]
+    assert not (tmp_path / "without" / FIGURES[0]).exists()
 
 
 def test_a_shop_without_prices_is_not_said_to_have_lost_nothing(win: UpliftFacts) -> None:
@@ -616,7 +628,9 @@ def test_lines_bars_and_points_are_the_facts(drawn: Callable[[UpliftFacts], dict
         [100 * (plan.smallest_lift_long or 0) for plan in facts.plans]
     )
     bars = figures["experiment_planner.png"].axes[1].containers
-    assert sum(bar.get_height() for bar in bars[0]) == sum(test.is_significant for test in facts.tests)
+    for kind, sign in zip(bars, (1, -1), strict=False):
+        count = sum(test.is_significant and test.measured_lift * sign > 0 for test in facts.tests)
+        assert sum(bar.get_height() for bar in kind) == count
     assert sum(bar.get_height() for container in bars for bar in container) == len(facts.tests)
 
 

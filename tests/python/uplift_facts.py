@@ -262,9 +262,8 @@ def _plans(shop: Case, control: Any, uplift: Any, simulated: bool) -> list[Plan]
 def _tests(shop: Case, control: Any, uplift: Any, simulated: bool, rng: np.random.Generator) -> list[SimulatedTest]:
     share = shop.chosen or 10
     plan = next(plan for plan in _plans(shop, control, uplift, simulated) if plan.share_percent == share)
-    n = plan.sessions_per_arm
-    if n is None:
-        return []
+    # Without an expected lift, what the traffic of the longer time allows.
+    n = plan.sessions_per_arm or round(plan.sessions_per_day * share / 200 * plan.days_long)
     found = []
     for replicate in range(1000):
         treated = int(rng.binomial(n, max(plan.control_rate + plan.expected_lift, 0)))
