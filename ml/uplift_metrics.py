@@ -151,7 +151,7 @@ def qini_coefficient(score: Floats, treatment: Labels, outcome: Labels) -> float
     Radcliffe (2007), as for `qini_curve`; scikit-uplift's `qini_auc_score` with `negative_effect=True`.
     """
     n, curve = qini_curve(score, treatment, outcome)
-    return float(_share_of_perfect_qini(np.trapezoid(curve, n), _cells(treatment, outcome)))
+    return float(_share_of_perfect_qini(float(np.trapezoid(curve, n)), _cells(treatment, outcome)))
 
 
 def auuc(score: Floats, treatment: Labels, outcome: Labels) -> float:
@@ -178,7 +178,7 @@ def auuc(score: Floats, treatment: Labels, outcome: Labels) -> float:
     Gutierrez and Gerardy (2016), as for `uplift_curve`; scikit-uplift's `uplift_auc_score`.
     """
     n, curve = uplift_curve(score, treatment, outcome)
-    return float(_share_of_perfect_uplift(np.trapezoid(curve, n), _cells(treatment, outcome)))
+    return float(_share_of_perfect_uplift(float(np.trapezoid(curve, n)), _cells(treatment, outcome)))
 
 
 def uplift_at_k(score: Floats, treatment: Labels, outcome: Labels, share: float) -> float:
@@ -712,17 +712,17 @@ def _cells(treatment: Labels, outcome: Labels) -> Floats:
     return np.bincount(2 * (treatment == 0) + (outcome == 0), minlength=4).astype(np.float64)
 
 
-def _share_of_perfect_qini(area: npt.ArrayLike, cells: Floats) -> Floats:
+def _share_of_perfect_qini(area: Floats | float, cells: Floats) -> Floats:
     """Set areas under Qini curves against the diagonal's and the perfect curve's; the last axis goes over samples."""
     treated_yes, treated_no, control_yes, control_no = cells
     n, zero = cells.sum(axis=0), np.zeros_like(treated_yes)
     with np.errstate(invalid="ignore", divide="ignore"):
         end = treated_yes - control_yes * (treated_yes + treated_no) / (control_yes + control_no)
         perfect = _area([zero, treated_yes, n - control_yes, n], [zero, treated_yes, treated_yes, end])
-        return np.asarray((area - n * end / 2) / (perfect - n * end / 2))
+    return _share_of_perfect(area, n * end / 2, perfect)
 
 
-def _share_of_perfect_uplift(area: npt.ArrayLike, cells: Floats) -> Floats:
+def _share_of_perfect_uplift(area: Floats | float, cells: Floats) -> Floats:
     """Set areas under uplift curves against the diagonal's and the perfect curve's; the last axis goes over samples."""
     treated_yes, treated_no, control_yes, control_no = cells
     n, zero = cells.sum(axis=0), np.zeros_like(treated_yes)
@@ -735,7 +735,13 @@ def _share_of_perfect_uplift(area: npt.ArrayLike, cells: Floats) -> Floats:
         third_rate = np.where(control_yes > treated_no, (treated_yes > 0) - control_rate, treated_rate)
         rates = [zero, treated_yes, second * (treated_yes > 0), third * third_rate, end]
         perfect = _area([zero, treated_yes, second, third, n], rates)
-        return np.asarray((area - n * end / 2) / (perfect - n * end / 2))
+    return _share_of_perfect(area, n * end / 2, perfect)
+
+
+def _share_of_perfect(area: Floats | float, diagonal: Floats, perfect: Floats) -> Floats:
+    room = perfect - diagonal
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(room > 0, (area - diagonal) / room, np.nan)
 
 
 def _area(n: list[Floats], curve: list[Floats]) -> Floats:
