@@ -1,5 +1,6 @@
 """Whom to target, what it earns and with what certainty: policy value, ROI, break-even, sensitivity."""
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -179,7 +180,7 @@ def percentile_ranks(calibration_score: Floats, score: Floats, tie_breaker: Floa
 
 
 def smallest_share(percentile: Floats) -> npt.NDArray[np.int64]:
-    """Return the smallest share at which each row is targeted, that is `percentile >= 1 - share`.
+    """Return the smallest share at which each row is targeted: percentile >= (100 - percent) / 100.
 
     Parameters
     ----------
@@ -191,7 +192,8 @@ def smallest_share(percentile: Floats) -> npt.NDArray[np.int64]:
     array of int
         Shares in percent, 1 to 100.
     """
-    lowest_percentile = np.sort(1 - SHARES)
+    # A quotient, because 1 - 0.7 is a bit more than 0.3, and a rank of 0.3 belongs to the top 70 percent.
+    lowest_percentile = np.arange(101) / 100
     return np.clip(len(SHARES) - np.searchsorted(lowest_percentile, percentile, side="right"), 1, BINS)
 
 
@@ -276,7 +278,7 @@ class ShareSums:
         self.rows, blocks = {}, []
         for ranking, percentile in scored.percentiles.items():
             cell = scored.treatment.astype(np.int64) * BINS + smallest_share(percentile) - 1
-            self.rows[ranking] = _up_to_share(np.bincount(cell, minlength=2 * BINS).reshape(2, BINS))
+            self.rows[ranking] = _up_to_share(np.bincount(cell, minlength=2 * BINS).reshape(2, BINS), axis=-1)
             for column in columns:
                 some = np.flatnonzero(column)
                 at = (cell[some], visitor[some])
@@ -336,11 +338,10 @@ class ShareSums:
         ----------
         Robins, Rotnitzky & Zhao (1994), JASA 89(427); Dudik, Langford & Li (2011), ICML; Hajek (1971).
         """
-        sums = np.moveaxis((self.matrix @ weights.T.astype(np.float64)).reshape(*self.shape, len(weights)), -1, 0)
-        sums = _up_to_share(sums)
+        sums = _up_to_share((self.matrix @ weights.T.astype(np.float64)).reshape(*self.shape, -1), axis=-2)
         # Treating all is the same whatever the ranking, to the last bit: else rounding would pass for a difference.
-        sums[..., -1] = sums[:, :1, :, :, -1]
-        sums = sums[(sums[:, 0, 0, :, -1] > 0).all(axis=1)]
+        sums[..., -1, :] = sums[:1, ..., -1, :]
+        sums = np.moveaxis(sums[..., (sums[0, 0, :, -1] > 0).all(axis=0)], -1, 0)
         robust, weighted = {}, {}
         for ranking, own in zip(self.rows, np.moveaxis(sums, 1, 0), strict=True):
             robust[ranking], weighted[ranking] = self._of_ranking(own)
@@ -416,9 +417,10 @@ def value_policies(
         ipw = weighted[strategy].profit(settings, settings.cost)[0]
         ipw_bounds = _bounds(weighted_resamples[strategy].profit(settings, settings.cost), confidence)
         figures |= {"profit_ipw": ipw, "profit_ipw_ci_lower": ipw_bounds[0], "profit_ipw_ci_upper": ipw_bounds[1]}
+        stated = {name: [_or_none(value) for value in values.tolist()] for name, values in figures.items()}
         rows = sums.rows.get(strategy, np.rint(sums.rows["uplift"][:, -1:] * SHARES).astype(np.int64))
         for percent in range(1, 101):
-            own: dict[str, Any] = {name: _or_none(values[percent]) for name, values in figures.items()}
+            own: dict[str, Any] = {name: values[percent] for name, values in stated.items()}
             projections.append(
                 Projection(
                     strategy=strategy,
@@ -445,9 +447,10 @@ def value_policies(
     )
 
 
-def _up_to_share(bins: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    # From one column a bin to one column a share, 0 to 100 percent: all bins up to it.
-    return np.concatenate([np.zeros((*bins.shape[:-1], 1), bins.dtype), np.cumsum(bins, axis=-1)], axis=-1)
+def _up_to_share(bins: npt.NDArray[Any], axis: int) -> npt.NDArray[Any]:
+    # From one entry a bin to one a share, 0 to 100 percent: all bins up to it.
+    nobody = np.zeros_like(np.take(bins, [0], axis))
+    return np.concatenate([nobody, np.cumsum(bins, axis)], axis)
 
 
 def _doubly_robust(rows: Floats, sums: Floats) -> tuple[Floats, Floats]:
@@ -567,4 +570,4 @@ def _bounds(resamples: Floats, confidence: float) -> tuple[Floats, Floats]:
 
 
 def _or_none(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+    return value if math.isfinite(value) else None
