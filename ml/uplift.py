@@ -167,12 +167,13 @@ def _findings(facts: UpliftFacts, found: FileExperiment) -> list[str]:
     left_out = "".join(f" {count:,} rows with {value!r} were left out." for value, count in found.other_arms.items())
     lines = [f"{found.source}: {len(found.experiment):,} of {found.rows_read:,} rows.{left_out}"]
     lines += [f"Column {name} is no feature: {reason}." for name, reason in found.dropped.items()]
-    average = facts.metric("all", "average_effect")
-    if average is not None:
-        lines.append(
-            f"Average effect on {average.n_rows:,} test rows: {average.value:+.4f} "
-            f"[{average.ci_lower:+.4f}, {average.ci_upper:+.4f}], treated minus control."
-        )
+    for metric, where in (("average_effect_all_slices", "all"), ("average_effect", "test")):
+        average = facts.metric("all", metric)
+        if average is not None:
+            lines.append(
+                f"Average effect on {average.n_rows:,} rows ({where}): {average.value:+.4f} "
+                f"[{average.ci_lower:+.4f}, {average.ci_upper:+.4f}], treated minus control."
+            )
     for name in TITLES:
         qini = facts.metric(name, "qini")
         if qini is not None:

@@ -25,10 +25,12 @@ from ml.policy import (
 )
 from ml.publish import write_json
 from ml.recommendations import UpliftFacts, recommendations
+from ml.split import SLICES
 from ml.uplift_figures import draw_uplift_figures
 from ml.uplift_metrics import (
     UpliftDecile,
     UpliftMetric,
+    average_effect,
     decile_table,
     evaluate_uplift,
     pehe,
@@ -113,6 +115,8 @@ def judge(experiment: Experiment, mart: Mart, config: Config, steps: Steps) -> J
         decile = deciles(percentile[T_LEARNER])
         scores = {name: score[test] for name, score in learned.scores.items()}
         metrics = evaluate_uplift(scores, *arms, visitor, settings, confidence, config.seed, config.threads, simulated)
+        everyone = np.flatnonzero(np.isin(experiment.split, [SPLITS.index(name) for name in SLICES]))
+        metrics.append(_average_effect_of_all(experiment, everyone, confidence))
         metrics += uplift_calibration(
             T_LEARNER, prediction.uplift[test], *arms, visitor, CALIBRATION_BINS, settings, confidence, config.seed,
             simulated,
@@ -329,6 +333,23 @@ def _plan_to_run(plans: list[Plan], chosen: int) -> Plan | None:
         if plan.share_percent == chosen:
             return plan
     return min(plans, key=lambda plan: (plan.days_needed is None, plan.days_needed or 0.0), default=None)
+
+
+def _average_effect_of_all(experiment: Experiment, rows: npt.NDArray[np.intp], confidence: float) -> UpliftMetric:
+    """The average effect on the rows of all slices: it needs no model, so that none is held back for a test."""
+    treatment = experiment.treatment[rows]
+    effect = average_effect(treatment, experiment.outcome[rows], experiment.visitor[rows], confidence)
+    treated = int((treatment == 1).sum())
+    return UpliftMetric(
+        "all",
+        "",
+        "average_effect_all_slices",
+        *effect,
+        len(rows),
+        treated,
+        len(rows) - treated,
+        experiment.is_simulated,
+    )
 
 
 def _curves(

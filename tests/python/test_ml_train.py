@@ -24,12 +24,18 @@ from ml.config import DEFAULTS, Config, FunneliftError, load_config
 from ml.warehouse import Publication, open_warehouse
 
 ROOT = DEFAULTS.parents[1]
-TABLES = ("conversion_predictions", "shap_summary", "model_metrics", "calibration_curve", "ml_runs")
+CONVERSION = ("conversion_predictions", "shap_summary", "model_metrics", "calibration_curve", "ml_runs")
+UPLIFT = tuple(table for table in ml.publish.KEYS if table not in CONVERSION)
+TABLES = (*CONVERSION, *UPLIFT)
 QUICK = {
     "split": {"min_positives": 10},
     "models": {"catboost": {"max_trees": 60}, "xgboost": {"max_trees": 40}},
     "evaluation": {"bootstrap_resamples": 30},
     "explanation": {"plot_rows": 200},
+    "experiment": {"decision_point": "landing", "min_conversions_per_arm": 5, "split": {"min_positives": 10}},
+    "uplift": {"max_trees": 30, "bootstrap_resamples": 30},
+    "policy": {"bootstrap_resamples": 60},
+    "planner": {"simulations": 40},
 }
 
 
@@ -96,11 +102,15 @@ def test_one_prediction_for_every_row_of_the_mart(trained: Place) -> None:
 
 def test_every_table_has_its_key_and_the_same_stamp(trained: Place) -> None:
     stamps = {
-        (row["run_id"], row["model_version"], row["scored_at"])
-        for table in TABLES
-        for row in trained.rows(f"select distinct run_id, model_version, scored_at from funnelift.{table}")
+        group: {
+            (row["run_id"], row["model_version"], row["scored_at"])
+            for table in group
+            for row in trained.rows(f"select distinct run_id, model_version, scored_at from funnelift.{table}")
+        }
+        for group in (CONVERSION, UPLIFT)
     }
-    assert len(stamps) == 1
+    assert [len(found) for found in stamps.values()] == [1, 1]
+    assert len({run_id for found in stamps.values() for run_id, _, _ in found}) == 1
     keyed = trained.rows("select table_name from duckdb_constraints() where constraint_type = 'PRIMARY KEY'")
     assert {row["table_name"] for row in keyed} == set(TABLES)
 
@@ -154,7 +164,8 @@ def test_files_agree_with_the_tables(trained: Place) -> None:
     assert run["feature_row_count"] == counted
     assert json.loads(run["config_json"])["seed"] == run["seed"] == 42
     assert {path.name for path in (results / "figures").iterdir()} == {
-        "roc.png", "precision_recall.png", "calibration.png", "shap_summary.png",
+        "roc.png", "precision_recall.png", "calibration.png", "shap_summary.png", "qini.png", "uplift_deciles.png",
+        "uplift_calibration.png", "roi_curve.png", "experiment_planner.png",
     }  # fmt: skip
     assert [path.name for path in results.iterdir() if path.name.startswith(".")] == []
 
