@@ -144,6 +144,24 @@ class UpliftFacts:
         return self.chosen is not None and self.chosen.profit_ci_lower > 0
 
     @property
+    def is_confirmed(self) -> bool:
+        """Whether inverse propensity, the second method, comes to the same verdict on the chosen plan."""
+        if self.chosen is None or self.chosen.profit_ipw_ci_lower is None:
+            return False
+        return (self.chosen.profit_ipw_ci_lower > 0) == self.earns
+
+    @property
+    def own_deciles(self) -> list[UpliftDecile]:
+        """The T-learner's deciles, the highest first."""
+        return sorted((entry for entry in self.deciles if entry.learner == LEARNER), key=lambda entry: entry.decile)
+
+    @property
+    def predicts_one_effect(self) -> bool:
+        """Whether the T-learner ranks but predicts the same effect for all, to far less than a reader sees."""
+        predicted = [entry.predicted_uplift for entry in self.own_deciles]
+        return bool(predicted) and max(predicted) - min(predicted) < 1e-9
+
+    @property
     def planned(self) -> Plan | None:
         """The experiment to run next."""
         return next((plan for plan in self.plans if plan.share_percent == self.tested_share), None)
@@ -261,7 +279,10 @@ def _answer(facts: UpliftFacts) -> list[str]:
     else:
         action = f"Treat {_group(facts, chosen.share_percent)} ({_treated(facts, chosen)})"
         gain = f"Expect {_conversions(chosen)} more conversions and a profit of {_profit(chosen)}."
-    then = f"Leave a random part of them untreated, so that the gain stays measured{_better_rules(facts)}."
+    reason = (
+        "so that the gain stays measured" if facts.is_confirmed else "for a second method does not confirm the gain"
+    )
+    then = f"Leave a random part of them untreated, {reason}{_better_rules(facts)}."
     if not facts.earns or doubts:
         then = _experiment_first(facts)
     return ["## The answer", "", f"**{action}.** {gain} {then}", ""]
@@ -474,12 +495,16 @@ def _gain_verdict(facts: UpliftFacts) -> str:
         " A second method (inverse propensity) puts the profit at "
         f"{money(chosen.profit_ipw, chosen.profit_ipw_ci_lower, chosen.profit_ipw_ci_upper)}"
     )
-    return f"{text}." if (chosen.profit_ipw_ci_lower > 0) == facts.earns else f"{text}: it does not confirm this."
+    return f"{text}." if facts.is_confirmed else f"{text}: it does not confirm this."
 
 
 def _calibration(facts: UpliftFacts) -> list[str]:
     slope = facts.metric(LEARNER, "calibration_slope")
     error, floor = (facts.metric(LEARNER, f"calibration_error{name}") for name in ("", "_floor"))
+    if facts.predicts_one_effect:
+        return [
+            "**Predicted uplift**: one effect for all; what tells shoppers apart is good for an order, not for sizes."
+        ]
     if slope is None:
         return []
     if slope.ci_lower <= 0:
@@ -530,7 +555,7 @@ def _truth(facts: UpliftFacts) -> list[str]:
         f"**Estimated against true effects** (known, as simulated): typical error {_points(facts.pehe)} percentage "
         f"points, {verdict} the {_points(facts.pehe_constant)} of one average for all"
     )
-    top = next((entry for entry in facts.deciles if (entry.learner, entry.decile) == (LEARNER, 1)), None)
+    top = next((entry for entry in facts.own_deciles if entry.decile == 1), None)
     if top is not None and top.true_uplift is not None:
         text += (
             f"; best tenth: predicted {_points(top.predicted_uplift)}, measured {_points(top.observed_uplift)}, "

@@ -100,14 +100,14 @@ def _qini(facts: UpliftFacts) -> "Figure":
 
 
 def _deciles(facts: UpliftFacts) -> "Figure":
-    own = _own_deciles(facts)
+    own = facts.own_deciles
     average, top = facts.metric("all", "average_effect"), own[0]
     tenth = "Best tenth" if top.decile == 1 else f"Tenth {top.decile}"
     best = metric_text(Difference(top.observed_uplift, top.ci_lower, top.ci_upper).in_points(), 2)
     figure, axes = _axes(
         facts,
-        f"Do the highest ranked react most?\n{tenth}: {best} points"
-        + (f"; all: {metric_text(Difference.of(average).in_points(), 2)} points" if average else ""),
+        f"Do the highest ranked react most?\n{tenth}: {best}"
+        + (f"; all: {metric_text(Difference.of(average).in_points(), 2)}" if average else ""),
         f"bars: {facts.confidence} interval",
         f"Tenth of {facts.units} by predicted uplift (1: highest)",
         "Uplift: conversion with minus without intervention\n(percentage points)",
@@ -131,12 +131,15 @@ def _deciles(facts: UpliftFacts) -> "Figure":
 
 
 def _calibration(facts: UpliftFacts) -> "Figure":
-    own = _own_deciles(facts)
-    slope = facts.metric(LEARNER, "calibration_slope")
+    own = facts.own_deciles
+    slope, answer = facts.metric(LEARNER, "calibration_slope"), "On the line it is"
+    if facts.predicts_one_effect:
+        answer = "It is one effect for all: good for an order, not for sizes"
+    elif slope:
+        answer = f"Slope {metric_text(slope, 2)}; 1 is right, 0 says nothing"
     figure, axes = _axes(
         facts,
-        "Is the predicted uplift right?\n"
-        + (f"Slope {metric_text(slope, 2)}; 1 is right, 0 says nothing" if slope else "On the line it is"),
+        f"Is the predicted uplift right?\n{answer}",
         f"each point a tenth by predicted uplift; bars: {facts.confidence} interval",
         "Predicted uplift (percentage points)",
         "Measured uplift (percentage points)",
@@ -151,7 +154,7 @@ def _calibration(facts: UpliftFacts) -> "Figure":
     if _is_known(own):
         true = [100 * (entry.true_uplift or 0) for entry in own]
         axes.plot(predicted, true, color="black", marker="x", markersize=8, linestyle="none", label="True (simulated)")
-    width = float(np.ptp(predicted)) or 1.0
+    width = max(float(np.ptp(predicted)), 0.1)
     axes.set_xlim(predicted.min() - 0.15 * width, predicted.max() + 0.15 * width)
     for entry, name, side in ((own[0], "highest\ntenth", 1), (own[-1], "lowest\ntenth", -1)):
         axes.annotate(
@@ -289,14 +292,14 @@ def _sizes(axes: Any, facts: UpliftFacts, about: str) -> None:
     sizes = [plan.sessions_per_arm or np.nan for plan in facts.plans]
     bars = axes.bar(x, sizes, 0.6, color=BLUE, alpha=0.35, edgecolor=BLUE)
     axes.bar_label(bars, [f"{n:,.0f}" if np.isfinite(n) else "" for n in sizes], fontsize=8, padding=2)
-    axes.set_yscale("log")
+    _thousands_axis(axes.yaxis)
     axes.margins(y=0.15)
     axes.set_title(f"How many show the expected lift?\n{about}", fontsize=9)
     axes.set_xticks(
         x, [f"{p.share_percent} %" if p.sessions_per_arm else f"{p.share_percent} %\nno lift" for p in facts.plans]
     )
     axes.set_xlabel(f"Share of {facts.units} in the experiment, highest uplift first", fontsize=9)
-    axes.set_ylabel(f"{facts.units.capitalize()} in each arm (logarithmic)", fontsize=9)
+    axes.set_ylabel(f"{facts.units.capitalize()} in each arm", fontsize=9)
 
 
 def _runs(axes: Any, facts: UpliftFacts) -> None:
@@ -305,18 +308,21 @@ def _runs(axes: Any, facts: UpliftFacts) -> None:
         return
     lifts = 100 * np.array([test.measured_lift for test in facts.tests])
     significant = np.array([test.is_significant for test in facts.tests])
-    kinds = [significant & (lifts > 0), significant & (lifts <= 0), ~significant]
+    kinds = [
+        ("Significant gain", BLUE, "", significant & (lifts > 0)),
+        ("Significant loss", "#F3C6A5", "////", significant & (lifts <= 0)),
+        ("Not significant", "white", "", ~significant),
+    ]
+    kinds = [kind for kind in kinds if kind[-1].any()]
     # Bins of whole steps: one conversion more or less in an arm, so that no bin holds more steps than another.
     step = 100 / facts.tests[0].n_treatment
     width = step * max(1, round(np.ptp(lifts) / 30 / step))
     edges = np.arange(lifts.min() - step / 2, lifts.max() + width, width)
-    labels = ["Significant gain", "Significant loss", "Not significant"]
-    _, _, bars = axes.hist(
-        [lifts[kind] for kind in kinds], edges, stacked=True, color=[BLUE, "#F3C6A5", "white"], edgecolor=BLUE,
-        linewidth=0.7, label=labels,
+    labels, colours, hatches, runs = zip(*kinds, strict=True)
+    axes.hist(
+        [lifts[run] for run in runs], edges, stacked=True, label=labels, color=colours, hatch=hatches, edgecolor=BLUE,
+        linewidth=0.7,
     )  # fmt: skip
-    for bar in bars[1]:
-        bar.set(hatch="////", edgecolor=VERMILION)
     axes.axvline(0, color="black", linewidth=1)
     expected = facts.planned
     if expected is not None:
@@ -371,10 +377,6 @@ def _size_text(facts: UpliftFacts) -> str:
     if own is None:
         return f"n = {facts.policy.projections[0].n_rows:,} {facts.units}"
     return f"n = {own.n_rows:,} {facts.units} ({own.n_treatment:,} treated, {own.n_control:,} not)"
-
-
-def _own_deciles(facts: UpliftFacts) -> list[UpliftDecile]:
-    return sorted((entry for entry in facts.deciles if entry.learner == LEARNER), key=lambda entry: entry.decile)
 
 
 def _observed(own: Sequence[UpliftDecile]) -> tuple[Floats, list[Floats]]:

@@ -400,13 +400,38 @@ def test_calibration_is_put_into_words(win: UpliftFacts, lower: float, upper: fl
     assert f"**Predicted uplift**: {words}" in page(replace(win, metrics=metrics))
 
 
+def test_one_effect_for_all_is_no_slope(win: UpliftFacts, drawn: Callable[[UpliftFacts], dict[str, Figure]]) -> None:
+    nudged = [replace(entry, predicted_uplift=0.0466 + 1e-17 * entry.decile) for entry in win.deciles]
+    facts = replace(win, deciles=nudged)
+    assert "**Predicted uplift**: one effect for all" in page(facts)
+    figure = drawn(facts)["uplift_calibration.png"]
+    assert "one effect for all" in figure.get_suptitle()
+    assert "Slope" not in figure.get_suptitle()
+    low, high = figure.axes[0].get_xlim()
+    assert low < 4.66 < high
+    assert "one effect for all" not in page(win)
+
+
+def test_a_loss_of_the_simulated_experiment_is_no_success(drawn: Callable[[UpliftFacts], dict[str, Figure]]) -> None:
+    facts = uplift_facts.build("loses")
+    lost = 100 * np.mean([test.is_significant and test.measured_lift < 0 for test in facts.tests])
+    assert lost > 50
+    assert f"a significant gain in 0.0 % and a significant loss in {lost:.1f} % of the runs" in page(facts)
+    axes = drawn(facts)["experiment_planner.png"].axes[1]
+    assert axes.get_legend().get_texts()[0].get_text() == "Significant loss"
+    assert f"0.0 % of the runs show a significant gain, {lost:.1f} % a loss" in axes.get_title()
+
+
 def test_a_second_method_that_disagrees_is_said(win: UpliftFacts) -> None:
     def put(**changes: Any) -> str:
         chosen = [replace(p, **changes) if p is win.chosen else p for p in win.policy.projections]
         return page(with_policy(win, projections=chosen))
 
     assert "it does not confirm this" not in page(win)
-    assert "it does not confirm this" in put(profit_ipw_ci_lower=-5.0)
+    doubted = put(profit_ipw_ci_lower=-5.0)
+    assert "it does not confirm this" in doubted
+    assert "a second method does not confirm the gain" in section(doubted, "The answer")
+    assert "so that the gain stays measured" in section(page(win), "The answer")
     assert "too few sessions for an interval" in put(profit_ipw=None, profit_ipw_ci_lower=None)
     assert "| not defined |" in put(roi=None, roi_ci_lower=None, roi_ci_upper=None)
     assert "[not defined]" in put(roi_ci_lower=None)
@@ -628,9 +653,10 @@ def test_lines_bars_and_points_are_the_facts(drawn: Callable[[UpliftFacts], dict
         [100 * (plan.smallest_lift_long or 0) for plan in facts.plans]
     )
     bars = figures["experiment_planner.png"].axes[1].containers
-    for kind, sign in zip(bars, (1, -1), strict=False):
-        count = sum(test.is_significant and test.measured_lift * sign > 0 for test in facts.tests)
-        assert sum(bar.get_height() for bar in kind) == count
+    gains = sum(test.is_significant and test.measured_lift > 0 for test in facts.tests)
+    assert sum(bar.get_height() for bar in bars[0]) == gains
+    legend = [text.get_text() for text in figures["experiment_planner.png"].axes[1].get_legend().get_texts()]
+    assert legend == ["Significant gain", "Not significant", "Expected lift"]
     assert sum(bar.get_height() for container in bars for bar in container) == len(facts.tests)
 
 
