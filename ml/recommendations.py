@@ -533,13 +533,13 @@ def _placebo(facts: UpliftFacts) -> list[str]:
 
 
 def _arms(facts: UpliftFacts) -> str:
-    settings = facts.config.experiment
+    limit = facts.config.experiment.highest_mismatch_p
     sound = "as if drawn by lot" if _arms_are_sound(facts) else "NOT AS IF DRAWN BY LOT: no figure here can be trusted"
-    text = f"**Arms**: {sound} (alarm below p = {settings.highest_mismatch_p:g}); "
+    text = f"**Arms**: {sound} (alarm below p = {limit:g}); "
     text += (
         "no share was designed, so their sizes were not tested"
         if facts.mismatch_p is None
-        else f"{percent(settings.treated_share)} to be treated, p = {facts.mismatch_p:.3g}"
+        else f"their sizes against the design: p = {facts.mismatch_p:.3g}"
     )
     if facts.balance_worst is not None:
         name, difference, p = facts.balance_worst
