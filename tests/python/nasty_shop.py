@@ -204,14 +204,22 @@ def attributes(random: Random, events: Sequence[Event]) -> Iterable[Property]:
                 yield Property(ms, event.itemid, name, random.choice(values.get(name, ["1", "root"])))
 
 
-def assignments(seed: int = 7) -> list[Assignment]:
-    """An experiment on the awkward ids: given one arm once, often, or both arms, some in the same millisecond."""
-    random = Random(seed)
-    rows = [Assignment(visitor, MIDNIGHT_MS + number, number % 2) for number, visitor in enumerate(IDS)]
-    for number, visitor in enumerate(random.sample(IDS, len(IDS) // 2)):
-        ms = MIDNIGHT_MS + IDS.index(visitor) + random.choice([-DAY_MS, -1, 0, 0, 0, 1])
-        rows += [Assignment(visitor, ms, random.randrange(2))] * (1 + number % 2)
-    random.shuffle(rows)
+def assignments(random: Random, events: Sequence[Event]) -> list[Assignment]:
+    """An experiment on all visitors: assigned before, at or after the first event, awkward ids more than once.
+
+    Some of those have both arms, some of these in the same millisecond.
+    """
+    first: dict[str, int] = {}
+    for event in events:
+        first[event.visitorid] = min(event.timestamp, first.get(event.visitorid, event.timestamp))
+    rows = [
+        Assignment(visitor, ms + random.choice([-DAY_MS, -1, -1, 0, 0, 1, MINUTE_MS]), random.randrange(2))
+        for visitor, ms in sorted(first.items())
+    ]
+    rows += (Assignment(f"absent {number}", MIDNIGHT_MS, number % 2) for number in range(9))
+    for row in [row for row in rows if row.visitorid in IDS]:
+        ms = row.assigned_at + random.choice([-DAY_MS, -1, 0, 0, 0, 1])
+        rows += [Assignment(row.visitorid, ms, random.randrange(2))] * random.randrange(3)
     return rows
 
 
@@ -236,7 +244,9 @@ def nasty_world(seed: int = 7) -> World:
     categories = [*TREE, *usual.categories]
     for rows in (events, properties, categories):
         random.shuffle(rows)
-    return World(events, properties, categories)
+    assigned = assignments(random, events)
+    random.shuffle(assigned)
+    return World(events, properties, categories, assigned)
 
 
 def write_shop(folder: Path, world: World) -> list[list[str]]:
@@ -248,8 +258,10 @@ def write_shop(folder: Path, world: World) -> list[list[str]]:
     for place, rows in [(with_orders, events), (without, bare)]:
         place.mkdir(parents=True)
         _write_csv(place / "events 🛒.csv", Event._fields, rows)
-    with (with_orders / "events 🛒.csv").open("a", encoding="utf-8") as file:
-        file.writelines(BAD_LINES)
+    _write_csv(with_orders / "experiment 🧪.csv", Assignment._fields, world.assignments)
+    for name, bad in [("events 🛒.csv", BAD_LINES), ("experiment 🧪.csv", BAD_ASSIGNMENTS)]:
+        with (with_orders / name).open("a", encoding="utf-8") as file:
+            file.writelines(bad)
     _write_csv(with_orders / "properties.csv", Property._fields, world.properties)
     _write_csv(with_orders / "tree.csv", Category._fields, world.categories)
     no_orders = MAPPING | {"columns": MAPPING["columns"] | {"transaction": None}, "ignore_columns": ["transactionid"]}
@@ -259,15 +271,6 @@ def write_shop(folder: Path, world: World) -> list[list[str]]:
         path.write_text(json.dumps(mapping))
         loads.append(["--raw", str(place), "--mapping", str(path)])
     return loads
-
-
-def write_assignments(folder: Path, rows: Sequence[Assignment]) -> Path:
-    """Write an experiment's assignments as a file, with lines that are rejected among them."""
-    path = folder / "experiment 🧪.csv"
-    _write_csv(path, Assignment._fields, rows)
-    with path.open("a", encoding="utf-8") as file:
-        file.writelines(BAD_ASSIGNMENTS)
-    return path
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[int | str | Decimal | None]]) -> None:

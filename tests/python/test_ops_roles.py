@@ -39,6 +39,10 @@ QUICK = {
     "models": {"catboost": {"max_trees": 60}, "xgboost": {"max_trees": 40}},
     "evaluation": {"bootstrap_resamples": 30},
     "explanation": {"plot_rows": 200},
+    "experiment": {"split": {"min_positives": 3}, "min_conversions_per_arm": 1},
+    "uplift": {"max_trees": 40, "bootstrap_resamples": 30},
+    "policy": {"bootstrap_resamples": 30},
+    "planner": {"simulations": 50},
 }
 
 
@@ -202,6 +206,8 @@ def test_ops_check_is_content_with_each_role(roles: Roles, role: str, monkeypatc
 def test_the_reader_may_select_from_marts_and_predictions_and_nothing_else(roles: Roles) -> None:
     marts = {file.stem for file in (ROOT / "models" / "marts").glob("*.sql")}
     published = {"conversion_predictions", "shap_summary", "model_metrics", "calibration_curve", "ml_runs"}
+    published |= {"uplift_scores", "uplift_metrics", "uplift_deciles", "uplift_runs", "ab_test_simulation"}
+    published |= {"roi_projection", "roi_sensitivity", "roi_gains", "experiment_plan"}
     with roles.session() as session:
         usage, *selects = sorted(grants_of(session, "bi_reader"), key=lambda grant: "USAGE" not in grant)
     assert usage.startswith("GRANT USAGE ON *.*")

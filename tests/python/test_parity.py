@@ -20,17 +20,15 @@ import pytest
 from nasty_shop import (
     BAD_ASSIGNMENTS,
     IDS,
+    ORDINARY_VISITORS,
     ROBOT,
     ROBOT_EVENTS,
     UTC_OFFSET_MINUTES,
-    assignments,
     nasty_world,
-    write_assignments,
     write_shop,
 )
 from parity import TOLERANCE, Relation, Warehouse, differences, on_duckdb, on_server
 from servers import SECOND, DatabaseServer, named_server
-from worlds import MIDNIGHT_MS
 
 import ml.publish
 
@@ -65,7 +63,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "dataset_summary": (),
 }
 # One training: one run, whose id is one of what follows.
-PUBLISHED = ml.publish.KEYS | {"ml_runs": ()}
+PUBLISHED = ml.publish.KEYS | {"ml_runs": (), "uplift_runs": ()}
 PREDICTION_TOLERANCE = 1e-6
 # Quick, and content with the few buyers that a small shop has in each slice.
 TRAINING = {
@@ -73,6 +71,10 @@ TRAINING = {
     "models": {"catboost": {"max_trees": 60}, "xgboost": {"max_trees": 40}},
     "evaluation": {"bootstrap_resamples": 30},
     "explanation": {"plot_rows": 200},
+    "experiment": {"split": {"min_positives": 5}, "min_conversions_per_arm": 1},
+    "uplift": {"max_trees": 40, "bootstrap_resamples": 30},
+    "policy": {"bootstrap_resamples": 30},
+    "planner": {"simulations": 50},
 }
 SHOPS = ("sample", "nasty")
 
@@ -165,12 +167,8 @@ def assert_same(
 @pytest.fixture(scope="module")
 def raw_files(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, RawFiles]:
     nasty = write_shop(tmp_path_factory.mktemp("nasty"), nasty_world())
-    # In the shop that is not trained on: an experiment on a handful of visitors is too small for a training.
-    experiment = write_assignments(tmp_path_factory.mktemp("experiment"), assignments())
-    sample = [["--raw", str(shared_data / "retailrocket_sample")]]
-    sample.append(["--raw", str(experiment), "--max-reject-rate", "0.1"])
     return {
-        "sample": RawFiles(sample, {}, False),
+        "sample": RawFiles([["--raw", str(shared_data / "retailrocket_sample")]], {}, False),
         "nasty": RawFiles(nasty, {"shop_utc_offset_minutes": UTC_OFFSET_MINUTES}, True),
     }
 
@@ -252,20 +250,28 @@ def test_the_nasty_shop_is_as_nasty_as_it_means_to_be(pair: Pair) -> None:
     assert facts["amount"] > 200
 
 
-@pytest.mark.parametrize("pair", ["sample"], indirect=True)
+@pytest.mark.parametrize("pair", ["nasty"], indirect=True)
 def test_the_experiment_is_as_nasty_as_it_means_to_be(pair: Pair) -> None:
     relation = pair.found.relations["stg_treatment_assignments"]
-    rows = [dict(zip(relation.columns, row, strict=True)) for row in relation.rows]
-    assert {row["visitor_id"] for row in rows} == set(IDS)
-    assert sum(row["assignment_count"] for row in rows) == len(assignments())
-    conflicts = [row for row in rows if row["has_conflict"]]
-    assert {row["treatment"] for row in conflicts} == {0, 1}
-    assert 10 < len(conflicts) < len(rows) - 10
-    tied = [row for row in conflicts if row["assigned_ms"] == MIDNIGHT_MS + IDS.index(row["visitor_id"])]
-    assert tied
+    rows = {
+        row["visitor_id"]: row for row in (dict(zip(relation.columns, cells, strict=True)) for cells in relation.rows)
+    }
+    assert set(IDS) <= set(rows)
+    assert len(rows) > ORDINARY_VISITORS
+    assert {rows[visitor]["assignment_count"] for visitor in IDS} == {1, 2, 3}
+    given: dict[str, set[tuple[int, int]]] = {}
+    for visitor, ms, treatment in nasty_world().assignments:
+        given.setdefault(visitor, set()).add((ms, treatment))
+    conflicts = {visitor for visitor, row in rows.items() if row["has_conflict"]}
+    assert conflicts == {visitor for visitor, pairs in given.items() if len({arm for _, arm in pairs}) > 1}
+    assert {rows[visitor]["treatment"] for visitor in conflicts} == {0, 1}
+    assert sum(len({ms for ms, _ in given[visitor]}) == 1 for visitor in conflicts) > 3
     loads = pair.found.relations["stg_loads"]
     (load,) = (row for row in loads.rows if row[loads.columns.index("raw_table")] == "raw_treatment_assignments")
     assert load[loads.columns.index("rejected_count")] == len(BAD_ASSIGNMENTS)
+    scores = pair.found.published["uplift_scores"]
+    assert {row[scores.columns.index("is_simulated")] for row in scores.rows} == {0}, "trained on a simulation instead"
+    assert {row[scores.columns.index("treatment")] for row in scores.rows} == {0, 1, None}
 
 
 @pytest.mark.parametrize(
