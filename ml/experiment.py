@@ -442,7 +442,6 @@ def _matches(
                 f"Numeric features: {', '.join(mart.numeric)}"
             )
         values = inputs[name].to_numpy()
-        matching &= ~np.isnan(values)
         matching &= values >= (-np.inf if low is None else low)
         matching &= values <= (np.inf if high is None else high)
     return matching

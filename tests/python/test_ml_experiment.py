@@ -1,13 +1,16 @@
 """Experiments on the mart: the arms of a real one, the simulation with its known effects, and what is refused."""
 
+from contextlib import closing
 from pathlib import Path
 
 import duckdb
 import ml_mart
+import ml_mart_mysql
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from servers import DatabaseServer
 
 from ml.config import Config, ExperimentSettings, FunneliftError, Segment, Simulation, load_config
 from ml.experiment import (
@@ -338,9 +341,31 @@ def test_slices_are_of_the_experiments_own_time(tmp_path: Path) -> None:
     assert (frame[frame["decided_ms"] < start]["split"] == "outside").all()
 
 
+def test_a_server_deals_and_assigns_the_same_arms(
+    tmp_path: Path, empty_mysql: DatabaseServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, value in empty_mysql.environment.items():
+        monkeypatch.setenv(variable, value)
+    expected = [run(tmp_path / "none", settings()), run(tmp_path / "assigned", settings(), assignments())]
+    for (data, made), folder in zip(expected, ("none", "assigned"), strict=True):
+        empty_mysql.drop_databases()
+        with closing(empty_mysql.session(local_infile=True)) as session:
+            ml_mart_mysql.copy(session, tmp_path / folder / "warehouse.duckdb")
+        config = configure(tmp_path / folder).model_copy(update={"target": "mysql"})
+        mart = read_mart(config.manifest)
+        with open_warehouse(config) as warehouse:
+            rows, batches = warehouse.read(MART, mart.columns)
+            data_there = build_dataset(batches, rows, mart)
+            there = from_mart(data_there, mart, warehouse, settings())
+        pd.testing.assert_frame_equal(as_frame(data_there, there), as_frame(data, made))
+        assert (there.source, there.left_out) == (made.source, made.left_out)
+
+
 def test_visitors_are_numbered_without_gaps(tmp_path: Path) -> None:
-    data, made = run(tmp_path, settings(), assignments())
+    # Most visitors never get as far as this decision point.
+    data, made = run(tmp_path, settings(decision_point="engaged", min_conversions_per_arm=1), assignments())
     frame = as_frame(data, made).assign(visitor=made.experiment.visitor)
+    assert frame["visitor_id"].nunique() < 1000
     assert set(frame["visitor"]) == set(range(frame["visitor_id"].nunique()))
     assert (frame.groupby("visitor_id")["visitor"].nunique() == 1).all()
 
