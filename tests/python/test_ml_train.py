@@ -27,7 +27,7 @@ ROOT = DEFAULTS.parents[1]
 CONVERSION = ("conversion_predictions", "shap_summary", "model_metrics", "calibration_curve", "ml_runs")
 UPLIFT = tuple(table for table in ml.publish.KEYS if table not in CONVERSION)
 TABLES = (*CONVERSION, *UPLIFT)
-QUICK = {
+QUICK: dict[str, Any] = {
     "split": {"min_positives": 10},
     "models": {"catboost": {"max_trees": 60}, "xgboost": {"max_trees": 40}},
     "evaluation": {"bootstrap_resamples": 30},
