@@ -667,7 +667,8 @@ def uplift_calibration(
         "calibration_error_floor": (distance.mean(), *_percentile_interval(distance, confidence)),
     }
     slope = _slope_of_effect(whole)[0]
-    if np.ptp(predicted) > 0 and np.isfinite(slope):
+    # A difference of two probabilities differs by rounding where the effect does not.
+    if np.ptp(predicted) > 1e-12 and np.isfinite(slope):
         found["calibration_slope"] = (slope, *_percentile_interval(_slope_of_effect(resampled), confidence))
     counts = _counts(treatment)
     return [
