@@ -44,6 +44,7 @@ Arms = tuple[Floats, Labels, Labels]
 EXACT: dict[str, Any] = {"rel": 1e-9, "abs": 1e-9, "nan_ok": True}
 
 
+@cache
 def plan(resamples: int = 200, shares: tuple[float, ...] = (0.1, 0.3)) -> UpliftSettings:
     return load_config().uplift.model_copy(update={"bootstrap_resamples": resamples, "top_shares": list(shares)})
 
@@ -367,17 +368,24 @@ def test_an_arm_without_conversions_still_has_an_interval() -> None:
     # Copies of a visitor's rows are no further evidence.
     copied = widened(0.0, (0.0, 0.0), np.repeat(treatment, 3), np.repeat(outcome, 3), np.repeat(visitor, 3), 0.95)
     assert copied == pytest.approx(newcombe, abs=1e-12)
-    # Only the control arm is silent: only the lower bound moves.
+    # Where one arm is silent, only the bound on its side moves.
     outcome[:20] = 1
     lower, upper = widened(1 / 3, (0.2, 0.45), treatment, outcome, visitor, 0.95)
-    assert upper == 0.45
-    assert lower == pytest.approx(1 / 3 - np.hypot(1 / 3 - 0.2, -newcombe[0]), abs=1e-12)
-    score = np.arange(150, 0, -1.0)
-    score[60:75] += 200
-    found_at_k = judged({"t_learner": score}, treatment, outcome, settings=plan(200, (0.2,)))
-    top = found_at_k["t_learner", "", "uplift_at_20"]
-    assert top.value == 1
-    assert top.ci_lower < 0.8
+    assert (lower, upper) == pytest.approx((1 / 3 - np.hypot(1 / 3 - 0.2, -newcombe[0]), 0.45), abs=1e-12)
+    lower, upper = widened(-1 / 3, (-0.45, -0.2), 1 - treatment, outcome, visitor, 0.95)
+    assert (lower, upper) == pytest.approx((-0.45, -1 / 3 + np.hypot(1 / 3 - 0.2, -newcombe[0])), abs=1e-12)
+
+
+def test_uplift_at_k_has_an_interval_where_every_resample_agrees() -> None:
+    treatment = np.repeat(np.array([1, 0], np.int8), (60, 90))
+    outcome = (np.arange(150) < 40).astype(np.int8)
+    # On top 15 control rows, then 15 treated rows that converted, as would the 25 that follow.
+    score = np.where((np.arange(150) >= 60) & (np.arange(150) < 75), 1000.0, -np.arange(150.0))
+    found = judged({"t_learner": score}, treatment, outcome, settings=plan(200, (0.2,)))[
+        "t_learner", "", "uplift_at_20"
+    ]
+    newcombe = confint_proportions_2indep(15, 15, 0, 15, method="newcomb", compare="diff")
+    assert (found.value, *bounds(found)) == pytest.approx((1, *newcombe), abs=1e-12)
 
 
 def calibrated(predicted: Floats, treatment: Labels, outcome: Labels, **other: Any) -> dict[str, UpliftMetric]:
@@ -438,10 +446,11 @@ def test_bins_without_an_arm_do_not_count_and_one_prediction_has_no_slope() -> N
     found = calibrated(predicted, treatment, outcome)["calibration_error"]
     expected = calibrated(predicted[kept], treatment[kept], outcome[kept], bins=9)["calibration_error"]
     assert found.value == pytest.approx(expected.value, abs=1e-12)
-    constant = calibrated(np.full(1000, 0.1 + 0.2), treatment, outcome)
-    assert set(constant) == {"calibration_error", "calibration_error_floor"}
-    gap = outcome[treatment == 1].mean() - outcome[treatment == 0].mean() - 0.3
-    assert constant["calibration_error"].value == pytest.approx(abs(gap), abs=1e-12)
+    difference = outcome[treatment == 1].mean() - outcome[treatment == 0].mean()
+    for value in (0, 0.07, 0.1, 1 / 3):
+        constant = calibrated(np.full(1000, value), treatment, outcome)
+        assert set(constant) == {"calibration_error", "calibration_error_floor"}
+        assert constant["calibration_error"].value == pytest.approx(abs(difference - value), abs=1e-12)
 
 
 def test_pehe_is_the_root_mean_squared_error() -> None:
@@ -458,8 +467,9 @@ class World:
     visitor: npt.NDArray[np.int32]
 
 
-# Means over scores uniform on (0, 1), above 0.7 and above 0.9.
+# The effect's means over scores uniform on (0, 1), above 0.7 and above 0.9; and it is the prediction itself.
 TRUTH = {"average_effect": 0.15, "uplift_at_30": 0.3 * 0.85, "top decile": 0.3 * 0.95}
+TRUTH |= {"calibration_slope": 1, "calibration_error": 0}
 
 
 def world(seed: int, visitors: int = 1200) -> World:
@@ -483,6 +493,7 @@ def coverage(by_visitor: bool, worlds: int) -> dict[str, float]:
             unit = drawn.visitor if by_visitor else np.arange(len(drawn.visitor), dtype=np.int32)
             arms_of = (drawn.treatment, drawn.outcome)
             metrics = evaluate_uplift({"t_learner": drawn.score}, *arms_of, unit, chosen, 0.95, 1, 1, True)
+            metrics += calibrated(0.3 * drawn.score, *arms_of, visitor=unit, settings=chosen).values()
             intervals: dict[str, UpliftMetric | UpliftDecile] = {entry.metric: entry for entry in metrics}
             decile = 10 - (drawn.score * 10).astype(np.int8)
             intervals["top decile"] = table(decile, drawn.score, *arms_of, visitor=unit, settings=chosen)[0]
