@@ -114,7 +114,7 @@ def test_extreme_rates_and_traffic_give_numbers_or_nothing() -> None:
     idle = plan_for_all(rows((20, 50), (10, 50)), 0.0)
     assert (idle.days_needed, idle.smallest_lift_short, idle.smallest_lift_long) == (None, None, None)
     assert idle.sessions_per_arm > 0
-    # Doubly robust estimates of few rows leave 0 to 1: (0.9 - 2 x 0.9) / 2 untreated, (0.2 + 0.1 + 2 x 0.9) / 2 treated.
+    # Doubly robust rates of few rows leave 0 to 1: (0.9 - 2 x 0.9) / 2 untreated, (0.2 + 0.1 + 2 x 0.9) / 2 treated.
     odd = rows((1, 1), (0, 1))
     odd = replace(odd, p_control=np.array([0.9, 0.0]), p_treatment=np.array([0.2, 0.1]))
     plan = plan_for_all(odd, 100.0)

@@ -286,7 +286,7 @@ def test_a_slice_without_both_arms_or_visitors_enough_is_refused(monkeypatch: py
 # --- for all data --------------------------------------------------------------------------------------------------
 
 SEEDS = st.integers(0, 10_000)
-COSTS = st.floats(0, 80)
+COSTS = st.just(0.0) | st.floats(0.01, 80)
 PER = st.sampled_from(["redemption", "contact"])
 
 
