@@ -121,8 +121,8 @@ def uplift_curve(score: Floats, treatment: Labels, outcome: Labels) -> tuple[Flo
 
     References
     ----------
-    Gutierrez and Gerardy (2016), Causal inference and uplift modeling: a review of the literature, PMLR 67:1-13,
-    equation 10; the same curve as scikit-uplift's `uplift_curve`.
+    Gutierrez and Gerardy (2016), Causal inference and uplift modeling: a review of the literature, PMLR 67:1-13;
+    the same curve as scikit-uplift's `uplift_curve`.
     """
     n, n_treated, y_treated, y_control = _cumulative(score, treatment, outcome)
     return n, (y_treated / np.maximum(n_treated, 1) - y_control / np.maximum(n - n_treated, 1)) * n
@@ -639,7 +639,7 @@ def uplift_calibration(
     References
     ----------
     Chernozhukov, Demirer, Duflo and Fernandez-Val (2018), Generic machine learning inference on heterogeneous
-    treatment effects in randomized experiments, NBER 24678, section 3 (with 1 and s as its covariates X1).
+    treatment effects in randomized experiments, NBER 24678: its best linear predictor, with 1 and s as covariates.
     """
     codes, n_visitors = _coded(visitor)
     order = np.argsort(predicted, kind="stable")
