@@ -190,6 +190,20 @@ def _findings(facts: UpliftFacts, found: FileExperiment) -> list[str]:
     return [*lines, f"Files: {facts.config.results}/ (recommendations.md, figures/, metrics/, predictions/, models/)."]
 
 
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 < share < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return share
+
+
+def _count(text: str) -> float:
+    count = float(text)
+    if not 0 < count < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return count
+
+
 def _add_options(parser: argparse.ArgumentParser) -> None:
     experiment = parser.add_argument_group("the experiment")
     experiment.add_argument(
@@ -204,10 +218,13 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     )
     experiment.add_argument("--visitor-column", metavar="COL", help="the unit that was randomised (default: each row)")
     experiment.add_argument(
-        "--treated-share", type=float, metavar="SHARE", help="designed share of treated units, to test the sample ratio"
+        "--treated-share",
+        type=_share,
+        metavar="SHARE",
+        help="designed share of treated units, to test the sample ratio",
     )
     experiment.add_argument(
-        "--rows-per-day", type=float, metavar="N", help="for the planner (default: the file's rows over the horizon)"
+        "--rows-per-day", type=_count, metavar="N", help="for the planner (default: the file's rows over the horizon)"
     )
     experiment.add_argument("--out", type=Path, metavar="DIR", help="folder for the files (default: --results)")
     add_money_options(parser)

@@ -300,6 +300,7 @@ def write_reports(folder: Path, facts: UpliftFacts, warnings: Sequence[str]) -> 
     draw_uplift_figures(folder / "figures", facts)
     (folder / "recommendations.md").write_text(recommendations(facts), encoding="utf-8")
     policy = facts.policy
+    metrics = [*facts.metrics, *([facts.placebo_qini] if facts.placebo_qini else [])]
     write_json(
         folder / "metrics" / "uplift_metrics.json",
         {
@@ -309,7 +310,7 @@ def write_reports(folder: Path, facts: UpliftFacts, warnings: Sequence[str]) -> 
             "is_simulated": facts.is_simulated,
             "is_synthetic": facts.is_synthetic,
             "warnings": list(warnings),
-            "metrics": [asdict(entry) for entry in facts.metrics],
+            "metrics": [asdict(entry) for entry in metrics],
             "deciles": [asdict(entry) for entry in facts.deciles],
             "pehe": facts.pehe,
             "pehe_constant": facts.pehe_constant,
@@ -390,6 +391,7 @@ def _columns(
         "p_control": (pa.array(prediction.p_control), False),
         "p_treatment": (pa.array(prediction.p_treatment), False),
         "uplift": (pa.array(prediction.uplift), False),
+        "score": (pa.array(prediction.score), False),
         "uplift_percentile": (pa.array(percentile[T_LEARNER]), False),
         "decile": (pa.array(decile.astype(np.int32)), False),
         "response_probability": (pa.array(learned.response), False),
