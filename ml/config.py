@@ -179,6 +179,7 @@ class UpliftSettings(CatBoostSettings):
     sampling: Sampling
     rivals: list[Literal["x_learner", "dr_learner"]]
     rival_rows: PositiveInt
+    placebo_runs: PositiveInt
     bootstrap_resamples: Annotated[int, Field(ge=20)]
     top_shares: Annotated[list[Share], Field(min_length=1)]
 
@@ -205,6 +206,12 @@ class PlannerSettings(Section):
     shares: Annotated[list[Annotated[int, Field(ge=1, le=100)]], Field(min_length=1)]
     days: tuple[PositiveInt, PositiveInt]
     simulations: PositiveInt
+
+    @model_validator(mode="after")
+    def _can_be_missed(self) -> "PlannerSettings":
+        if self.power <= self.significance:
+            raise ValueError("power must be above significance: a test that ignores the data would do as well")
+        return self
 
 
 class Config(Section):

@@ -200,15 +200,14 @@ class Learned:
     """The T-learner, what it says of every row, and the scores of all learners on calibration and test rows.
 
     Training rows are predicted by models of the other folds. `scores` maps a learner to one score a row, NaN where it
-    was not asked. `placebo_score` comes from a T-learner of permuted arms, `placebo_treatment` holds those arms.
+    was not asked. `placebos` holds the test rows' arms and scores of T-learners whose arms were permuted.
     """
 
     t_learner: TLearner
     prediction: Prediction
     response: Floats
     scores: dict[str, Floats]
-    placebo_score: Floats
-    placebo_treatment: Labels
+    placebos: list[tuple[Labels, Floats]]
     rival_rows: int
 
 
@@ -270,15 +269,19 @@ def fit_learners(experiment: Experiment, mart: Mart, config: Config, step: "Call
             scores[name][judged] = RIVALS[name].fit(fitter, used, trees)(judged)
     scores[RESPONSE] = response
     scores[RANDOM] = np.random.default_rng(config.seed).random(len(experiment))
+    test = experiment.rows("test")
+    placebos = []
     with step("placebo: the same with permuted arms"):
-        placebo_treatment = permuted_arms(experiment, config.seed)
-        models = [fitter.whole(placebo_treatment == arm, trees=fit.trees) for arm, fit in enumerate(fits)]
-        placebo_score = np.full(len(experiment), np.nan)
-        test = experiment.rows("test")
-        margins = [model.margin(experiment.inputs.iloc[test]) for model in models]
-        control, treatment = (fit.calibrator.probability(margin) for fit, margin in zip(fits, margins, strict=True))
-        placebo_score[test] = treatment - control
-    return Learned(t_learner, prediction, response, scores, placebo_score, placebo_treatment, len(used))
+        for run in range(config.uplift.placebo_runs):
+            permuted = permuted_arms(experiment, config.seed + run)
+            control, treatment = (
+                fit.calibrator.probability(
+                    fitter.whole(permuted == arm, trees=fit.trees).margin(experiment.inputs.iloc[test])
+                )
+                for arm, fit in enumerate(fits)
+            )
+            placebos.append((permuted[test], treatment - control))
+    return Learned(t_learner, prediction, response, scores, placebos, len(used))
 
 
 def doubly_robust_effects(p_control: Floats, p_treatment: Floats, treatment: Labels, outcome: Labels) -> Floats:

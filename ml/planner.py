@@ -81,17 +81,12 @@ def experiment_plan(test: Scored, sessions_per_day: float, settings: PlannerSett
     Raises
     ------
     FunneliftError
-        When the power asked for is not above the significance, or the slice lacks an arm.
+        When the slice lacks an arm.
 
     References
     ----------
     Cohen (1988), Statistical Power Analysis for the Behavioral Sciences, chapter 6; statsmodels' `NormalIndPower`.
     """
-    if settings.power <= settings.significance:
-        raise FunneliftError(
-            f"planner.power is {settings.power} and must be above planner.significance, {settings.significance}: "
-            "a test that ignores the data would do as well"
-        )
     # The effect that one session an arm can detect. It shrinks with the root of the sessions.
     unit = float(NormalIndPower().solve_power(nobs1=1, alpha=settings.significance, power=settings.power, ratio=1))
     robust, _ = ShareSums(test).observed()

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import norm
 
 from ml.config import Config
 from ml.experiment import SPLITS, Experiment
@@ -121,14 +122,7 @@ def judge(experiment: Experiment, mart: Mart, config: Config, steps: Steps) -> J
             T_LEARNER, prediction.uplift[test], *arms, visitor, CALIBRATION_BINS, settings, confidence, config.seed,
             simulated,
         )  # fmt: skip
-        metrics += [
-            entry
-            for entry in evaluate_uplift(
-                {PLACEBO: learned.placebo_score[test]}, learned.placebo_treatment[test], arms[1], visitor, settings,
-                confidence, config.seed, config.threads, simulated,
-            )
-            if (entry.learner, entry.metric) == (PLACEBO, "qini")
-        ]  # fmt: skip
+        metrics.append(_placebo(learned, arms[1], visitor, config, simulated))
         truth = experiment.truth
         table = decile_table(
             T_LEARNER, decile[test], prediction.uplift[test], *arms, visitor,
@@ -334,6 +328,30 @@ def _plan_to_run(plans: list[Plan], chosen: int) -> Plan | None:
         if plan.share_percent == chosen:
             return plan
     return min(plans, key=lambda plan: (plan.days_needed is None, plan.days_needed or 0.0), default=None)
+
+
+def _placebo(
+    learned: Learned,
+    outcome: npt.NDArray[np.int8],
+    visitor: npt.NDArray[np.int32],
+    config: Config,
+    is_simulated: bool,
+) -> UpliftMetric:
+    """Mean Qini coefficient of the placebos; as an alarm, with an interval that chance leaves once in 1,000."""
+    confidence = config.evaluation.confidence
+    found = [
+        entry
+        for arms, score in learned.placebos
+        for entry in evaluate_uplift(
+            {PLACEBO: score}, arms, outcome, visitor, config.uplift, confidence, config.seed, config.threads,
+            is_simulated,
+        )
+        if (entry.learner, entry.metric, entry.versus) == (PLACEBO, "qini", "")
+    ]  # fmt: skip
+    widths = np.array([entry.ci_upper - entry.ci_lower for entry in found])
+    error = np.sqrt((widths**2).mean() / len(found)) / (2 * norm.isf((1 - confidence) / 2))
+    mean, reach = float(np.mean([entry.value for entry in found])), float(norm.isf(0.0005) * error)
+    return replace(found[0], value=mean, ci_lower=mean - reach, ci_upper=mean + reach)
 
 
 def _average_effect_of_all(experiment: Experiment, rows: npt.NDArray[np.intp], confidence: float) -> UpliftMetric:

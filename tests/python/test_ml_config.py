@@ -31,10 +31,10 @@ def test_the_manifest_follows_dbts_target_path() -> None:
 
 def test_all_faults_are_named_at_once(tmp_path: Path) -> None:
     file = tmp_path / "own.yml"
-    file.write_text("sede: 1\nsplit: {train_share: 0.95}\nthreads: 0\n")
+    file.write_text("sede: 1\nsplit: {train_share: 0.95}\nthreads: 0\nplanner: {power: 0.05}\n")
     with pytest.raises(FunneliftError) as failure:
         load_config(file, environment={})
-    for part in ("sede", "threads", "the test slice is the rest", "own.yml"):
+    for part in ("sede", "threads", "the test slice is the rest", "power must be above significance", "own.yml"):
         assert part in str(failure.value)
 
 
