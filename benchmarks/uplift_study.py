@@ -93,10 +93,11 @@ def study(
     config = config.model_copy(update={"uplift": config.uplift.model_copy(update={"rivals": []})})
     found = [one_world(number, config, population, mart, warehouse, share) for number in range(worlds)]
     summary: dict[str, object] = {"worlds": worlds, "rows of the population": len(mature)}
-    for name in found[0]:
-        values = np.array([world[name] for world in found], dtype=float)
-        known = values[np.isfinite(values)]
-        summary[name] = {"mean": float(known.mean()), "n": len(known)}
+    # Where a strategy chose to treat nobody there is no estimate to set against the truth.
+    for name in dict.fromkeys(name for world in found for name in world):
+        values = np.array([world[name] for world in found if name in world])
+        error = float(values.std() / len(values) ** 0.5)
+        summary[name] = {"mean": float(values.mean()), "standard error": error, "worlds": len(values)}
     return summary
 
 
