@@ -90,7 +90,7 @@ def study(
     names, codes = np.unique(truth.segment, return_inverse=True)
     rates = np.array([data.label[mature][codes[mature] == code].mean() for code in range(len(names))])
     population = Population(data, mature, truth.effect, rates[codes])
-    config = config.model_copy(update={"uplift": config.uplift.model_copy(update={"rivals": []})})
+    config = config.model_copy(update={"uplift": config.uplift.model_copy(update={"rivals": [], "placebo_runs": 1})})
     found = [one_world(number, config, population, mart, warehouse, share) for number in range(worlds)]
     summary: dict[str, object] = {"worlds": worlds, "rows of the population": len(mature)}
     # Where a strategy chose to treat nobody there is no estimate to set against the truth.

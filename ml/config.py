@@ -193,6 +193,7 @@ class PolicySettings(Section):
     value_column: str | None
     margin: Annotated[float, Field(gt=0, le=1)]
     budget: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
+    share_step: Annotated[int, Field(ge=1, le=100)]
     horizon_days: PositiveFloat
     bootstrap_resamples: Annotated[int, Field(ge=20)]
     sensitivity: Annotated[list[PositiveFloat], Field(min_length=1)]

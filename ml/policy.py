@@ -371,7 +371,8 @@ def value_policies(
 ) -> PolicyValue:
     """Choose each strategy's share on the calibration slice and say what it earns by the test slice.
 
-    The share is the one of the highest doubly robust profit within the budget, the smallest where several are equal.
+    The share is the one of the highest doubly robust profit within the budget, among multiples of `share_step`; the
+    smallest where several are equal.
 
     Parameters
     ----------
@@ -482,7 +483,8 @@ def _best_share(planned: Estimate, settings: PolicySettings, cost: float, multip
         # Treating more never costs less, although an estimate of it may.
         spent = np.maximum.accumulate(cost * planned.charged(settings)[0])
         profit = np.where(spent <= settings.budget, profit, -np.inf)
-    return int(np.argmax(profit))
+    candidates = np.arange(0, BINS + 1, settings.share_step)
+    return int(candidates[np.argmax(profit[candidates])])
 
 
 def _figures(found: Estimate, resamples: Estimate, settings: PolicySettings, confidence: float) -> dict[str, Floats]:

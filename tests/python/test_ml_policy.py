@@ -39,7 +39,7 @@ CALIBRATION_VISITORS, TEST_VISITORS = 600, 1000
 
 def policy(**changed: object) -> PolicySettings:
     return PolicySettings.model_validate(
-        DEFAULTS.model_dump() | {"bootstrap_resamples": 20, "sensitivity": [1.0]} | changed
+        DEFAULTS.model_dump() | {"bootstrap_resamples": 20, "sensitivity": [1.0], "share_step": 1} | changed
     )
 
 
@@ -168,6 +168,14 @@ def test_by_hand_cost_per_contact_margin_and_own_values() -> None:
     assert found.profit == pytest.approx(20_000 - 1_700)
     # The treated earn 75 on average, the control row nothing.
     assert found.profit_ipw == pytest.approx(100 * (3 * 75 - 3 * 5))
+
+
+@pytest.mark.parametrize("step", [5, 10, 25])
+def test_the_share_is_the_best_multiple_of_the_step(step: int) -> None:
+    found = value(TOY, TOY, policy(share_step=step), 800.0)
+    profits = {0: 0.0} | {each.share_percent: each.profit for each in found.projections if each.strategy == "uplift"}
+    best = max(range(0, 101, step), key=lambda percent: profits[percent])
+    assert found.chosen["uplift"] == best
 
 
 def test_by_hand_budget() -> None:
