@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ml.config import FunneliftError
-from ml.experiment import MartExperiment, from_mart
+from ml.experiment import MartExperiment, check_size, from_mart
 from ml.features import IDENTITY
 from ml.learners import T_LEARNER
 from ml.planner import Plan, SimulatedTest
@@ -126,6 +126,7 @@ def train_uplift(run: Run, checked: Checked, warehouse: Warehouse) -> Known:
     _check_value_column(checked, config.policy.value_column)
     with run.progress.step("the experiment: arms, slices, sample ratio, balance"):
         found = from_mart(checked.data, checked.mart, warehouse, config.experiment)
+        check_size(found.experiment, config.uplift.folds)
     judged = judge(found.experiment, checked.mart, config, run.progress)
     folder = run.folder / "models"
     judged.learned.t_learner.save(folder)
