@@ -72,8 +72,8 @@ class UpliftRun:
     train_row_count: int
     calibration_row_count: int
     test_row_count: int
-    test_first_at: str
-    test_last_at: str
+    test_first_at: datetime
+    test_last_at: datetime
     sessions_per_day: float
     usual_rate: float
     effect_trust: float
@@ -344,8 +344,8 @@ def _record(run: Run, checked: Checked, found: MartExperiment, judged: Judged) -
         balance_smd=worst.smd if worst else None,
         balance_p=randomisation.worst_p if worst else None,
         **{f"{name}_row_count": count for name, count in slices.items()},
-        test_first_at=_text_of(first),
-        test_last_at=_text_of(last),
+        test_first_at=_utc(first),
+        test_last_at=_utc(last),
         # A slice of less than a day says nothing of a day's traffic but its own.
         sessions_per_day=float(in_test.sum()) / max(1.0, (last - first) / DAY_MS),
         usual_rate=judged.learned.t_learner.usual_rate,
@@ -362,8 +362,8 @@ def _record(run: Run, checked: Checked, found: MartExperiment, judged: Judged) -
     )
 
 
-def _text_of(ms: int) -> str:
-    return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"
+def _utc(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC).replace(tzinfo=None)
 
 
 def _facts(
@@ -381,8 +381,8 @@ def _facts(
         eligible=f"sessions that reach the decision point {record.decision_point}",
         is_simulated=record.is_simulated,
         is_synthetic=record.is_synthetic,
-        first_at=record.test_first_at,
-        last_at=record.test_last_at,
+        first_at=f"{record.test_first_at:%Y-%m-%d %H:%M:%S}",
+        last_at=f"{record.test_last_at:%Y-%m-%d %H:%M:%S}",
         metrics=[entry for entry in known.metrics if entry.learner != PLACEBO],
         deciles=known.deciles,
         policy=valued.policy,
