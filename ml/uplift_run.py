@@ -12,7 +12,7 @@ from scipy.stats import norm
 
 from ml.config import Config
 from ml.experiment import SPLITS, Experiment
-from ml.features import Mart
+from ml.features import Mart, to_codes
 from ml.learners import RANDOM, RESPONSE, T_LEARNER, Learned, fit_learners
 from ml.planner import Plan, SimulatedTest, ab_test_simulation, experiment_plan
 from ml.policy import (
@@ -159,8 +159,6 @@ def scored(rows: "pa.Table", split: str, config: Config) -> Scored:
         The slice's rows.
     """
     import pyarrow.compute as pc
-
-    from ml.features import to_codes
 
     part = rows.filter(pc.equal(rows.column("dataset_split").cast("string"), split))
 
@@ -339,11 +337,14 @@ def _placebo(
 ) -> UpliftMetric:
     """Mean Qini coefficient of the placebos; as an alarm, with an interval that chance leaves once in 1,000."""
     confidence = config.evaluation.confidence
+    # The placebos' errors are pooled, so together they need no more resamples than one.
+    resamples = max(20, config.uplift.bootstrap_resamples // config.uplift.placebo_runs)
+    settings = config.uplift.model_copy(update={"bootstrap_resamples": resamples})
     found = [
         entry
         for arms, score in learned.placebos
         for entry in evaluate_uplift(
-            {PLACEBO: score}, arms, outcome, visitor, config.uplift, confidence, config.seed, config.threads,
+            {PLACEBO: score}, arms, outcome, visitor, settings, confidence, config.seed, config.threads,
             is_simulated,
         )
         if (entry.learner, entry.metric, entry.versus) == (PLACEBO, "qini", "")
