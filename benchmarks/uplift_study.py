@@ -43,7 +43,7 @@ class Silent:
 
 @dataclass(frozen=True)
 class Population:
-    """All sessions at the decision point, and what treating each is expected to change."""
+    """All sessions at the decision point, what each does untreated, and what treating it is expected to change."""
 
     data: Dataset
     rows: npt.NDArray[np.intp]
@@ -87,9 +87,11 @@ def study(
     """Walk the road in many worlds and compare what it says with what is true."""
     _, truth = simulate(data, mart, config.experiment)
     mature = np.flatnonzero(data.is_mature == 1)
-    names, codes = np.unique(truth.segment, return_inverse=True)
-    rates = np.array([data.label[mature][codes[mature] == code].mean() for code in range(len(names))])
-    population = Population(data, mature, truth.effect, rates[codes])
+    # What treating changes depends on what a session does untreated: so by its own outcome, not by a segment's mean.
+    reactions = {each.name: (each.adds, each.removes) for each in config.experiment.simulation.segments}
+    adds, removes = np.array([reactions.get(name, (0.0, 0.0)) for name in truth.segments])[truth.segment].T
+    effect = np.where(data.label == 1, -removes, adds)
+    population = Population(data, mature, effect, data.label.astype(np.float64))
     config = config.model_copy(update={"uplift": config.uplift.model_copy(update={"rivals": [], "placebo_runs": 1})})
     found = [one_world(number, config, population, mart, warehouse, share) for number in range(worlds)]
     summary: dict[str, object] = {"worlds": worlds, "rows of the population": len(mature)}
