@@ -56,8 +56,7 @@ class EffectScale:
     difference, is the mean of their doubly robust scores, made non-decreasing (isotonic regression), with straight
     lines between the tenths. Then all are drawn towards their mean by `trust`, from 0 (no difference between rows was
     found) to 1: the slope of the best linear predictor of the effect (Chernozhukov, Demirer, Duflo & Fernández-Val
-    2018) given such a line fitted on other visitors, times 1 - (standard error / slope)², James and Stein's (1961)
-    positive-part rule.
+    2018) given such a line fitted on other visitors.
     """
 
     knots: tuple[float, ...]
@@ -99,7 +98,9 @@ class EffectScale:
         for held_out in range(TRUST_FOLDS):
             rest = fold != held_out
             crossed[~rest] = _rising_means(tenth[rest], effects[rest])[tenth[~rest]]
-        trust = _trust(crossed - crossed.mean(), effects - effects.mean(), visitor)
+        crossed -= crossed.mean()
+        spread = float(crossed @ crossed)
+        trust = float(np.clip(crossed @ (effects - effects.mean()) / spread, 0, 1)) if spread > 0 else 0.0
         rows = np.bincount(tenth, minlength=TENTHS)
         knots = np.bincount(tenth, score, TENTHS)[rows > 0] / rows[rows > 0]
         means = _rising_means(tenth, effects)[rows > 0]
@@ -341,16 +342,6 @@ def _rising_means(group: Rows, values: Floats) -> Floats:
     means = np.bincount(group, values, TENTHS)[known] / rows[known]
     line = IsotonicRegression(out_of_bounds="clip").fit(known, means, sample_weight=rows[known])
     return np.asarray(line.predict(np.arange(TENTHS)))
-
-
-def _trust(predicted: Floats, effects: Floats, visitor: npt.NDArray[np.int32]) -> float:
-    """Slope of centred effects on centred predictions, drawn towards 0 by its standard error over visitors."""
-    spread = float((predicted**2).sum())
-    slope = float((predicted * effects).sum()) / spread if spread > 0 else 0.0
-    if slope <= 0:
-        return 0.0
-    variance = float((np.bincount(visitor, predicted * (effects - slope * predicted)) ** 2).sum()) / spread**2
-    return min(1.0, slope * max(0.0, 1 - variance / slope**2))
 
 
 @dataclass(frozen=True)
