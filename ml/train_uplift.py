@@ -175,7 +175,9 @@ def read_known(run: Run, warehouse: Warehouse) -> Known:
         )
     with run.progress.step("reading the scores of the last uplift run"):
         columns = warehouse.columns("uplift_scores")
-        _, batches = warehouse.read("uplift_scores", columns)
+        row_count, batches = warehouse.read("uplift_scores", columns)
+        if not row_count:
+            raise FunneliftError("funnelift.uplift_scores is empty: run `python -m ml.train` or `--only uplift` first")
         rows = pa.Table.from_batches(list(batches))
         versions = set(rows.column("model_version").unique().to_pylist())
         recorded = warehouse.query(RUNS_SQL)

@@ -72,13 +72,15 @@ class Warehouse(ABC):
         """
 
     @abstractmethod
-    def query(self, sql: str) -> list[dict[str, Any]]:
+    def query(self, sql: str, values: Sequence[object] = ()) -> list[dict[str, Any]]:
         """Run a small query in the SQL that every engine shares.
 
         Parameters
         ----------
         sql : str
-            A constant statement.
+            The statement, with `?` for each value.
+        values : sequence, optional
+            The values, in the order of their marks.
 
         Returns
         -------

@@ -37,9 +37,9 @@ class DuckDBWarehouse(Warehouse):
         ).fetchall()
         return [name for (name,) in found]
 
-    def query(self, sql: str) -> list[dict[str, Any]]:
+    def query(self, sql: str, values: Sequence[object] = ()) -> list[dict[str, Any]]:
         """See Warehouse."""
-        result = self._connection.execute(sql)
+        result = self._connection.execute(sql, list(values))
         names = [column[0] for column in result.description]
         return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 

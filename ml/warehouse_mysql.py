@@ -48,10 +48,12 @@ class MySQLWarehouse(Warehouse):
         """See Warehouse."""
         return list(self._column_types(table))
 
-    def query(self, sql: str) -> list[dict[str, Any]]:
+    def query(self, sql: str, values: Sequence[object] = ()) -> list[dict[str, Any]]:
         """See Warehouse."""
+        # The driver's own mark is %s, and then only where there are values.
+        marked = sql.replace("%", "%%").replace("?", "%s") if values else sql
         with _plain_errors():
-            names, rows = self._session.named_rows(sql)
+            names, rows = self._session.named_rows(marked, values)
             # An open transaction would keep dbt from replacing the tables it has read.
             self._session.commit()
         return [dict(zip(names, row, strict=True)) for row in rows]

@@ -1,8 +1,8 @@
 """`python -m ops roles`: the SQL that makes both databases and the roles, each with what its stage needs and no more.
 
 A role's tables are those the project itself names: the raw tables of ingest, the sources of dbt, the files in
-models/marts, the tables ml reads and those it publishes. The script is printed, not run, because only an administrator
-can and should run it.
+models/marts and models/bi, the tables ml reads and those it publishes. The script is printed, not run, because only an
+administrator can and should run it.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import yaml
 from ops.mysql import COLLATION, ServerError, name
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
-MARTS, SOURCES = MODELS / "marts", MODELS / "staging" / "_staging__sources.yml"
+MARTS, BI, SOURCES = MODELS / "marts", MODELS / "bi", MODELS / "staging" / "_staging__sources.yml"
 DATABASE, RAW_DATABASE = "funnelift", "funnelift_raw"
 ROLES = ("loader", "transformer", "ml", "bi_reader")
 # MySQL's limit for the name of a role or user; MariaDB's is longer.
@@ -63,7 +63,7 @@ def statements(prefix: str = DATABASE) -> list[str]:
         f"grant {BUILD} on {name(DATABASE)}.* to {transformer}",
         *_select_on_tables(DATABASE, _tables_ml_reads(), ml),
         *_on_tables(SWAP, DATABASE, _with_twins(_published_tables()), ml),
-        *_select_on_tables(DATABASE, [*_marts(), *_published_tables()], reader),
+        *_select_on_tables(DATABASE, [*_for_people(), *_published_tables()], reader),
     ]
 
 
@@ -178,8 +178,8 @@ def _with_twins(tables: Iterable[str]) -> list[str]:
     return [f"{table}{twin}" for table in tables for twin in ("", "__new", "__old")]
 
 
-def _marts() -> list[str]:
-    return sorted(file.stem for file in MARTS.glob("*.sql"))
+def _for_people() -> list[str]:
+    return sorted(file.stem for folder in (MARTS, BI) for file in folder.glob("*.sql"))
 
 
 def _raw_tables() -> list[str]:

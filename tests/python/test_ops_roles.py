@@ -204,7 +204,7 @@ def test_ops_check_is_content_with_each_role(roles: Roles, role: str, monkeypatc
 
 
 def test_the_reader_may_select_from_marts_and_predictions_and_nothing_else(roles: Roles) -> None:
-    marts = {file.stem for file in (ROOT / "models" / "marts").glob("*.sql")}
+    marts = {file.stem for folder in ("marts", "bi") for file in (ROOT / "models" / folder).glob("*.sql")}
     published = {"conversion_predictions", "shap_summary", "model_metrics", "calibration_curve", "ml_runs"}
     published |= {"uplift_scores", "uplift_metrics", "uplift_deciles", "uplift_runs", "ab_test_simulation"}
     published |= {"roi_projection", "roi_sensitivity", "roi_gains", "experiment_plan"}

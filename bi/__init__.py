@@ -1,0 +1,1 @@
+"""What people read: the one definition of every number on the four pages."""

@@ -1,0 +1,11 @@
+select
+    decision_point,
+    feature,
+    feature_group,
+    description,
+    direction,
+    {{ to_integer(adapter.quote('rank')) }} as feature_rank,
+    mean_abs_shap,
+    n_rows,
+    run_id
+from {{ portable(source('predictions', 'shap_summary')) }}

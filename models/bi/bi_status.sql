@@ -1,0 +1,120 @@
+{#- What stands in the way of a page, and how to get it. -#}
+{%- set gaps = [
+    ('summary.converting_session_count = 0', 'No conversions in the data: nothing to predict or to value.'),
+    ('days.day_count < 2', 'Only one day of data: no trend.'),
+    ('money.has_prices = 0', 'No prices: revenue and lost value are 0 because nobody knows them (docs/loading.md).'),
+    ('predictions.prediction_count = 0', 'No predictions: run python -m ml.train.'),
+    ('conversion.session_count <> summary.session_count', 'The predictions are older than the data: run python -m ml.train.'),
+    ('uplift.run_id is null', 'No uplift: run python -m ml.train.'),
+    ('roi.roi_count = 0 and uplift.run_id is not null', 'No money: run python -m ml.train --only policy.'),
+    ('uplift.is_simulated = 1', 'No experiment: effects are simulated. Load one (docs/loading.md).'),
+] -%}
+with summary as (
+
+    select * from {{ portable(ref('dataset_summary')) }}
+
+),
+
+days as (
+
+    select count(*) as day_count from {{ portable(ref('bi_dates')) }}
+
+),
+
+-- An unknown price counts 0 everywhere, so one that is known shows.
+money as (
+
+    select max(case when carted_value > 0 or revenue > 0 then 1 else 0 end) as has_prices
+    from {{ portable(ref('bi_session_facts')) }}
+
+),
+
+predictions as (
+
+    select count(*) as prediction_count from {{ portable(source('predictions', 'conversion_predictions')) }}
+
+),
+
+scores as (
+
+    select count(*) as uplift_score_count from {{ portable(source('predictions', 'uplift_scores')) }}
+
+),
+
+roi as (
+
+    select count(*) as roi_count from {{ portable(source('predictions', 'roi_projection')) }}
+
+),
+
+conversion as (
+
+    select * from {{ portable(source('predictions', 'ml_runs')) }}
+    order by finished_at desc, run_id desc
+    limit 1
+
+),
+
+uplift as (
+
+    select * from {{ portable(source('predictions', 'uplift_runs')) }}
+    order by finished_at desc, run_id desc
+    limit 1
+
+)
+
+select
+    conversion.run_id as conversion_run_id,
+    conversion.model_version as conversion_model_version,
+    conversion.champion,
+    uplift.run_id as uplift_run_id,
+    uplift.model_version as uplift_model_version,
+    uplift.source as experiment_source,
+    uplift.decision_point as experiment_decision_point,
+    {{ json_text('uplift.config_json', '$.policy.cost_per') }} as cost_per,
+    {{ json_text('uplift.config_json', '$.policy.value_column') }} as value_column,
+    uplift.warnings_json,
+    trim(
+        concat(
+            {%- for condition, text in gaps %}
+            case when {{ condition }} then ' {{ text }}' else '' end
+            {%- if not loop.last %},{% endif %}
+            {%- endfor %}
+        )
+    ) as missing,
+    summary.event_count,
+    summary.visitor_count,
+    summary.session_count,
+    summary.converting_session_count,
+    {{ to_bigint('days.day_count') }} as day_count,
+    summary.revenue,
+    {{ to_bigint('predictions.prediction_count') }} as prediction_count,
+    conversion.test_row_count as conversion_test_row_count,
+    {{ to_bigint('scores.uplift_score_count') }} as uplift_score_count,
+    uplift.test_row_count as uplift_test_row_count,
+    uplift.chosen_share_percent,
+    uplift.break_even_share_percent,
+    uplift.break_even_cost,
+    {{ to_double(json_text('uplift.config_json', '$.policy.cost')) }} as unit_cost,
+    {{ to_double(json_text('uplift.config_json', '$.policy.revenue_per_conversion')) }} as revenue_per_conversion,
+    {{ to_double(json_text('uplift.config_json', '$.policy.margin')) }} as margin,
+    {{ to_double(json_text('uplift.config_json', '$.policy.horizon_days')) }} as horizon_days,
+    summary.is_synthetic,
+    {{ to_integer('coalesce(money.has_prices, 0)') }} as has_prices,
+    case when predictions.prediction_count > 0 then 1 else 0 end as has_predictions,
+    case when scores.uplift_score_count > 0 then 1 else 0 end as has_uplift,
+    case when roi.roi_count > 0 then 1 else 0 end as has_roi,
+    {{ to_integer('uplift.is_simulated') }} as is_simulated,
+    case when conversion.session_count <> summary.session_count then 1 else 0 end as is_model_behind_data,
+    summary.first_event_at as data_from,
+    summary.last_event_at as data_to,
+    conversion.finished_at as conversion_run_finished_at,
+    uplift.finished_at as uplift_run_finished_at
+from summary
+cross join days
+cross join money
+cross join predictions
+cross join scores
+cross join roi
+left join conversion on 1 = 1
+left join uplift on 1 = 1
