@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -387,7 +388,10 @@ def _bound(text: str, parameters: Mapping[str, float | None] | None) -> tuple[st
 
 
 def _plain(value: Any) -> Number:
-    return value if value is None or isinstance(value, int | float | str) else float(value)
+    """A sum of whole numbers is a decimal on MySQL, one of money on every engine."""
+    if isinstance(value, Decimal):
+        return int(value) if value.as_tuple().exponent == 0 else float(value)
+    return value  # type: ignore[no-any-return]
 
 
 def _measure(

@@ -3,7 +3,11 @@
 
 {% macro duckdb__json_text(expression, path) %}json_extract_string({{ expression }}, '{{ path }}'){% endmacro %}
 
-{# JSON_VALUE would do, but MySQL has it from 8.0.21 only. #}
+{# JSON_VALUE would do, but MySQL has it from 8.0.21 only. What comes out of JSON has a collation of its own. #}
 {% macro mysql__json_text(expression, path) -%}
-    nullif(json_unquote(json_extract({{ expression }}, '{{ path }}')), 'null')
+    nullif(
+        json_unquote(json_extract({{ expression }}, '{{ path }}'))
+        collate /*!80017 utf8mb4_0900_bin */ /*M!100600 utf8mb4_nopad_bin */,
+        'null'
+    )
 {%- endmacro %}

@@ -1,3 +1,5 @@
+{{ config(materialized='table', mysql_spec='primary key (decision_point)') }}
+-- A table, because in a view a text that is written out has another collation on MariaDB than the keys it must match.
 {%- for point in var('decision_points') %}
 select
     {{ to_short_text("'" ~ point.name ~ "'") }} as decision_point,
