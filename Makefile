@@ -88,7 +88,7 @@ lint: setup-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy ingest ml bi ops benchmarks
-	@FUNNELIFT_DUCKDB_PATH=target/lint.duckdb $(BIN)/sqlfluff lint models analyses tests/staging tests/intermediate tests/marts
+	@FUNNELIFT_DUCKDB_PATH=target/lint.duckdb $(BIN)/sqlfluff lint models analyses tests/staging tests/intermediate tests/marts tests/bi
 
 bench: setup
 	@$(BIN)/python -m benchmarks.run

@@ -2,11 +2,11 @@
 {%- set gaps = [
     ('summary.converting_session_count = 0', 'No conversions in the data: nothing to predict or to value.'),
     ('days.day_count < 2', 'Only one day of data: no trend.'),
-    ('money.has_prices = 0', 'No prices: revenue and lost value are 0 because nobody knows them (docs/loading.md).'),
-    ('predictions.prediction_count = 0', 'No predictions: run python -m ml.train.'),
+    ('present.has_prices = 0', 'No prices: revenue and lost value are 0 because nobody knows them (docs/loading.md).'),
+    ('present.has_predictions = 0', 'No predictions: run python -m ml.train.'),
     ('conversion.session_count <> summary.session_count', 'The predictions are older than the data: run python -m ml.train.'),
-    ('uplift.run_id is null', 'No uplift: run python -m ml.train.'),
-    ('roi.roi_count = 0 and uplift.run_id is not null', 'No money: run python -m ml.train --only policy.'),
+    ('present.has_uplift = 0', 'No uplift: run python -m ml.train.'),
+    ('present.has_roi = 0 and present.has_uplift = 1', 'No money: run python -m ml.train --only policy.'),
     ('uplift.is_simulated = 1', 'No experiment: effects are simulated. Load one (docs/loading.md).'),
 ] -%}
 with summary as (
@@ -21,29 +21,25 @@ days as (
 
 ),
 
--- An unknown price counts 0 everywhere, so one that is known shows.
-money as (
+-- Whether, not how many: on MySQL a count reads the whole table. An unknown price counts 0, so one that is known shows.
+present as (
 
-    select max(case when carted_value > 0 or revenue > 0 then 1 else 0 end) as has_prices
-    from {{ portable(ref('bi_session_facts')) }}
-
-),
-
-predictions as (
-
-    select count(*) as prediction_count from {{ portable(source('predictions', 'conversion_predictions')) }}
-
-),
-
-scores as (
-
-    select count(*) as uplift_score_count from {{ portable(source('predictions', 'uplift_scores')) }}
-
-),
-
-roi as (
-
-    select count(*) as roi_count from {{ portable(source('predictions', 'roi_projection')) }}
+    select
+        {%- for name, table in {
+            'predictions': 'conversion_predictions', 'uplift': 'uplift_scores', 'roi': 'roi_projection'
+        }.items() %}
+        case
+            when exists (select 1 from {{ portable(source('predictions', table)) }}) then 1
+            else 0
+        end as has_{{ name }},
+        {%- endfor %}
+        case
+            when
+                exists (select 1 from {{ portable(ref('dataset_summary')) }} where revenue > 0)
+                or exists (select 1 from {{ portable(ref('bi_funnel_daily')) }} where revenue_lost > 0)
+                then 1
+            else 0
+        end as has_prices
 
 ),
 
@@ -88,9 +84,9 @@ select
     summary.converting_session_count,
     {{ to_bigint('days.day_count') }} as day_count,
     summary.revenue,
-    {{ to_bigint('predictions.prediction_count') }} as prediction_count,
+    conversion.feature_row_count as conversion_row_count,
     conversion.test_row_count as conversion_test_row_count,
-    {{ to_bigint('scores.uplift_score_count') }} as uplift_score_count,
+    uplift.row_count as uplift_row_count,
     uplift.test_row_count as uplift_test_row_count,
     uplift.chosen_share_percent,
     uplift.break_even_share_percent,
@@ -100,10 +96,10 @@ select
     {{ to_double(json_text('uplift.config_json', '$.policy.margin')) }} as margin,
     {{ to_double(json_text('uplift.config_json', '$.policy.horizon_days')) }} as horizon_days,
     summary.is_synthetic,
-    {{ to_integer('coalesce(money.has_prices, 0)') }} as has_prices,
-    case when predictions.prediction_count > 0 then 1 else 0 end as has_predictions,
-    case when scores.uplift_score_count > 0 then 1 else 0 end as has_uplift,
-    case when roi.roi_count > 0 then 1 else 0 end as has_roi,
+    present.has_prices,
+    present.has_predictions,
+    present.has_uplift,
+    present.has_roi,
     {{ to_integer('uplift.is_simulated') }} as is_simulated,
     case when conversion.session_count <> summary.session_count then 1 else 0 end as is_model_behind_data,
     summary.first_event_at as data_from,
@@ -112,9 +108,6 @@ select
     uplift.finished_at as uplift_run_finished_at
 from summary
 cross join days
-cross join money
-cross join predictions
-cross join scores
-cross join roi
+cross join present
 left join conversion on 1 = 1
 left join uplift on 1 = 1
