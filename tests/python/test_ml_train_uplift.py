@@ -192,6 +192,9 @@ def test_the_conversion_part_alone_leaves_uplift_as_it_is(copy: Place) -> None:
 def test_the_policy_part_needs_scores_made_the_same_way(copy: Place) -> None:
     with pytest.raises(FunneliftError, match=r"value_column is 'carted_value_so_far' and was None"):
         train.train(copy.config(**{"policy.value_column": "carted_value_so_far"}), Progress(), only="policy")
+    copy.execute("delete from funnelift.uplift_scores")
+    with pytest.raises(FunneliftError, match=r"uplift_scores is empty: .*--only uplift"):
+        train.train(copy.config(), Progress(), only="policy")
     copy.execute("drop table funnelift.uplift_deciles")
     with pytest.raises(FunneliftError, match=r"no table funnelift.uplift_deciles .*--only uplift"):
         train.train(copy.config(), Progress(), only="policy")
