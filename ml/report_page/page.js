@@ -1,0 +1,647 @@
+"use strict";
+// Draws the four pages from the JSON in this file. Every text goes in as text, never as HTML.
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const level = `${Math.round(data.confidence * 1000) / 10} %`;
+  const byId = (id) => document.getElementById(id);
+
+  // ---- words and numbers ---------------------------------------------------------------------------------------
+  const format = (options) => new Intl.NumberFormat("en", options).format;
+  const whole = format({ maximumFractionDigits: 0 });
+  const compact = format({ notation: "compact", minimumSignificantDigits: 3, maximumSignificantDigits: 3 });
+  const fine = format({ maximumFractionDigits: 2, minimumFractionDigits: 2 });
+  const tenths = format({ maximumFractionDigits: 1, minimumFractionDigits: 1 });
+  // Adding 0 turns a rounded -0 into 0.
+  const number = (value) => Math.abs(value) >= 100 || Number.isInteger(value) ? whole(Math.round(value) + 0) : Math.abs(value) >= 10 ? tenths(value) : fine(value);
+  const big = (value) => (Math.abs(value) >= 1e6 ? compact(value) : number(value));
+  const percent = (share) => {
+    const digits = Math.abs(share) >= 0.1 || share === 0 ? 1 : 2;
+    return `${format({ minimumFractionDigits: digits, maximumFractionDigits: digits })(100 * share)} %`;
+  };
+  const points = (share) => `${format({ maximumFractionDigits: 2, minimumFractionDigits: 2, signDisplay: "exceptZero" })(100 * share)} pts`;
+  const between = (show, lower, upper) => `${level} interval ${show(lower)} to ${show(upper)}`;
+  const clock = (seconds) =>
+    seconds < 90 ? `${Math.round(seconds)} s` : seconds < 5400 ? `${fine(seconds / 60)} min` : `${fine(seconds / 3600)} h`;
+  const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+  const stepName = (step) => ({ view: "View", addtocart: "Add to cart", transaction: "Purchase" })[step] ?? capital(step);
+  const categoryName = (category) => category === null ? "All other categories" : category === "unknown" ? "No known category" : category;
+  const pointName = (point) => ({ landing: "Landing (first event)", engaged: "Engaged (third event)", cart: "Cart (first addition)" })[point] ?? point;
+  // Plotly reads a small part of HTML in texts.
+  const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+  const shorten = (text, length = 60) => (text.length > length ? `${text.slice(0, length - 1)}…` : text);
+
+  const wilson = (hits, n) => {
+    if (!n) return [NaN, NaN];
+    const { z } = data, p = hits / n, scale = 1 + (z * z) / n;
+    const centre = (p + (z * z) / (2 * n)) / scale;
+    const half = (z * Math.sqrt((p * (1 - p)) / n + (z * z) / (4 * n * n))) / scale;
+    return [Math.max(0, centre - half), Math.min(1, centre + half)];
+  };
+  // As the measures "Observed uplift lower" and "upper" say it: sessions taken as independent.
+  const difference = ({ treated, boughtTreated, control, boughtControl }) => {
+    const pt = boughtTreated / treated, pc = boughtControl / control;
+    const half = data.z * Math.sqrt((pt * (1 - pt)) / treated + (pc * (1 - pc)) / control);
+    return [pt - pc, pt - pc - half, pt - pc + half];
+  };
+
+  // ---- cubes ---------------------------------------------------------------------------------------------------
+  // Adds up the rows that every test lets pass, by the values of one dimension. A test is a function of a value.
+  const group = (cube, tests, by) => {
+    const places = cube.dimensions.map((name) => [tests[name], cube.values[name]]);
+    const passes = places.map(([test, values]) => (test ? values.map(test) : null));
+    const at = by === undefined ? -1 : cube.dimensions.indexOf(by);
+    const first = cube.dimensions.length, groups = new Map();
+    for (const row of cube.rows) {
+      if (passes.some((pass, place) => pass && !pass[row[place]])) continue;
+      const key = at < 0 ? "all" : cube.values[by][row[at]];
+      let total = groups.get(key);
+      if (!total) groups.set(key, (total = Object.fromEntries(cube.measures.map((name) => [name, 0]))));
+      cube.measures.forEach((name, place) => (total[name] += row[first + place]));
+    }
+    return groups;
+  };
+  const sum = (cube, tests) => group(cube, tests).get("all") ?? Object.fromEntries(cube.measures.map((name) => [name, 0]));
+
+  // ---- elements ------------------------------------------------------------------------------------------------
+  const el = (tag, attributes = {}, ...children) => {
+    const node = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) {
+      if (value !== undefined && value !== null && value !== false) node.setAttribute(name, value === true ? "" : value);
+    }
+    node.append(...children.filter((child) => child !== null && child !== undefined).flat());
+    return node;
+  };
+  // `python -m x` in a note becomes code.
+  const marked = (text) => text.split("`").map((part, place) => (place % 2 ? el("code", {}, part) : part));
+  const table = (caption, heads, rows, strong = () => false) => {
+    const numeric = heads.map((_, column) => column > 0 && rows.every((row) => /^([-+]?[\d.,]+([ %].*)?)?$/.test(row[column])));
+    const cells = (row, tag) => row.map((text, column) =>
+      el(tag === "td" && column === 0 ? "th" : tag, { class: numeric[column] && "number", scope: tag === "th" ? "col" : column === 0 ? "row" : null }, text));
+    return el("table", {}, el("caption", {}, caption), el("thead", {}, el("tr", {}, ...cells(heads, "th"))),
+      el("tbody", {}, ...rows.map((row, place) => el("tr", { class: strong(place) && "strong" }, ...cells(row.map(String), "td")))));
+  };
+  const tableBlock = (id, title, note, heads, rows, strong) =>
+    byId(id).replaceChildren(el("h3", {}, title), el("p", {}, note), table("", heads, rows, strong));
+  // A card says which measure of bi/measures.py it is, of which rows, and its number itself: whoever doubts can ask SQL.
+  const definition = ({ measure, where = {}, parameters }) => {
+    const { text, table: source, sql, where: fixed } = data.definitions[measure];
+    const parts = [fixed, ...Object.entries(where).map(([column, allowed]) =>
+      allowed.from ? `${column} between '${allowed.from}' and '${allowed.to}'` : `${column} in (${allowed.map((value) => (typeof value === "number" ? value : `'${value}'`)).join(", ")})`)].filter(Boolean);
+    const asked = parameters ? ` with ${Object.entries(parameters).map(([name, value]) => `:${name} = ${value}`).join(", ")}` : "";
+    return el("details", {}, el("summary", {}, "What is this?"), el("div", {}, el("p", {}, `${measure}: ${text}`),
+      el("code", {}, `select ${sql} from funnelift.${source}${parts.length ? ` where ${parts.join(" and ")}` : ""}${asked}`)));
+  };
+  const cards = (page, entries) => {
+    const open = [...byId(`${page}-cards`).querySelectorAll("details")].map((node) => node.open);
+    byId(`${page}-cards`).replaceChildren(...entries.map((entry, place) => {
+      const more = definition(entry);
+      more.open = open[place] ?? false;
+      return el("div", { class: "card" }, el("dt", {}, entry.label),
+        el("dd", { class: "big", "data-measure": entry.measure, "data-where": JSON.stringify(entry.where ?? {}), "data-parameters": entry.parameters && JSON.stringify(entry.parameters), "data-value": entry.raw ?? "" }, entry.text),
+        ...(entry.lines ?? []).filter(Boolean).map((line) => el("dd", { class: "small" }, line)), el("dd", { class: "small" }, more));
+    }));
+  };
+  const notes = (page, texts) => byId(`${page}-notes`).replaceChildren(...texts.filter(Boolean).map((text) =>
+    typeof text === "string" ? el("p", {}, ...marked(text)) : el("p", { class: "verdict" }, ...marked(text.verdict))));
+
+  // A page's controls and their values; `change` redraws the page.
+  const filters = (page, controls, change) => {
+    const form = byId(`${page}-filters`), values = {};
+    const start = Object.fromEntries(controls.map((control) => [control.name, String(control.value)]));
+    const inputs = controls.map((control) => {
+      const input = control.options
+        ? el("select", { name: control.name }, ...control.options.map(([value, text]) => el("option", { value }, text)))
+        : el("input", { type: control.type, name: control.name, min: control.min, max: control.max, step: control.step, disabled: control.disabled });
+      input.value = start[control.name];
+      const label = el("label", { class: control.type === "range" ? "slider" : null }, el("span", {}, control.label), input);
+      input.addEventListener("input", () => { if (input.value !== "" && input.checkValidity()) update(); });
+      return { control, input, label };
+    });
+    const reset = el("button", { type: "button" }, "Reset");
+    reset.addEventListener("click", () => { inputs.forEach(({ control, input }) => (input.value = start[control.name])); update(); });
+    form.addEventListener("submit", (event) => event.preventDefault());
+    form.replaceChildren(...inputs.map(({ label }) => label), reset);
+    const update = () => {
+      for (const { control, input, label } of inputs) {
+        values[control.name] = input.value;
+        const text = control.options ? input.selectedOptions[0].textContent : input.value;
+        if (control.type === "range") {
+          label.firstChild.textContent = `${control.label}: ${text} %`;
+          input.setAttribute("aria-valuetext", `${text} percent`);
+        }
+      }
+      byId(`${page}-chosen`).textContent = `Shown: ${inputs.map(({ control, input }) =>
+        `${control.label.toLowerCase()} ${control.options ? input.selectedOptions[0].textContent : input.value}${control.type === "range" ? " %" : ""}`).join(" · ")}`;
+      change(values, inputs.every(({ control, input }) => input.value === start[control.name]));
+    };
+    update();
+  };
+
+  // ---- charts --------------------------------------------------------------------------------------------------
+  // Okabe and Ito's palette: told apart with every kind of colour blindness. Blue gives way to sky blue on dark paper.
+  const isDark = () => document.documentElement.dataset.theme === "dark";
+  const colours = () => ({
+    blue: isDark() ? "#56b4e9" : "#0072b2", orange: "#e69f00", green: isDark() ? "#2fc79a" : "#009e73", red: "#d55e00",
+    grey: isDark() ? "#8896a3" : "#7f8b96", ink: isDark() ? "#eef2f5" : "#16202a", line: isDark() ? "#34414d" : "#e1e6eb",
+    band: isDark() ? "rgba(86,180,233,.22)" : "rgba(0,114,178,.15)",
+  });
+  const drawn = new Map();
+  const chart = (id, { title, note, label, traces, layout = {}, heads, rows, height = 320 }) => {
+    const figure = byId(id);
+    let plot = figure.querySelector(".plot");
+    if (!plot) {
+      plot = el("div", { class: "plot", role: "img" });
+      figure.replaceChildren(el("figcaption", {}, el("h3"), el("p")), plot,
+        el("details", {}, el("summary", {}, "Show as a table"), el("div", { tabindex: "0", role: "region" })));
+    }
+    figure.querySelector("h3").textContent = title;
+    figure.querySelector("figcaption p").textContent = note;
+    plot.setAttribute("aria-label", `${title}. ${label ?? note} The table below has the same numbers.`);
+    const holder = figure.querySelector("details div");
+    holder.setAttribute("aria-label", `Table: ${title}`);
+    holder.replaceChildren(table(note, heads, rows));
+    drawn.set(id, { plot, traces, layout, height });
+    // With a height of its own before the drawing, the page does not jump.
+    plot.style.minHeight = `${height}px`;
+    if (plot.clientWidth) draw(id);
+  };
+  const axis = (own = {}) => {
+    const { ink, line } = colours();
+    return { color: ink, gridcolor: line, linecolor: line, zerolinecolor: line, automargin: true, fixedrange: true, ...own,
+      title: own.title ? { text: own.title, font: { size: 12 }, standoff: 8 } : undefined };
+  };
+  const draw = (id, width, scale = 1) => {
+    // The numbers do not wait for the library of the charts, which comes last in the file.
+    if (!window.Plotly) return;
+    const { plot, traces, layout, height } = drawn.get(id), palette = colours();
+    const own = layout instanceof Function ? layout(palette) : layout;
+    const axes = Object.fromEntries(["xaxis", "yaxis", "yaxis2"].filter((name) => name in own || name !== "yaxis2").map((name) => [name, axis(own[name])]));
+    Plotly.react(plot, traces(palette), {
+      ...own, ...axes, width: width ?? plot.clientWidth, height: height * scale, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      font: { color: palette.ink, size: 12, family: "system-ui, 'Segoe UI', Roboto, Arial, sans-serif" },
+      margin: { l: 10, r: 16, t: 10, b: 10, ...own.margin }, hovermode: own.hovermode ?? "closest",
+      legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", ...own.legend },
+    }, { displayModeBar: false });
+  };
+  // A page that is not shown has no width; it is drawn when it is.
+  const redraw = () => drawn.forEach(({ plot }, id) => { if (plot.clientWidth) draw(id); });
+  const bars = (lower, upper, values, colour) => ({
+    type: "data", symmetric: false, array: upper.map((bound, i) => bound - values[i]), arrayminus: lower.map((bound, i) => values[i] - bound), color: colour, thickness: 1.5, width: 4,
+  });
+
+  // ---- page 1: funnel ------------------------------------------------------------------------------------------
+  const byVisitor = [["all", "New and returning"], ["new", "New"], ["returning", "Returning"]];
+  const categoriesOf = (cube) => [["all", "All categories"], ...cube.values.category_id
+    .map((category, place) => [String(place), categoryName(category)]).sort((a, b) => a[1].localeCompare(b[1], "en", { numeric: true }))];
+  // `cube` is the one to be tested; `listed` the one whose categories the filter lists.
+  const testsOf = (listed, values) => {
+    const chosen = listed.values.category_id[Number(values.category)];
+    return {
+      visitor_type: values.visitor === "all" ? null : (type) => type === values.visitor,
+      category_id: values.category === "all" ? null : (category) => category === chosen,
+      ...(values.from ? { period: (period) => period >= values.from && period <= values.to } : {}),
+    };
+  };
+  // The same filters as conditions on a table's columns, for the definitions.
+  const whereOf = (listed, values, day) => ({
+    ...(values.visitor === "all" ? {} : { visitor_type: [values.visitor] }),
+    ...(values.category === "all" ? {} : { category_id: [listed.values.category_id[Number(values.category)] ?? "all others"] }),
+    ...(values.from && (values.from !== spanOf(listed)[0] || values.to !== spanOf(listed)[1]) ? { [day]: { from: values.from, to: values.to } } : {}),
+  });
+  const monday = (day) => {
+    const date = new Date(`${day}T00:00:00Z`);
+    date.setUTCDate(date.getUTCDate() - ((date.getUTCDay() + 6) % 7));
+    return date.toISOString().slice(0, 10);
+  };
+  const spanOf = (cube) => { const periods = [...cube.values.period].sort(); return [periods[0], periods[periods.length - 1]]; };
+  const dateControls = (cube) => {
+    const [first, last] = spanOf(cube);
+    return [{ name: "from", label: "From", type: "date", min: first, max: last, value: first }, { name: "to", label: "To", type: "date", min: first, max: last, value: last }];
+  };
+
+  const funnelPage = () => {
+    const { cells: cube, step_cells: stepCube, steps, grain, times, time_bounds: bounds } = data.funnel, { status } = data;
+    if (!cube.rows.length) {
+      return notes("funnel", ["There are no sessions yet. Load events and build: `python -m ingest load --raw FOLDER`, then `dbt build`."]);
+    }
+    const transitions = steps.slice(1).map((after, place) => [steps[place], after]), hasPrices = Boolean(status.has_prices);
+    const timeNames = [`${stepName("view")} → ${stepName("addtocart")}`, `${stepName("addtocart")} → ${stepName("transaction")}`];
+    const bucketNames = [...bounds.map((bound, place) => place === 0 ? `under ${bound / 60} min` : `${bounds[place - 1] / 60} to ${bound / 60} min`), `over ${bounds[bounds.length - 1] / 60} min`];
+    const [firstDay, lastDay] = spanOf(cube);
+    filters("funnel", [...dateControls(cube), { name: "visitor", label: "Visitors", options: byVisitor, value: "all" },
+      { name: "category", label: "Root category", options: categoriesOf(cube), value: "all" }], (values) => {
+      const tests = testsOf(cube, values), total = sum(cube, tests), where = whereOf(cube, values, "started_date");
+      const bought = total["Converting sessions"], sessions = total.Sessions, rate = bought / sessions;
+      const atStep = (step, more = {}) => group(stepCube, { ...tests, ...more }, "step").get(step) ?? Object.fromEntries(stepCube.measures.map((name) => [name, 0]));
+      const reached = new Map(steps.map((step) => [step, atStep(step)]));
+      const dropOffs = transitions.filter(([step]) => reached.get(step)["Sessions at step"] > 0)
+        .map(([step, after]) => ({ step, after, entered: reached.get(step)["Sessions at step"], left: reached.get(step)["Step drop-offs"] }))
+        .map((entry) => ({ ...entry, rate: entry.left / entry.entered })).sort((a, b) => b.rate - a.rate);
+      const worst = dropOffs[0];
+      notes("funnel", [
+        values.from > values.to ? "The first day is after the last day: choose other days." : null,
+        firstDay === lastDay ? `The data hold one ${grain} only (${firstDay}): no trend can be shown yet. Load more days: \`python -m ingest load --raw FOLDER\`, then \`dbt build\`.` : null,
+        sessions && !bought ? "No session here has a purchase. If the shop has sold, check that purchases are loaded as `transaction` events (docs/loading.md), then run `python -m ingest load --raw FOLDER` and `dbt build`." : null,
+        hasPrices ? null : "No item has a known price, so no money is shown. Load prices (item properties, or a price column in the mapping file; docs/loading.md): `python -m ingest load --raw FOLDER`, then `dbt build`.",
+      ]);
+      // Medians do not add up: they are known for all days and categories; else the bucket is.
+      const isWhole = values.from === firstDay && values.to === lastDay && values.category === "all";
+      const times_ = times.map(({ cells, medians, measure }) => {
+        const counts = group(cells, tests, "bucket"), n = [...counts.values()].reduce((all, cell) => all + cell.n, 0);
+        const known = isWhole ? medians[values.visitor] : null;
+        let bucket = 0;
+        for (let below = 0; n && (below += counts.get(bucket)?.n ?? 0) * 2 < n; bucket += 1);
+        return { measure, counts, n, known, text: !n ? "none" : known !== null && known !== undefined ? clock(known) : bucketNames[bucket] };
+      });
+      cards("funnel", [
+        { measure: "Sessions", where, label: "Sessions", text: big(sessions), raw: sessions, lines: ["visits to the shop"] },
+        { measure: "Conversion rate", where, label: "Sessions that buy", text: sessions ? percent(rate) : "none", raw: sessions ? rate : null,
+          lines: [`${whole(bought)} of ${whole(sessions)}`, sessions ? between(percent, ...wilson(bought, sessions)) : ""] },
+        { measure: "Step drop-off rate", where: { ...whereOf(cube, values, "funnel_date"), ...(worst ? { step: [worst.step] } : {}) }, label: worst ? `Biggest drop-off: ${stepName(worst.step)} → ${stepName(worst.after)}` : "Biggest drop-off", text: worst ? percent(worst.rate) : "none", raw: worst?.rate,
+          lines: worst ? [`${whole(worst.left)} of ${whole(worst.entered)} go no further`, between(percent, ...wilson(worst.left, worst.entered))] : [] },
+        ...(hasPrices ? [{ measure: "Revenue lost", where, label: "Value left in carts", text: big(total["Revenue lost"]), raw: total["Revenue lost"], lines: ["Not all of it can be won back.", `Revenue: ${big(total.Revenue)}`] }] : []),
+        ...times_.map(({ measure, text, known, n }, place) => ({ measure, where, label: `${timeNames[place]}: usual time`, text, raw: n ? known : null, lines: [`median of ${whole(n)} sessions`, isWhole ? "" : "Exact for all days and categories."] })),
+      ]);
+
+      const stepCounts = steps.map((step) => reached.get(step)["Sessions at step"]);
+      chart("funnel-steps", {
+        title: "How far sessions come", note: `Sessions with each step, n = ${whole(sessions)} sessions.`,
+        label: steps.map((step, i) => `${stepName(step)}: ${whole(stepCounts[i])}.`).join(" "),
+        traces: ({ blue }) => [{ type: "bar", orientation: "h", y: steps.map(stepName), x: stepCounts, marker: { color: blue }, cliponaxis: false,
+          text: stepCounts.map((count) => `${whole(count)} (${percent(sessions ? count / sessions : 0)})`), textposition: "outside", hoverinfo: "skip" }],
+        layout: { yaxis: { autorange: "reversed", type: "category" }, xaxis: { title: "Sessions", range: [0, Math.max(...stepCounts, 1) * 1.3] } },
+        heads: ["Step", "Sessions", "Share of sessions", "Go on to the next step", "Rate", `${level} interval`],
+        rows: steps.map((step, i) => {
+          const on = reached.get(step)["Step conversions"];
+          return [stepName(step), whole(stepCounts[i]), percent(sessions ? stepCounts[i] / sessions : 0),
+            ...(i === steps.length - 1 || !stepCounts[i] ? ["", "", ""] : [whole(on), percent(on / stepCounts[i]), wilson(on, stepCounts[i]).map(percent).join(" to ")])];
+        }),
+      });
+
+      const types = group(cube, tests, "visitor_type"), shownTypes = ["new", "returning"].filter((type) => types.has(type));
+      const rates = (type) => transitions.map(([step]) => {
+        const cell = atStep(step, { visitor_type: (own) => own === type }), entered = cell["Sessions at step"], on = cell["Step conversions"];
+        return { rate: entered ? on / entered : NaN, interval: wilson(on, entered), entered, on };
+      });
+      const transitionNames = transitions.map(([step, after]) => `${stepName(step)} → ${stepName(after)}`);
+      chart("funnel-visitors", {
+        title: "New against returning visitors", note: `Share that goes on to the next step; bars show ${level} intervals (sessions taken as independent).`,
+        traces: ({ blue, orange, ink }) => shownTypes.map((type) => ({ type: "bar", name: `${capital(type)} (n = ${whole(types.get(type).Sessions)})`, x: transitionNames, y: rates(type).map((r) => r.rate),
+          error_y: bars(rates(type).map((r) => r.interval[0]), rates(type).map((r) => r.interval[1]), rates(type).map((r) => r.rate), ink),
+          marker: { color: type === "new" ? blue : orange, pattern: { shape: type === "new" ? "" : "/", fgcolor: ink, bgcolor: orange, size: 6, solidity: 0.12 } },
+          hovertemplate: "%{x}: %{y:.2%}<extra></extra>" })),
+        layout: { yaxis: { tickformat: ".0%", rangemode: "tozero", title: "Goes on" }, xaxis: { type: "category" } },
+        heads: ["Visitors", "Step", "Entered", "Went on", "Rate", `${level} interval`],
+        rows: shownTypes.flatMap((type) => rates(type).map((r, i) => [capital(type), transitionNames[i], whole(r.entered), whole(r.on), r.entered ? percent(r.rate) : "", r.entered ? r.interval.map(percent).join(" to ") : ""])),
+      });
+
+      const periods = group(cube, tests, "period"), weekly = grain === "day" && periods.size > 45;
+      const trend = new Map();
+      [...periods].sort(([a], [b]) => (a < b ? -1 : 1)).forEach(([period, cell]) => {
+        const key = weekly ? monday(period) : period, held = trend.get(key) ?? { sessions: 0, bought: 0 };
+        trend.set(key, { sessions: held.sessions + cell.Sessions, bought: held.bought + cell["Converting sessions"] });
+      });
+      const dates = [...trend.keys()], points_ = [...trend.values()], shares = points_.map((p) => p.bought / p.sessions);
+      const limits = points_.map((p) => wilson(p.bought, p.sessions));
+      chart("funnel-trend", {
+        title: `Trend by ${weekly ? "week" : grain}`, note: `Above: share of sessions that buy, with its ${level} interval (shaded). Below: sessions.${weekly || grain === "week" ? " Weeks start on Monday; the first and last may be incomplete." : ""}`,
+        traces: ({ blue, orange, band }) => [
+          { type: "scatter", mode: "lines", x: dates, y: limits.map((l) => l[1]), line: { width: 0 }, hoverinfo: "skip", showlegend: false, yaxis: "y2" },
+          { type: "scatter", mode: "lines", x: dates, y: limits.map((l) => l[0]), line: { width: 0 }, fill: "tonexty", fillcolor: band, hoverinfo: "skip", showlegend: false, yaxis: "y2" },
+          { type: "scatter", mode: "lines+markers", name: "Sessions that buy", x: dates, y: shares, line: { color: blue, width: 2 }, marker: { size: 5 }, yaxis: "y2", hovertemplate: "%{x}: %{y:.2%}<extra></extra>" },
+          { type: "bar", name: "Sessions", x: dates, y: points_.map((p) => p.sessions), marker: { color: orange }, hovertemplate: "%{x}: %{y:,} sessions<extra></extra>" }],
+        layout: { xaxis: { type: "date", ...(dates.length < 8 ? { tickvals: dates, tickformat: "%-d %b %Y" } : {}) }, yaxis: { domain: [0, 0.34], title: "Sessions", rangemode: "tozero" }, yaxis2: { domain: [0.42, 1], tickformat: ".1%", rangemode: "tozero", title: "Buy" }, bargap: 0.15 },
+        heads: [weekly ? "Week from" : capital(grain), "Sessions", "Buy", "Rate", `${level} interval`],
+        rows: dates.map((date, i) => [date, whole(points_[i].sessions), whole(points_[i].bought), percent(shares[i]), limits[i].map(percent).join(" to ")]),
+      });
+
+      const found = [...group(cube, tests, "category_id")].map(([category, { Sessions: n, "Converting sessions": buy, "Revenue lost": lost }]) => ({ name: categoryName(category), n, bought: buy, rate: buy / n, lost, interval: wilson(buy, n) }));
+      const busiest = [...found].sort((a, b) => b.n - a.n).slice(0, 12), costly = [...found].filter((c) => c.lost > 0).sort((a, b) => b.lost - a.lost).slice(0, 12);
+      const asTable = { heads: ["Root category", "Sessions", "Buy", "Rate", `${level} interval`, "Value left in carts"],
+        rows: [...found].sort((a, b) => b.n - a.n).map((c) => [c.name, whole(c.n), whole(c.bought), percent(c.rate), c.interval.map(percent).join(" to "), whole(c.lost)]) };
+      chart("funnel-categories", {
+        title: "Who buys, by category of the first item", note: `The ${busiest.length} busiest of ${found.length}; lines show ${level} intervals.`, ...asTable, height: 380,
+        traces: ({ blue }) => [{ type: "scatter", mode: "markers", y: busiest.map((c) => plain(shorten(c.name, 28))), x: busiest.map((c) => c.rate), marker: { color: blue, size: 9 }, showlegend: false,
+          error_x: bars(busiest.map((c) => c.interval[0]), busiest.map((c) => c.interval[1]), busiest.map((c) => c.rate), blue), hovertext: busiest.map((c) => `${plain(c.name)}: ${percent(c.rate)}, n = ${whole(c.n)}`), hoverinfo: "text" }],
+        layout: { yaxis: { type: "category", autorange: "reversed" }, xaxis: { tickformat: ".1%", rangemode: "tozero", title: "Sessions that buy" } },
+      });
+      if (hasPrices) chart("funnel-lost", {
+        title: "Value left in carts, by category of the first item", note: `The ${costly.length} highest. Sum of prices in carts of sessions that did not buy.`, ...asTable, height: 380,
+        traces: ({ orange }) => [{ type: "bar", orientation: "h", y: costly.map((c) => plain(shorten(c.name, 28))), x: costly.map((c) => c.lost), marker: { color: orange }, text: costly.map((c) => big(c.lost)), textposition: "auto", hoverinfo: "skip" }],
+        layout: { yaxis: { type: "category", autorange: "reversed" }, xaxis: { title: "Value left", rangemode: "tozero" } },
+      });
+
+      const shareOf = ({ counts, n }) => bucketNames.map((_, bucket) => (n ? (counts.get(bucket)?.n ?? 0) / n : 0));
+      chart("funnel-times", {
+        title: "Time to convert", note: "Of the sessions that go on to the next step in order: how long it takes.",
+        traces: ({ blue, orange, ink }) => times_.map((own, place) => ({ type: "bar", name: `${timeNames[place]} (n = ${whole(own.n)})`, x: bucketNames, y: shareOf(own), hovertemplate: "%{x}: %{y:.1%}<extra></extra>",
+          marker: { color: [blue, orange][place], pattern: { shape: place ? "/" : "", fgcolor: ink, bgcolor: orange, size: 6, solidity: 0.12 } } })),
+        layout: { yaxis: { tickformat: ".0%", title: "Share of sessions" }, xaxis: { type: "category" } }, height: 260,
+        heads: ["Step", ...bucketNames], rows: times_.map(({ counts }, place) => [timeNames[place], ...bucketNames.map((_, bucket) => whole(counts.get(bucket)?.n ?? 0))]),
+      });
+    });
+  };
+
+  // ---- page 2: risk --------------------------------------------------------------------------------------------
+  const riskPage = () => {
+    const { risk } = data;
+    if (!risk) return notes("risk", ["There are no predictions yet. Train first: `python -m ml.train`. It needs purchases: at least 20 sessions that buy in each part of the data (docs/modelling.md)."]);
+    const cube = risk.cells, bands = ["high", "medium", "low"], { status } = data, hasMoney = Boolean(status.has_prices);
+    if (!cube.rows.length) return notes("risk", ["No scored session is later than what the model learnt from. Train on more days: `python -m ml.train`."]);
+    filters("risk", [{ name: "point", label: "Decision point", options: [["latest", "Latest of each session"], ...risk.points.map((point) => [point, pointName(point)])], value: "latest" },
+      ...dateControls(cube), { name: "visitor", label: "Visitors", options: byVisitor, value: "all" }, { name: "category", label: "Root category", options: categoriesOf(cube), value: "all" }], (values) => {
+      const isLatest = values.point === "latest", where = { ...(isLatest ? { is_latest: [1] } : { decision_point: [values.point] }), ...whereOf(cube, values, "decided_date") };
+      const tests = { ...testsOf(cube, values), ...(isLatest ? { is_latest: (latest) => latest === 1 } : { decision_point: (point) => point === values.point }) };
+      const value = (cell) => ({ n: cell["Scored decisions"], judged: cell["Judged decisions"], converted: Math.round(cell["Observed conversion"]), predicted: cell["Predicted conversion"], atRisk: cell["Value at risk at the decision point"] });
+      const total = value(sum(cube, tests)), groups = group(cube, tests, "risk_band");
+      const shown = bands.map((band) => ({ band, ...(groups.has(band) ? value(groups.get(band)) : { n: 0, judged: 0, converted: 0, predicted: 0, atRisk: 0 }) }));
+      const [high] = shown, low = shown[shown.length - 1], slice = isLatest ? "overall" : `decision_point=${values.point}`, place = isLatest ? "all decision points" : values.point;
+      const auc = risk.metrics.find((row) => row.metric === "auc_roc" && row.slice === slice), judgedOn = risk.rows.find((row) => row.slice === slice);
+      const rateCard = (cell, label) => ({ measure: "Observed conversion", where: { ...where, risk_band: [cell.band] }, label, text: cell.judged ? percent(cell.converted / cell.judged) : "none", raw: cell.judged ? cell.converted / cell.judged : null,
+        lines: cell.judged ? [`${whole(cell.converted)} of ${whole(cell.judged)}`, between(percent, ...wilson(cell.converted, cell.judged))] : [] });
+      notes("risk", [total.n ? null : "No scored session is left with these filters.",
+        status.is_model_behind_data ? "The data have changed since the last training: run `python -m ml.train`." : null,
+        "Only sessions that are later than all that the model learnt from count. Risk is that of leaving without buying, against the usual at the same decision point: high is below half the usual chance of buying, low is twice and more (settings: risk_bands)."]);
+      cards("risk", [
+        { measure: "Scored decisions", where: { ...where, risk_band: ["high"] }, label: "Sessions at high risk", text: big(high.n), raw: high.n, lines: [total.n ? `${percent(high.n / total.n)} of ${whole(total.n)} scored` : ""] },
+        ...(hasMoney ? [{ measure: isLatest ? "Abandoned value at risk" : "Value at risk at the decision point", where, label: "Cart value at risk", text: big(total.atRisk), raw: total.atRisk, lines: ["cart value × chance of leaving: an estimate", `${big(high.atRisk)} of it at high risk`] }] : []),
+        rateCard(high, "High-risk sessions that buy"), rateCard(low, "Low-risk sessions that buy"),
+        ...(auc ? [{ measure: "Model metric", where: { slice: [slice], metric: ["auc_roc"] }, label: "How well buyers are told apart (AUC)", text: auc["Model metric"].toFixed(3), raw: auc["Model metric"], lines: [between((v) => v.toFixed(3), auc["Model metric lower"], auc["Model metric upper"]), `1 is perfect, 0.5 is chance; ${place}, n = ${whole(judgedOn?.n_rows ?? 0)}`] }] : []),
+        { measure: "Open sessions", label: "Open sessions now", text: big(risk.open_count), raw: risk.open_count, lines: ["not over, nothing bought: listed below"] },
+      ]);
+      const names = shown.map(({ band }) => capital(band)), rows = shown.map((cell) => [capital(cell.band), whole(cell.n), total.n ? percent(cell.n / total.n) : "", cell.judged ? percent(cell.predicted / cell.judged) : "", whole(cell.converted), ...(cell.judged ? [percent(cell.converted / cell.judged), wilson(cell.converted, cell.judged).map(percent).join(" to ")] : ["", ""]), whole(cell.atRisk)]);
+      const heads = ["Risk", "Sessions", "Share", "Predicted to buy", "Bought", "Rate", `${level} interval`, "Cart value at risk"];
+      const filled = shown.filter((cell) => cell.judged), labels = filled.map((c) => `${capital(c.band)} (n = ${whole(c.judged)})`);
+      chart("risk-bands", {
+        title: "Do the bands tell buyers apart?", note: `Share of sessions that buy, in each band: predicted, and observed with its ${level} interval.`, heads, rows,
+        traces: ({ blue, orange }) => [
+          { type: "scatter", mode: "markers", name: "Observed", x: labels, y: filled.map((c) => c.converted / c.judged), marker: { color: blue, size: 13 }, error_y: bars(filled.map((c) => wilson(c.converted, c.judged)[0]), filled.map((c) => wilson(c.converted, c.judged)[1]), filled.map((c) => c.converted / c.judged), blue), hovertemplate: "observed %{y:.2%}<extra></extra>" },
+          { type: "scatter", mode: "markers", name: "Predicted", x: labels, y: filled.map((c) => c.predicted / c.judged), marker: { color: orange, size: 12, symbol: "diamond-open", line: { width: 3 } }, hovertemplate: "predicted %{y:.2%}<extra></extra>" }],
+        layout: { yaxis: { tickformat: ".1%", rangemode: "tozero", title: "Sessions that buy" }, xaxis: { type: "category", title: "Risk of leaving" } },
+      });
+      chart("risk-value", {
+        title: hasMoney ? "What is at risk" : "Sessions by risk", note: hasMoney ? "Value in the cart at the decision, times the chance of leaving without buying: an estimate." : "Sessions of each band.", heads, rows,
+        traces: ({ red, orange, green }) => [{ type: "bar", x: names, y: shown.map((c) => (hasMoney ? c.atRisk : c.n)), marker: { color: [red, orange, green] }, text: shown.map((c) => (hasMoney ? `${big(c.atRisk)}<br>${whole(c.n)} sessions` : whole(c.n))), textposition: "outside", cliponaxis: false, hoverinfo: "skip" }],
+        layout: { yaxis: { title: hasMoney ? "Cart value at risk" : "Sessions", rangemode: "tozero" }, xaxis: { type: "category", title: "Risk of leaving" }, margin: { t: 40 } },
+      });
+      const logTicks = [0.0001, 0.001, 0.01, 0.1].flatMap((decade) => [decade, 2 * decade, 5 * decade]);
+      const bins = risk.calibration.filter((row) => row.slice === slice).sort((a, b) => a.mean_predicted - b.mean_predicted);
+      const seen = bins.filter((row) => row.observed_rate > 0), ends = bins.length ? [Math.min(...bins.map((b) => b.mean_predicted)), Math.max(...bins.map((b) => b.mean_predicted))] : [0.01, 1];
+      chart("risk-calibration", {
+        title: "Can the probabilities be trusted?", note: `Of sessions that are given 5 %, about 5 % should buy. Model ${status.champion}, ${place}, whole test slice; lines show ${level} intervals; both scales logarithmic.`,
+        traces: ({ blue, grey }) => [
+          { type: "scatter", mode: "lines", name: "Perfect", x: ends, y: ends, line: { color: grey, dash: "dot" }, hoverinfo: "skip" },
+          { type: "scatter", mode: "lines+markers", name: "Observed", x: seen.map((b) => b.mean_predicted), y: seen.map((b) => b.observed_rate), line: { color: blue }, marker: { size: 8 }, hovertemplate: "predicted %{x:.2%}, observed %{y:.2%}<extra></extra>", error_y: bars(seen.map((b) => b.ci_lower), seen.map((b) => b.ci_upper), seen.map((b) => b.observed_rate), blue) }],
+        layout: { xaxis: { type: "log", tickformat: ".2~%", title: "Predicted to buy", tickvals: logTicks }, yaxis: { type: "log", tickformat: ".2~%", title: "Bought", tickvals: logTicks } },
+        heads: ["Predicted", "Observed", `${level} interval`, "Sessions", "Bought"], rows: bins.map((b) => [percent(b.mean_predicted), percent(b.observed_rate), `${percent(b.ci_lower)} to ${percent(b.ci_upper)}`, whole(b.n_rows), whole(b.n_positives)]),
+      });
+      const reasons = risk.reasons.filter((row) => row.decision_point === (isLatest ? "all" : values.point));
+      chart("risk-reasons", {
+        title: "What moves the prediction", note: `The ten strongest features, ${place}: mean absolute SHAP value (log-odds), n = ${whole(reasons[0]?.n_rows ?? 0)}. What the model used, not what causes a purchase.`, height: 380,
+        traces: ({ blue }) => [{ type: "bar", orientation: "h", y: reasons.map((row) => row.feature), x: reasons.map((row) => row.mean_abs_shap), marker: { color: blue },
+          hovertext: reasons.map((row) => plain(`${row.description} ${row.direction}`)), hoverinfo: "text" }],
+        layout: { yaxis: { type: "category", autorange: "reversed", tickvals: reasons.map((row) => row.feature), ticktext: reasons.map((row) => plain(shorten(row.description.replace(/\.$/, ""), 44))) }, xaxis: { title: "Strength", rangemode: "tozero" } },
+        heads: ["Feature", "Meaning", "Strength", "Direction"], rows: reasons.map((row) => [row.feature, row.description, row.mean_abs_shap.toFixed(4), row.direction]),
+      });
+    });
+    if (!risk.open_sessions.length) {
+      byId("risk-open").replaceChildren(el("h3", {}, "Who to act on now"), el("p", {}, ...marked("No session is open: all have ended. Load newer events, `dbt build`, then `python -m ml.score` scores those that still run.")));
+      return;
+    }
+    const isScored = risk.open_sessions.some((row) => row.uplift !== null);
+    tableBlock("risk-open", "Who to act on now", `Open sessions, most value at risk first: ${risk.open_sessions.length} of ${whole(risk.open_count)}. Up to the end of the data, ${status.data_to} UTC. ${isScored ? "Uplift says whether acting would help; without an experiment it is simulated." : "None of them has an uplift score yet: whether acting would help is not known."}`,
+      ["Session", "Decision point", "Decided (UTC)", "Chance of buying", "Risk", "In the cart", ...(isScored ? ["Uplift", "Kind"] : []), "Strongest reason"],
+      risk.open_sessions.map((row) => [row.session_id, row.decision_point, row.decided_at, percent(row.probability), row.risk_band, number(row.carted_value), ...(isScored ? [row.uplift === null ? "not scored" : points(row.uplift), row.quadrant ?? "not scored"] : []), row.reason_1 ?? ""]));
+  };
+
+  // ---- page 3: intervention ------------------------------------------------------------------------------------
+  const verdict = (lower, upper, above, below) => (lower > 0 ? above : upper < 0 ? below : "no difference shown");
+  const simulatedWord = () => (data.status.is_simulated ? "simulated" : "measured");
+  const noExperiment = "Effects are simulated because no experiment is loaded. Test an offer on some visitors, load who was in which arm (`treatment_assignments`, docs/loading.md): `python -m ingest load --raw FOLDER`, `dbt build`, `python -m ml.train`.";
+  const upliftPage = () => {
+    const { uplift, roi } = data;
+    if (!uplift) return notes("uplift", ["There are no uplift scores yet: nothing says whom an intervention changes. Run `python -m ml.train`. It uses your experiment if one is loaded (`treatment_assignments`, docs/loading.md) and simulates one if not."]);
+    const { cells: cube } = uplift, { status } = data;
+    const metric = (name, learner = "t_learner", versus = "") => uplift.metrics.find((row) => row.metric === name && row.learner === learner && row.versus === versus);
+    const average = metric("average_effect", "all"), top = metric("uplift_at_10"), qini = metric("qini"), kind = simulatedWord();
+    const quadrants = Object.keys(data.titles.quadrants);
+    const dimensions = [["segment", "Segment of the simulation"], ["quadrant", "Kind of shopper"], ["visitor_type", "New or returning"], ["category_id", "Root category"], ["decile", "Tenth by score"]]
+      .filter(([name]) => name !== "segment" || cube.values.segment.some((segment) => segment !== null));
+    // Both arms of a group, and all its sessions that the learner did not learn from.
+    const arms = (tests, by) => {
+      const both = new Map(), all = group(cube, tests, by);
+      const treated = group(cube, { ...tests, treatment: (arm) => arm === 1 }, by), control = group(cube, { ...tests, treatment: (arm) => arm === 0 }, by);
+      for (const [key, cell] of all) {
+        const entry = { n: cell["Sessions with uplift"], uplift: cell["Predicted uplift"], treated: treated.get(key)?.["Experiment sessions"] ?? 0, control: control.get(key)?.["Experiment sessions"] ?? 0,
+          boughtTreated: Math.round(treated.get(key)?.["Treated conversion"] ?? 0), boughtControl: Math.round(control.get(key)?.["Control conversion"] ?? 0) };
+        both.set(key, { ...entry, isJudged: entry.treated > 0 && entry.control > 0 });
+      }
+      return both;
+    };
+    const nothing = { n: 0, uplift: 0, treated: 0, control: 0, boughtTreated: 0, boughtControl: 0, isJudged: false };
+    filters("uplift", [{ name: "visitor", label: "Visitors", options: byVisitor, value: "all" }, { name: "category", label: "Root category", options: categoriesOf(cube), value: "all" }, { name: "by", label: "Compare groups by", options: dimensions, value: dimensions[0][0] }], (values) => {
+      const tests = testsOf(cube, values), total = arms(tests).get("all") ?? nothing, kinds = arms(tests, "quadrant"), where = whereOf(cube, values);
+      const [effect, lower, upper] = difference(total), isFiltered = values.visitor !== "all" || values.category !== "all", persuadable = kinds.get("persuadable")?.n ?? 0;
+      const gain = roi?.gains.find((row) => row.versus === "response");
+      notes("uplift", [status.is_simulated ? noExperiment : null, ...data.warnings,
+        gain ? { verdict: `Highest uplift first against likeliest buyers first, each at its own best share: profit differs by ${number(gain.difference)} (${between(number, gain.ci_lower, gain.ci_upper)}): ${verdict(gain.ci_lower, gain.ci_upper, "choosing by uplift earns more", "choosing by uplift earns less")}. ${status.is_simulated ? "Simulated: nobody earned it." : ""}` } : null]);
+      cards("uplift", [
+        isFiltered || !average
+          ? { measure: "Observed uplift", where, label: `Effect of treating (${kind})`, text: total.isJudged ? points(effect) : "none", raw: total.isJudged ? effect : null, lines: [total.isJudged ? between(points, lower, upper) : "", "percentage points of conversion, treated less control"] }
+          : { measure: "Average uplift", label: `Effect of treating everybody (${kind})`, text: points(average.value), raw: average.value, lines: [between(points, average.ci_lower, average.ci_upper), "percentage points of conversion"] },
+        ...(top ? [{ measure: "Learner metric", where: { learner: ["t_learner"], versus: [""], metric: ["uplift_at_10"] }, label: `Effect among the top 10 % by score (${kind})`, text: points(top.value), raw: top.value, lines: [between(points, top.ci_lower, top.ci_upper), "all visitors and categories"] }] : []),
+        { measure: "Persuadables", where, label: "Persuadable sessions", text: total.n ? percent(persuadable / total.n) : "none", raw: persuadable, lines: [`${whole(persuadable)} of ${whole(total.n)}`, "expected to bring more than they cost"] },
+        ...(qini ? [{ measure: "Qini T-learner", label: "How well the ranking works (Qini)", text: qini.value.toFixed(3), raw: qini.value, lines: [between((v) => v.toFixed(3), qini.ci_lower, qini.ci_upper), "0 is a random order"] }] : []),
+        { measure: "Experiment sessions", where, label: "Sessions judged on", text: big(total.treated + total.control), raw: total.treated + total.control, lines: [`${whole(total.treated)} treated, ${whole(total.control)} not`, uplift.test_span.first_at ? `${uplift.test_span.first_at.slice(0, 10)} to ${uplift.test_span.last_at.slice(0, 10)}` : ""] },
+      ]);
+      const deciles = uplift.deciles;
+      chart("uplift-deciles", {
+        title: `Effect by tenth of the score (${kind})`, note: `1 is the tenth with the highest predicted uplift. All visitors; lines show ${level} intervals.`,
+        traces: ({ blue, orange }) => [
+          { type: "bar", name: "Observed", x: deciles.map((d) => d.decile), y: deciles.map((d) => d.observed_uplift), marker: { color: blue }, error_y: bars(deciles.map((d) => d.ci_lower), deciles.map((d) => d.ci_upper), deciles.map((d) => d.observed_uplift), colours().ink), hovertemplate: "observed %{y:.2%}<extra></extra>" },
+          { type: "scatter", mode: "markers", name: "Predicted", x: deciles.map((d) => d.decile), y: deciles.map((d) => d.predicted_uplift), marker: { color: orange, size: 10, symbol: "diamond", line: { color: colours().ink, width: 1 } }, hovertemplate: "predicted %{y:.2%}<extra></extra>" }],
+        layout: { xaxis: { dtick: 1, title: "Tenth of the score" }, yaxis: { tickformat: ".0%", title: "Added conversion" } },
+        heads: ["Tenth", "Predicted", "Observed", `${level} interval`, "Treated", "Control", ...(status.is_simulated ? ["True (known, as simulated)"] : [])],
+        rows: deciles.map((d) => [d.decile, percent(d.predicted_uplift), percent(d.observed_uplift), `${percent(d.ci_lower)} to ${percent(d.ci_upper)}`, whole(d.n_treatment), whole(d.n_control), ...(status.is_simulated ? [d.true_uplift === null ? "" : percent(d.true_uplift)] : [])]),
+      });
+      if (roi) {
+        const strategies = ["uplift", "response", "random"].map((name) => [name, roi.projections.filter((row) => row.strategy === name)]);
+        const main = strategies[0][1];
+        chart("uplift-strategies", {
+          title: `Extra conversions: by uplift or by chance of buying? (${kind})`, note: `In ${status.horizon_days} days, if this share of sessions is treated. Shaded: ${level} interval of "highest uplift first".`,
+          traces: ({ blue, orange, grey, band }) => [
+            { type: "scatter", mode: "lines", x: main.map((r) => r.share_percent), y: main.map((r) => r.incremental_conversions_ci_upper), line: { width: 0 }, hoverinfo: "skip", showlegend: false },
+            { type: "scatter", mode: "lines", x: main.map((r) => r.share_percent), y: main.map((r) => r.incremental_conversions_ci_lower), line: { width: 0 }, fill: "tonexty", fillcolor: band, hoverinfo: "skip", showlegend: false },
+            ...strategies.map(([name, rows], i) => ({ type: "scatter", mode: "lines", name: capital(data.titles.rules[name]), x: rows.map((r) => r.share_percent), y: rows.map((r) => r.incremental_conversions), line: { color: [blue, orange, grey][i], dash: ["solid", "dash", "dot"][i], width: 2.5 }, hovertemplate: "%{x} %: %{y:,.1f}<extra></extra>" }))],
+          layout: { xaxis: { title: "Share of sessions treated (%)" }, yaxis: { title: "Extra conversions" } },
+          heads: ["Share treated (%)", ...strategies.flatMap(([name]) => [capital(data.titles.rules[name]), `${level} interval`])],
+          rows: main.filter((row) => row.share_percent % 5 === 0).map((row) => [row.share_percent, ...strategies.flatMap(([, rows]) => { const r = rows.find((own) => own.share_percent === row.share_percent); return [number(r.incremental_conversions), `${number(r.incremental_conversions_ci_lower)} to ${number(r.incremental_conversions_ci_upper)}`]; })]),
+        });
+      }
+      const shownKinds = quadrants.map((name) => ({ name, n: kinds.get(name)?.n ?? 0, uplift: kinds.get(name)?.uplift ?? 0 }));
+      chart("uplift-quadrants", {
+        title: "Four kinds of shopper", note: `As estimated, at a cost of ${number(status.unit_cost)} per ${status.cost_per} and a revenue of ${number(status.revenue_per_conversion)}; n = ${whole(total.n)} sessions.`,
+        traces: ({ green, blue, grey, red }) => [{ type: "bar", orientation: "h", y: shownKinds.map((k) => capital(k.name)), x: shownKinds.map((k) => k.n), marker: { color: [green, blue, grey, red] }, cliponaxis: false, text: shownKinds.map((k) => `${whole(k.n)} (${total.n ? percent(k.n / total.n) : "none"})`), textposition: "outside", hoverinfo: "skip" }],
+        layout: { yaxis: { type: "category", autorange: "reversed" }, xaxis: { title: "Sessions", range: [0, Math.max(...shownKinds.map((k) => k.n), 1) * 1.3] } },
+        heads: ["Kind", "Meaning", "Sessions", "Mean predicted uplift"], rows: shownKinds.map((k) => [capital(k.name), data.titles.quadrants[k.name], whole(k.n), k.n ? points(k.uplift / k.n) : ""]),
+      });
+      const dimension = dimensions.find(([name]) => name === values.by);
+      const groups = [...arms(tests, values.by)].map(([name, cell]) => ({ name: values.by === "category_id" ? categoryName(name) : values.by === "decile" ? `Tenth ${name}` : capital(String(name ?? "none")), order: values.by === "decile" ? name : -cell.n, cell, effect: difference(cell) }))
+        .filter((entry) => entry.cell.n).sort((a, b) => a.order - b.order).slice(0, 12);
+      const judged = groups.filter((entry) => entry.cell.isJudged);
+      chart("uplift-groups", {
+        title: `Effect by group: ${dimension[1].toLowerCase()} (${kind})`, note: `Treated less control, with ${level} intervals (sessions taken as independent), and predicted. Groups with one arm only are in the table.`, height: 340,
+        traces: ({ blue, orange }) => [
+          { type: "scatter", mode: "markers", name: "Observed", y: judged.map((g) => plain(shorten(g.name, 30))), x: judged.map((g) => g.effect[0]), marker: { color: blue, size: 10 }, error_x: bars(judged.map((g) => g.effect[1]), judged.map((g) => g.effect[2]), judged.map((g) => g.effect[0]), blue), hovertemplate: "observed %{x:.2%}<extra></extra>" },
+          { type: "scatter", mode: "markers", name: "Predicted", y: judged.map((g) => plain(shorten(g.name, 30))), x: judged.map((g) => g.cell.uplift / g.cell.n), marker: { color: orange, size: 11, symbol: "diamond-open", line: { width: 2.5 } }, hovertemplate: "predicted %{x:.2%}<extra></extra>" }],
+        layout: { yaxis: { type: "category", autorange: "reversed" }, xaxis: { tickformat: ".0%", title: "Added conversion", zeroline: true, zerolinewidth: 2 } },
+        heads: ["Group", "Sessions", "Treated", "Control", "Predicted", "Observed", `${level} interval`], rows: groups.map((g) => [g.name, whole(g.cell.n), whole(g.cell.treated), whole(g.cell.control), points(g.cell.uplift / g.cell.n), ...(g.cell.isJudged ? [points(g.effect[0]), `${points(g.effect[1])} to ${points(g.effect[2])}`] : ["", ""])]),
+      });
+    });
+    const learners = Object.keys(data.titles.learners).map((learner) => [learner, metric("qini", learner)]).filter(([, row]) => row);
+    tableBlock("uplift-rankings", `Rankings compared (${kind})`, `Qini, ${level} intervals, n = ${whole(average?.n_rows ?? status.uplift_test_row_count)} sessions. The T-learner is the one that is used.`, ["Ranking", "Qini", `${level} interval`, "T-learner less this", `${level} interval`, "The T-learner is"],
+      learners.map(([learner, row]) => {
+        const own = metric("qini", "t_learner", learner), other = metric("qini", learner, "t_learner");
+        const paired = own ?? (other && { value: -other.value, ci_lower: -other.ci_upper, ci_upper: -other.ci_lower });
+        return [data.titles.learners[learner], row.value.toFixed(4), `${row.ci_lower.toFixed(4)} to ${row.ci_upper.toFixed(4)}`, ...(paired ? [paired.value.toFixed(4), `${paired.ci_lower.toFixed(4)} to ${paired.ci_upper.toFixed(4)}`, verdict(paired.ci_lower, paired.ci_upper, "better", "worse")] : ["", "", ""])];
+      }));
+  };
+
+  // ---- page 4: money -------------------------------------------------------------------------------------------
+  // What a projection earns under other prices, and its normal interval: as the measures "What-if ..." say it.
+  const whatIf = (row, cost, revenue) => {
+    const worth = row.margin * revenue, gained = worth * row.incremental_conversions, paid = cost * row.cost_units, profit = gained - paid;
+    const variance = worth ** 2 * row.incremental_conversions_se ** 2 + cost ** 2 * row.cost_units_se ** 2 - 2 * worth * cost * row.cost_units_covariance;
+    const half = data.z * Math.sqrt(Math.abs(variance));
+    const n = row.incremental_conversions, u = row.cost_units, hasRoi = paid > 0;
+    const spread = row.incremental_conversions_se ** 2 / n ** 2 + row.cost_units_se ** 2 / u ** 2 - (2 * row.cost_units_covariance) / (n * u);
+    const roiHalf = hasRoi && n !== 0 ? data.z * Math.abs(gained / paid) * Math.sqrt(Math.abs(spread)) : null;
+    return { profit, lower: profit - half, upper: profit + half, cost: paid, revenue: revenue * n, roi: hasRoi ? profit / paid : null,
+      roiLower: roiHalf === null ? null : profit / paid - roiHalf, roiUpper: roiHalf === null ? null : profit / paid + roiHalf };
+  };
+  const published = (row) => ({ profit: row.profit, lower: row.profit_ci_lower, upper: row.profit_ci_upper, cost: row.cost, revenue: row.incremental_revenue, roi: row.roi, roiLower: row.roi_ci_lower, roiUpper: row.roi_ci_upper });
+  const roiPage = () => {
+    const { roi, uplift, status } = data;
+    if (!roi) return notes("roi", [uplift ? "The money has not been worked out for the last uplift scores. Run `python -m ml.train --only policy` (with `--cost` and `--revenue` for your prices)." : "There is no projection yet. Run `python -m ml.train` (with `--cost` and `--revenue` for your prices)."]);
+    const fixed = status.value_column !== null, kind = simulatedWord(), strategies = ["uplift", "response", "random"];
+    const chosen = roi.projections.find((row) => row.strategy === "uplift" && row.is_chosen);
+    const tested = chosen && roi.plans.find((plan) => plan.share_percent === chosen.share_percent);
+    const unit = status.cost_per === "contact" ? "each session treated" : "each conversion of the treated";
+    filters("roi", [
+      { name: "share", label: "Share of sessions treated", type: "range", min: 1, max: 100, step: 1, value: chosen?.share_percent ?? 100 },
+      { name: "cost", label: `Cost of ${unit}`, type: "number", min: 0, step: "any", value: status.unit_cost, disabled: fixed },
+      { name: "revenue", label: "Revenue of a conversion", type: "number", min: 0, step: "any", value: status.revenue_per_conversion, disabled: fixed }], (values) => {
+      const share = Number(values.share), cost = Number(values.cost), revenue = Number(values.revenue);
+      const isPublished = fixed || (cost === status.unit_cost && revenue === status.revenue_per_conversion);
+      const value = (row) => (isPublished ? published(row) : whatIf(row, cost, revenue));
+      const rows = roi.projections.filter((row) => row.strategy === "uplift");
+      const at = rows.find((row) => row.share_percent === share), now = value(at), base = at.cost_units;
+      const breakEven = fixed ? status.break_even_cost : base > 0 ? (at.margin * revenue * at.incremental_conversions) / base : null;
+      const notLosing = rows.filter((row) => value(row).profit >= 0).map((row) => row.share_percent);
+      const found = now.lower > 0 ? "the whole interval is above zero: it earns more than it costs" : now.upper < 0 ? "the whole interval is below zero: it loses money" : "the interval holds zero: it may earn or lose money. Do not spend on it; test it first";
+      const size = tested && tested.sessions_per_arm !== null ? ` (${whole(tested.sessions_per_arm)} sessions in each arm, ${Math.ceil(tested.days_needed)} days)` : "";
+      const advice = status.is_simulated || status.is_synthetic ? `Do not spend on these figures: run the experiment below first${size}.` : "";
+      notes("roi", [status.is_simulated ? noExperiment : null, ...data.warnings,
+        { verdict: `${status.is_simulated ? `If the simulated effects were real: ${found}` : capital(found)}. ${advice}` },
+        chosen && chosen.share_percent > 0 ? null : "At the published costs the plan is to treat nobody; the slider shows what treating would do.",
+        fixed ? `What a conversion is worth comes from each session (${status.value_column}), so prices cannot be changed here. Run \`python -m ml.train --only policy --cost AMOUNT\`.`
+          : isPublished ? null : `Your own prices: the interval is a normal approximation from the published standard errors. For a resampled one, and the best share at these prices, run \`python -m ml.train --only policy --cost ${cost} --revenue ${revenue}\`.`]);
+      const which = { strategy: ["uplift"], share_percent: [share] }, asked = { share, cost, revenue };
+      const measured = (question, curve) => (isPublished ? { measure: curve, where: which } : { measure: question, parameters: asked });
+      cards("roi", [
+        { ...measured("What-if profit", "Curve profit"), label: `Profit in ${status.horizon_days} days (${kind})`, text: big(now.profit), raw: now.profit, lines: [between(big, now.lower, now.upper), "against treating nobody"] },
+        { measure: "Curve incremental conversions", where: which, label: `Extra conversions (${kind})`, text: number(at.incremental_conversions), raw: at.incremental_conversions, lines: [between(number, at.incremental_conversions_ci_lower, at.incremental_conversions_ci_upper), `extra revenue ${big(now.revenue)}`] },
+        { ...measured("What-if ROI", "Curve ROI"), label: `Return on investment (${kind})`, text: now.roi === null ? "not defined" : percent(now.roi), raw: now.roi, lines: now.roi === null ? ["there is no cost"] : now.roiLower === null ? [] : [between(percent, now.roiLower, now.roiUpper), `cost ${big(now.cost)}`] },
+        { ...(fixed ? { measure: "Break-even cost" } : { measure: "What-if break-even cost", parameters: asked }), label: "Breaks even at a cost of", text: breakEven === null ? "none" : number(breakEven), raw: breakEven, lines: [`for ${unit}`, notLosing.length ? `no loss up to a share of ${Math.max(...notLosing)} %` : "a loss at every share"] },
+        { measure: "Planned sessions an arm", where: { share_percent: [tested?.share_percent ?? 0] }, label: "Experiment to run first", text: tested?.sessions_per_arm ? whole(tested.sessions_per_arm) : "none", raw: tested?.sessions_per_arm, lines: tested?.sessions_per_arm ? [`sessions in each arm, ${Math.ceil(tested.days_needed)} days`, `on ${tested.share_percent} % of sessions, at today's traffic`] : ["no plan is small enough"] },
+        { measure: "Experiment sessions", label: "Judged on", text: big(at.n_rows), raw: at.n_rows, lines: [`test sessions; ${whole(at.n_targeted)} are targeted: ${whole(at.n_targeted_treatment)} treated, ${whole(at.n_targeted_control)} not`, `${whole(Math.round(at.targeted_sessions))} of ${whole(Math.round(at.eligible_sessions))} in ${status.horizon_days} days`] },
+      ]);
+      const lines = strategies.map((name) => [name, roi.projections.filter((row) => row.strategy === name).map((row) => ({ share: row.share_percent, ...value(row) }))]);
+      const own = lines.find(([name]) => name === "uplift")[1];
+      chart("roi-curve", {
+        title: `Profit by share of sessions treated (${kind})`, note: `In ${status.horizon_days} days, against treating nobody. Shaded: ${level} interval of "highest uplift first". The dot is your choice.`, height: 360,
+        traces: ({ blue, orange, grey, band, red }) => [
+          { type: "scatter", mode: "lines", x: own.map((p) => p.share), y: own.map((p) => p.upper), line: { width: 0 }, hoverinfo: "skip", showlegend: false },
+          { type: "scatter", mode: "lines", x: own.map((p) => p.share), y: own.map((p) => p.lower), line: { width: 0 }, fill: "tonexty", fillcolor: band, hoverinfo: "skip", showlegend: false },
+          ...lines.map(([name, line], i) => ({ type: "scatter", mode: "lines", name: capital(data.titles.rules[name]), x: line.map((p) => p.share), y: line.map((p) => p.profit), line: { color: [blue, orange, grey][i], dash: ["solid", "dash", "dot"][i], width: 2.5 }, hovertemplate: "%{x} %: %{y:,.0f}<extra></extra>" })),
+          { type: "scatter", mode: "markers", name: "Your choice", x: [at.share_percent], y: [now.profit], marker: { color: red, size: 13 }, hovertemplate: "%{x} %: %{y:,.0f}<extra></extra>" }],
+        layout: { xaxis: { title: "Share of sessions treated (%)" }, yaxis: { title: "Profit", zeroline: true, zerolinewidth: 2, tickformat: ",~s" } },
+        heads: ["Share treated (%)", ...strategies.flatMap((name) => [`Profit: ${data.titles.rules[name]}`, `${level} interval`])],
+        rows: own.filter((p) => p.share % 5 === 0 || p.share === share).map((p) => [p.share, ...lines.flatMap(([, line]) => { const q = line.find((other) => other.share === p.share); return [number(q.profit), `${number(q.lower)} to ${number(q.upper)}`]; })]),
+      });
+    });
+    tableBlock("roi-rivals", `The plan against simpler rules (${kind})`, `Difference of profit in ${status.horizon_days} days, each rule at its own best share, with ${level} intervals; at the published prices.`, ["Rule", "The plan earns more by", `${level} interval`, "The plan"],
+      roi.gains.map((row) => [capital(data.titles.rules[row.versus] ?? row.versus), number(row.difference), `${number(row.ci_lower)} to ${number(row.ci_upper)}`, verdict(row.ci_lower, row.ci_upper, "earns more", "earns less")]));
+    const costs = [...new Set(roi.sensitivity.map((row) => row.cost))], revenues = [...new Set(roi.sensitivity.map((row) => row.revenue_per_conversion))];
+    if (roi.sensitivity.length) tableBlock("roi-sensitivity", `If cost or revenue were different (${kind})`, `Profit with its ${level} interval, the share chosen anew each time. Rows: cost of ${unit}.`, ["Cost", ...revenues.map((revenue) => `Revenue ${number(revenue)}`)],
+      costs.map((cost) => [number(cost), ...revenues.map((revenue) => { const r = roi.sensitivity.find((row) => row.cost === cost && row.revenue_per_conversion === revenue); return `${number(r.profit)} [${number(r.profit_ci_lower)} to ${number(r.profit_ci_upper)}] at ${r.share_percent} %`; })]));
+    if (roi.plans.length) tableBlock("roi-plan", "The experiment to run next", `Sessions for each arm and days that show the expected effect. ${tested && roi.tests["Simulated experiments"] ? `Played through ${whole(roi.tests["Simulated experiments"])} times, the marked one found a difference in ${percent(roi.tests["Simulated experiments that find it"])} of the runs. ` : ""}Run whole weeks.`,
+      ["Share tested (%)", "Buy untreated", "Expected effect", "Sessions an arm", "Days", `Smallest effect that ${roi.plans[0].days_short} days show`, `Smallest effect that ${roi.plans[0].days_long} days show`],
+      roi.plans.map((plan) => [plan.share_percent, percent(plan.control_rate), points(plan.expected_lift), plan.sessions_per_arm === null ? "too many" : whole(plan.sessions_per_arm), plan.days_needed === null ? "too many" : whole(Math.ceil(plan.days_needed)), ...[plan.smallest_lift_short, plan.smallest_lift_long].map((lift) => (lift === null ? "none" : points(lift)))]), (place) => tested && roi.plans[place] === tested);
+  };
+
+  // ---- the frame -----------------------------------------------------------------------------------------------
+  const { status } = data;
+  const trained = [status.conversion_run_id && `conversion model ${status.champion}, version ${status.conversion_model_version}, run ${status.conversion_run_id} of ${status.conversion_run_finished_at} UTC`,
+    status.uplift_run_id && `uplift model ${status.uplift_model_version}, run ${status.uplift_run_id} of ${status.uplift_run_finished_at} UTC, arms from: ${status.experiment_source}, at decision point ${status.experiment_decision_point}`].filter(Boolean);
+  byId("about").textContent = [
+    `${status.is_synthetic ? "Synthetic" : "Real"} data`, status.session_count ? `${whole(status.session_count)} sessions, ${whole(status.visitor_count)} visitors, ${status.data_from} to ${status.data_to} UTC` : "no sessions yet",
+    data.uplift ? (status.is_simulated ? "simulated effects" : "effects measured in an experiment") : "no effects yet", `report made ${data.created} UTC`].join(" · ");
+  byId("footer").textContent = `${trained.length ? `${capital(trained.join("; "))}.` : "No model has been trained yet: python -m ml.train."} Intervals are at ${level}; money has no currency of its own. Every filter works on sums inside this file; nothing is sent anywhere.`;
+
+  const tabs = [...document.querySelectorAll('[role="tab"]')], pages = tabs.map((tab) => byId(tab.getAttribute("aria-controls")));
+  const made = new Set();
+  const make = (place) => { if (!made.has(place)) { made.add(place); [funnelPage, riskPage, upliftPage, roiPage][place](); } };
+  const show = (place, focus) => {
+    tabs.forEach((tab, i) => {
+      tab.setAttribute("aria-selected", String(i === place));
+      tab.tabIndex = i === place ? 0 : -1;
+      pages[i].classList.toggle("away", i !== place);
+    });
+    if (made.has(place)) redraw();
+    else make(place);
+    if (focus) tabs[place].focus();
+    history.replaceState(null, "", `#${pages[place].id}`);
+  };
+  tabs.forEach((tab, place) => {
+    tab.addEventListener("click", () => show(place));
+    tab.addEventListener("keydown", (event) => {
+      const to = { ArrowRight: (place + 1) % tabs.length, ArrowLeft: (place + tabs.length - 1) % tabs.length, Home: 0, End: tabs.length - 1 }[event.key];
+      if (to === undefined) return;
+      event.preventDefault();
+      show(to, true);
+    });
+  });
+
+  const wantsDark = matchMedia("(prefers-color-scheme: dark)");
+  const setTheme = (theme) => {
+    document.documentElement.dataset.theme = theme;
+    byId("theme").textContent = theme === "dark" ? "Light colours" : "Dark colours";
+    redraw();
+  };
+  byId("theme").addEventListener("click", () => setTheme(isDark() ? "light" : "dark"));
+  wantsDark.addEventListener("change", (event) => setTheme(event.matches ? "dark" : "light"));
+  setTheme(wantsDark.matches ? "dark" : "light");
+
+  // Paper is white and has its own width.
+  let before = "light";
+  addEventListener("beforeprint", () => {
+    before = document.documentElement.dataset.theme;
+    document.documentElement.dataset.theme = "light";
+    pages.forEach((_, place) => make(place));
+    drawn.forEach((_, id) => {
+      drawn.get(id).plot.style.minHeight = "0";
+      draw(id, byId(id).classList.contains("wide") ? 1000 : 485, 0.7);
+    });
+  });
+  addEventListener("afterprint", () => setTheme(before));
+  byId("print").addEventListener("click", () => print());
+  let waiting = 0;
+  addEventListener("resize", () => { clearTimeout(waiting); waiting = setTimeout(redraw, 150); });
+
+  show(Math.max(0, pages.findIndex((page) => `#${page.id}` === location.hash)));
+  document.addEventListener("DOMContentLoaded", () => {
+    redraw();
+    document.documentElement.dataset.ready = "yes";
+  });
+})();
