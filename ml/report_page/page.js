@@ -321,7 +321,7 @@
         rows: [...found].sort((a, b) => b.n - a.n).map((c) => [c.name, whole(c.n), whole(c.bought), percent(c.rate), c.interval.map(percent).join(" to "), whole(c.lost)]) };
       chart("funnel-categories", {
         title: "Who buys, by category of the first item", note: `The ${busiest.length} busiest of ${found.length}; lines show ${level} intervals.`, ...asTable, height: 380,
-        traces: ({ blue }) => [{ type: "scatter", mode: "markers", y: busiest.map((c) => plain(shorten(c.name, 28))), x: busiest.map((c) => c.rate), marker: { color: blue, size: 9 }, showlegend: false,
+        traces: ({ blue }) => [{ type: "scatter", mode: "markers", y: busiest.map((c) => plain(`${shorten(c.name, 24)} (n = ${whole(c.n)})`)), x: busiest.map((c) => c.rate), marker: { color: blue, size: 9 }, showlegend: false,
           error_x: bars(busiest.map((c) => c.interval[0]), busiest.map((c) => c.interval[1]), busiest.map((c) => c.rate), blue), hovertext: busiest.map((c) => `${plain(c.name)}: ${percent(c.rate)}, n = ${whole(c.n)}`), hoverinfo: "text" }],
         layout: { yaxis: { type: "category", autorange: "reversed" }, xaxis: { tickformat: ".1%", rangemode: "tozero", title: "Sessions that buy" } },
       });
@@ -492,8 +492,8 @@
       chart("uplift-groups", {
         title: `Effect by group: ${dimension[1].toLowerCase()} (${kind})`, note: `Treated less control, with ${level} intervals (sessions taken as independent), and predicted. Groups with one arm only are in the table.`, height: 340,
         traces: ({ blue, orange }) => [
-          { type: "scatter", mode: "markers", name: "Observed", y: judged.map((g) => plain(shorten(g.name, 30))), x: judged.map((g) => g.effect[0]), marker: { color: blue, size: 10 }, error_x: bars(judged.map((g) => g.effect[1]), judged.map((g) => g.effect[2]), judged.map((g) => g.effect[0]), blue), hovertemplate: "observed %{x:.2%}<extra></extra>" },
-          { type: "scatter", mode: "markers", name: "Predicted", y: judged.map((g) => plain(shorten(g.name, 30))), x: judged.map((g) => g.cell.uplift / g.cell.n), marker: { color: orange, size: 11, symbol: "diamond-open", line: { width: 2.5 } }, hovertemplate: "predicted %{x:.2%}<extra></extra>" }],
+          { type: "scatter", mode: "markers", name: "Observed", y: judged.map((g) => plain(`${shorten(g.name, 28)} (n = ${whole(g.cell.n)})`)), x: judged.map((g) => g.effect[0]), marker: { color: blue, size: 10 }, error_x: bars(judged.map((g) => g.effect[1]), judged.map((g) => g.effect[2]), judged.map((g) => g.effect[0]), blue), hovertemplate: "observed %{x:.2%}<extra></extra>" },
+          { type: "scatter", mode: "markers", name: "Predicted", y: judged.map((g) => plain(`${shorten(g.name, 28)} (n = ${whole(g.cell.n)})`)), x: judged.map((g) => g.cell.uplift / g.cell.n), marker: { color: orange, size: 11, symbol: "diamond-open", line: { width: 2.5 } }, hovertemplate: "predicted %{x:.2%}<extra></extra>" }],
         layout: { yaxis: { type: "category", autorange: "reversed" }, xaxis: { tickformat: ".0%", title: "Added conversion", zeroline: true, zerolinewidth: 2 } },
         heads: ["Group", "Sessions", "Treated", "Control", "Predicted", "Observed", `${level} interval`], rows: groups.map((g) => [g.name, whole(g.cell.n), whole(g.cell.treated), whole(g.cell.control), points(g.cell.uplift / g.cell.n), ...(g.cell.isJudged ? [points(g.effect[0]), `${points(g.effect[1])} to ${points(g.effect[2])}`] : ["", ""])]),
       });
@@ -601,7 +601,8 @@
     if (made.has(place)) redraw();
     else make(place);
     if (focus) tabs[place].focus();
-    history.replaceState(null, "", `#${pages[place].id}`);
+    // Not the page's own id, to which the browser would scroll.
+    history.replaceState(null, "", `#page=${pages[place].id}`);
   };
   tabs.forEach((tab, place) => {
     tab.addEventListener("click", () => show(place));
@@ -639,9 +640,13 @@
   let waiting = 0;
   addEventListener("resize", () => { clearTimeout(waiting); waiting = setTimeout(redraw, 150); });
 
-  show(Math.max(0, pages.findIndex((page) => `#${page.id}` === location.hash)));
-  document.addEventListener("DOMContentLoaded", () => {
-    redraw();
+  show(Math.max(0, pages.findIndex((page) => `#page=${page.id}` === location.hash)));
+  // One chart at a time: the first can be seen, and the page used, while the others are drawn.
+  document.addEventListener("DOMContentLoaded", async () => {
+    for (const [id, { plot }] of [...drawn]) {
+      await new Promise((resolve) => setTimeout(resolve));
+      if (plot.clientWidth) draw(id);
+    }
     document.documentElement.dataset.ready = "yes";
   });
 })();

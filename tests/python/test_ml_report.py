@@ -261,6 +261,16 @@ def test_a_keyboard_reaches_every_control(page: "Page") -> None:
     assert page.evaluate("document.activeElement.id") == "funnel-tab"
 
 
+def test_it_opens_at_its_top_and_a_link_opens_its_page(browser: "Browser", html: Path) -> None:
+    with reading(browser, html) as page:
+        assert page.evaluate("scrollY") == 0
+        page.click("#risk-tab")
+        page.reload()
+        page.wait_for_selector("html[data-ready]", state="attached")
+        assert page.locator("main > section:not(.away)").get_attribute("id") == "risk"
+        assert page.evaluate("scrollY") == 0
+
+
 def test_every_control_has_a_name(page: "Page") -> None:
     for name in PAGES:
         page.click(f"#{name}-tab")
