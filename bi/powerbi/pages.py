@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from bi import measures as numbers
 from bi.powerbi.pbir import HEIGHT, WIDTH, Box, Field, Page, Visual
 from bi.powerbi.star import KEY_MEASURES, VISITOR_TYPE
+from bi.powerbi.star import NOTICE as NOTICE_MEASURE
 
 EDGE, GAP = 16, 12
 # Rows of every page, from the top: what to know first, slicers, figures; the charts below share the rest.
@@ -71,7 +72,12 @@ def _top(slicers: Sequence[tuple[str, Field, str]], figures: Sequence[str]) -> l
     notice, missing = _columns(NOTICE.y, NOTICE.height, 1, 1)
     return [
         Visual(
-            "Read this first", "cardVisual", notice, {"Data": [_m("Notice")]}, "Whether data or effects are made up."
+            "Read this first",
+            "cardVisual",
+            notice,
+            {"Data": [_m(NOTICE_MEASURE.name)]},
+            "Whether data or effects are made up.",
+            shows_title=False,
         ),
         Visual(
             "What is missing",
@@ -79,12 +85,20 @@ def _top(slicers: Sequence[tuple[str, Field, str]], figures: Sequence[str]) -> l
             missing,
             {"Data": [_m("What is missing")]},
             "What keeps the page from being complete, and how to get it. Empty when all is there.",
+            shows_title=False,
         ),
         *(
             Visual(title, "slicer", box, {"Values": [field]}, f"Chooses by {title.lower()}.", mode=mode)
             for (title, field, mode), box in zip(slicers, _row(SLICERS, len(slicers)), strict=True)
         ),
-        Visual("Key figures", "cardVisual", _row(FIGURES, 1)[0], {"Data": [_m(name) for name in figures]}),
+        Visual(
+            "Key figures",
+            "cardVisual",
+            _row(FIGURES, 1)[0],
+            {"Data": [_m(name) for name in figures]},
+            f"{', '.join(figures)}.",
+            shows_title=False,
+        ),
     ]
 
 

@@ -64,7 +64,7 @@ class Visual:
     """A visual: its type, the fields in its roles, and what people read on it.
 
     `bounds` maps a measure in the visual to its lower and upper bound, drawn as error bars. `only` maps a field to the
-    values that the visual shows. `sort` is the field to sort by and whether ascending.
+    values that the visual shows. `sort` is the field to sort by and whether ascending, `mode` how a slicer lets choose.
     """
 
     title: str
@@ -72,20 +72,19 @@ class Visual:
     box: Box
     roles: Mapping[str, Sequence[Field]] = field(default_factory=dict)
     alt_text: str = ""
-    text: str = ""
     bounds: Mapping[Field, tuple[Field, Field]] = field(default_factory=dict)
     only: Mapping[Field, Sequence[str]] = field(default_factory=dict)
     sort: tuple[Field, bool] | None = None
     mode: str = ""
+    shows_title: bool = True
 
 
 @dataclass(frozen=True)
 class Page:
-    """A page: its title and visuals, and the values that all of them show."""
+    """A page: its title and visuals."""
 
     title: str
     visuals: tuple[Visual, ...]
-    only: Mapping[Field, Sequence[str]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -93,12 +92,12 @@ class Page:
         return object_name("page", self.title)
 
 
-def literal(value: str | bool | int) -> Json:
+def literal(value: str | bool) -> Json:
     """Say a constant as formatting does.
 
     Parameters
     ----------
-    value : str, bool or int
+    value : str or bool
         The constant.
 
     Returns
@@ -106,12 +105,7 @@ def literal(value: str | bool | int) -> Json:
     dict
         A `Literal` expression.
     """
-    if isinstance(value, bool):
-        text = str(value).lower()
-    elif isinstance(value, int):
-        text = f"{value}D"
-    else:
-        text = "'" + value.replace("'", "''") + "'"
+    text = str(value).lower() if isinstance(value, bool) else "'" + value.replace("'", "''") + "'"
     return {"expr": {"Literal": {"Value": text}}}
 
 
@@ -128,7 +122,7 @@ def page_file(page: Page) -> Json:
     dict
         Its content.
     """
-    content = {
+    return {
         "$schema": SCHEMAS["page"],
         "name": page.name,
         "displayName": page.title,
@@ -136,7 +130,6 @@ def page_file(page: Page) -> Json:
         "height": HEIGHT,
         "width": WIDTH,
     }
-    return content | _filters(page.title, page.only)
 
 
 def visual_file(page: Page, order: int) -> Json:
@@ -215,9 +208,6 @@ def _projections(fields: Sequence[Field]) -> Json:
 
 def _objects(visual: Visual) -> Json:
     objects: Json = {}
-    if visual.text:
-        runs = [{"value": visual.text, "textStyle": {"fontSize": "12pt"}}]
-        objects["general"] = [{"properties": {"paragraphs": [{"textRuns": runs}]}}]
     if visual.mode:
         objects["data"] = [{"properties": {"mode": literal(visual.mode)}}]
     bars = []
@@ -236,7 +226,7 @@ def _objects(visual: Visual) -> Json:
 
 def _container(visual: Visual) -> Json:
     shown = {"show": literal(True), "text": literal(visual.title)}
-    title = {"show": literal(False)} if visual.kind == "textbox" else shown
+    title = shown if visual.shows_title else {"show": literal(False)}
     content = {"title": [{"properties": title}]}
     alt_text = {"altText": literal(visual.alt_text or visual.title)}
     return content | {"general": [{"properties": alt_text}]}

@@ -213,13 +213,13 @@ def _key_measures() -> Table:
         )
         for measure in all_measures()
     )
-    blank = Column("blank", "string", "[blank]", "Nothing: a table must have a column.", is_hidden=True)
+    blank = Column("blank", "string", "[blank]", "Empty: a table must have a column.", is_hidden=True)
     return Table(
         KEY_MEASURES,
         "All measures, by page. Each says the same as the SQL that the offline report shows.",
         (blank,),
         listed,
-        expression='ROW("blank", BLANK())',
+        expression='ROW("blank", "")',
     )
 
 
