@@ -96,6 +96,20 @@ def test_the_command_writes_the_same_bytes_everywhere_and_clears_what_is_gone(co
     assert stored(copy.folder) == stored(PROJECT)
 
 
+def test_the_command_says_what_it_checked(copy: Project) -> None:
+    def check() -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "bi", "--check", "--out", str(copy.folder)]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+    assert check().returncode == 0
+    before = stored(copy.folder)
+    copy.replace(f"{MODEL}/model.tmdl", "ref table SHAP\n", "")
+    found = check()
+    assert found.returncode == 1
+    assert found.stdout == "model.tmdl: no ref table for SHAP\n"
+    assert len(stored(copy.folder)) == len(before)
+
+
 def test_writing_twice_is_the_same(tmp_path: Path) -> None:
     write_project(tmp_path)
     first = stored(tmp_path)
