@@ -4,6 +4,7 @@ import json
 import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -55,19 +56,26 @@ class Case:
     parameters: Mapping[str, float]
 
 
+def open_shop(path: Path | str) -> duckdb.DuckDBPyConnection:
+    # Views name their tables with the file's own name; a copy is opened under the first one's.
+    connection = duckdb.connect()
+    connection.execute(f"attach '{path}' as warehouse (read_only)")
+    connection.execute("use warehouse.funnelift")
+    return connection
+
+
 def command(*words: str, **environment: str) -> None:
     subprocess.run([sys.executable, "-m", *words], cwd=ROOT, env={**os.environ, **environment}, check=True)
 
 
 @pytest.fixture(scope="module")
-def warehouse(tmp_path_factory: pytest.TempPathFactory) -> duckdb.DuckDBPyConnection:
-    own = os.environ.get(OWN)
-    if own:
-        return duckdb.connect(own, read_only=True)
+def shop(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A synthetic shop before and after its first training."""
     folder = tmp_path_factory.mktemp("shop")
+    trained, untrained = folder / "warehouse.duckdb", folder / "untrained.duckdb"
     places = {
         "FUNNELIFT_TARGET": "duckdb",
-        "FUNNELIFT_DUCKDB_PATH": str(folder / "warehouse.duckdb"),
+        "FUNNELIFT_DUCKDB_PATH": str(trained),
         "FUNNELIFT_RESULTS": str(folder / "results"),
         "DBT_TARGET_PATH": str(folder / "target"),
         "DBT_LOG_PATH": str(folder / "logs"),
@@ -76,8 +84,14 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> duckdb.DuckDBPyConnec
     command("ingest", "synth", "--out", str(folder / "raw"), "--visitors", VISITORS, **places)
     command("ingest", "load", "--raw", str(folder / "raw"), **places)
     command("dbt.cli.main", "--quiet", "run", **places)
+    shutil.copy(trained, untrained)
     command("ml.train", "--config", str(folder / "quick.json"), **places)
-    return duckdb.connect(str(folder / "warehouse.duckdb"), read_only=True)
+    return {"trained": trained, "untrained": untrained}
+
+
+@pytest.fixture(scope="module")
+def warehouse(request: pytest.FixtureRequest) -> duckdb.DuckDBPyConnection:
+    return open_shop(os.environ.get(OWN) or request.getfixturevalue("shop")["trained"])
 
 
 @pytest.fixture(scope="module")
@@ -97,8 +111,7 @@ def plain(value: Any) -> Any:
     return float(value) if isinstance(value, Decimal) else value
 
 
-@pytest.fixture(scope="module")
-def rows(warehouse: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+def imported(warehouse: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     """What Power BI would import, without the columns that no measure needs."""
     used, found = used_columns(), {}
     for table in star.tables():
@@ -108,6 +121,11 @@ def rows(warehouse: duckdb.DuckDBPyConnection) -> dict[str, Any]:
             read = warehouse.execute(f"select {listed} from funnelift.{table.view}").fetchall()
             found[table.name] = {"columns": columns, "rows": [[plain(value) for value in row] for row in read]}
     return found
+
+
+@pytest.fixture(scope="module")
+def rows(warehouse: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+    return imported(warehouse)
 
 
 def cases(warehouse: duckdb.DuckDBPyConnection) -> list[Case]:
@@ -196,6 +214,17 @@ def expected(warehouse: duckdb.DuckDBPyConnection, asked: list[Case]) -> list[An
 
 def test_every_measure_equals_its_sql(dax: Tools, rows: Any, asked: list[Case], expected: list[Any]) -> None:
     assert differences(dax, PROJECT, rows, asked, expected) == []
+
+
+def test_before_the_first_training_the_model_says_what_is_missing(dax: Tools, shop: dict[str, Path]) -> None:
+    warehouse = open_shop(shop["untrained"])
+    asked = [Case(name, {}, {}, {}) for name in MEASURES]
+    of_sql = [by_sql(warehouse, case) for case in asked]
+    assert differences(dax, PROJECT, imported(warehouse), asked, of_sql) == []
+    said = dict(zip(MEASURES, of_sql, strict=True))
+    assert said["Notice"] == "Synthetic data; no effects yet"
+    assert "No predictions: run python -m ml.train." in said["What is missing"]
+    assert said["Sessions"] > 0
 
 
 def test_every_measure_says_something_somewhere(asked: list[Case], expected: list[Any]) -> None:
