@@ -56,14 +56,6 @@ class Case:
     parameters: Mapping[str, float]
 
 
-def open_shop(path: Path | str) -> duckdb.DuckDBPyConnection:
-    # Views name their tables with the file's own name; a copy is opened under the first one's.
-    connection = duckdb.connect()
-    connection.execute(f"attach '{path}' as warehouse (read_only)")
-    connection.execute("use warehouse.funnelift")
-    return connection
-
-
 def command(*words: str, **environment: str) -> None:
     subprocess.run([sys.executable, "-m", *words], cwd=ROOT, env={**os.environ, **environment}, check=True)
 
@@ -91,7 +83,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def warehouse(request: pytest.FixtureRequest) -> duckdb.DuckDBPyConnection:
-    return open_shop(os.environ.get(OWN) or request.getfixturevalue("shop")["trained"])
+    return duckdb.connect(os.environ.get(OWN) or request.getfixturevalue("shop")["trained"], read_only=True)
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +209,7 @@ def test_every_measure_equals_its_sql(dax: Tools, rows: Any, asked: list[Case], 
 
 
 def test_before_the_first_training_the_model_says_what_is_missing(dax: Tools, shop: dict[str, Path]) -> None:
-    warehouse = open_shop(shop["untrained"])
+    warehouse = duckdb.connect(shop["untrained"], read_only=True)
     asked = [Case(name, {}, {}, {}) for name in MEASURES]
     of_sql = [by_sql(warehouse, case) for case in asked]
     assert differences(dax, PROJECT, imported(warehouse), asked, of_sql) == []
