@@ -11,6 +11,8 @@ from ml.cli import Progress, add_money_options, parse_arguments, run
 from ml.config import Config
 from ml.features import read_mart
 from ml.publish import staged_files
+from ml.report import FILE as REPORT
+from ml.report import write_report
 from ml.stages import Outcome, Run, read_checked
 from ml.train_conversion import train_conversion
 from ml.train_uplift import publish_uplift, read_known, train_uplift
@@ -21,6 +23,7 @@ DESCRIPTION = (
     "publish all of it. Needs the marts and the manifest that `dbt build` writes."
 )
 PARTS = ("conversion", "uplift", "policy")
+STATUS = "bi_status"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -84,7 +87,14 @@ def train(config: Config, progress: Progress, only: str | None = None) -> list[s
                 outcomes.append(publish_uplift(this, warehouse, known, with_policy=only is None))
         with progress.step("publishing tables"):
             warehouse.publish([table for outcome in outcomes for table in outcome.publications])
-    return [line for outcome in outcomes for line in outcome.findings]
+        lines = [line for outcome in outcomes for line in outcome.findings]
+        if warehouse.columns(STATUS):
+            with progress.step("writing the report"):
+                write_report(warehouse, config, folder / REPORT)
+            lines.append(f"The four pages for people who look and do not query: {config.results / REPORT}.")
+        else:
+            lines.append(f"No report: the warehouse lacks {STATUS}. Run `dbt build`, then `python -m ml.report`.")
+    return lines
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
