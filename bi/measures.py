@@ -1258,7 +1258,7 @@ def _roi() -> list[Measure]:
             planner,
             "share",
             "bi_ab_tests",
-            "avg(is_significant)",
+            "avg(1e0 * is_significant)",
             "AVERAGE(@[is_significant])",
             "Share of them that find the effect.",
         ),

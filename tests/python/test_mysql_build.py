@@ -151,6 +151,8 @@ def test_descriptions_are_comments_in_the_database(shop: tuple[DatabaseServer, P
     ]
     assert len(models) > 20
     for model in models:
+        if comments[model["name"]] == "VIEW":  # which has no comments on either server
+            continue
         assert comments[model["name"]] == " ".join(model["description"].split()), model["name"]
         for column in model["columns"]:
             described = " ".join(column["description"].split())
