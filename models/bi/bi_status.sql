@@ -35,8 +35,14 @@ present as (
         {%- endfor %}
         case
             when
-                exists (select 1 from {{ portable(ref('dataset_summary')) }} where revenue > 0)
-                or exists (select 1 from {{ portable(ref('bi_funnel_daily')) }} where revenue_lost > 0)
+                exists (
+                    select 1 from {{ portable(ref('dataset_summary')) }}
+                    where revenue > 0
+                )
+                or exists (
+                    select 1 from {{ portable(ref('bi_funnel_daily')) }}
+                    where revenue_lost > 0
+                )
                 then 1
             else 0
         end as has_prices
