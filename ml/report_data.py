@@ -16,7 +16,7 @@ NAMED = {measure.name: measure for measure in MEASURES}
 # So many values of a filter, and points of a trend, can be looked at; it also bounds the size of the page.
 CATEGORIES = 24
 PERIODS = 200
-OPEN_SESSIONS = 50
+OPEN_SESSIONS = 25
 # Upper bounds of the buckets of time to convert, in seconds; the last bucket has none.
 TIME_BOUNDS = (60, 120, 300, 600, 1800, 3600)
 # The times that every funnel has: column, its median's measure.

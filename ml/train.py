@@ -11,19 +11,17 @@ from ml.cli import Progress, add_money_options, parse_arguments, run
 from ml.config import Config
 from ml.features import read_mart
 from ml.publish import staged_files
-from ml.report import FILE as REPORT
-from ml.report import write_report
+from ml.report import FILE, write_report
 from ml.stages import Outcome, Run, read_checked
 from ml.train_conversion import train_conversion
 from ml.train_uplift import publish_uplift, read_known, train_uplift
-from ml.warehouse import open_warehouse
+from ml.warehouse import Warehouse, open_warehouse
 
 DESCRIPTION = (
     "Predict whether a session still converts, estimate whom an intervention would change, value whom to target, and "
     "publish all of it. Needs the marts and the manifest that `dbt build` writes."
 )
 PARTS = ("conversion", "uplift", "policy")
-STATUS = "bi_status"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -72,29 +70,32 @@ def train(config: Config, progress: Progress, only: str | None = None) -> list[s
         # The threads below share the work; linear algebra with threads of its own only gets in their way.
         threadpool_limits(1, user_api="blas"),
         open_warehouse(config) as warehouse,
-        staged_files(config.results, run_id) as folder,
     ):
-        this = Run(config, run_id, started, folder, progress)
-        outcomes: list[Outcome] = []
-        if only == "policy":
-            outcomes.append(publish_uplift(this, warehouse, read_known(this, warehouse), with_policy=True))
-        else:
-            checked = read_checked(this, warehouse, mart)
-            if only in (None, "conversion"):
-                outcomes.append(train_conversion(this, checked))
-            if only in (None, "uplift"):
-                known = train_uplift(this, checked, warehouse)
-                outcomes.append(publish_uplift(this, warehouse, known, with_policy=only is None))
-        with progress.step("publishing tables"):
-            warehouse.publish([table for outcome in outcomes for table in outcome.publications])
-        lines = [line for outcome in outcomes for line in outcome.findings]
-        if warehouse.columns(STATUS):
-            with progress.step("writing the report"):
-                write_report(warehouse, config, folder / REPORT)
-            lines.append(f"The four pages for people who look and do not query: {config.results / REPORT}.")
-        else:
-            lines.append(f"No report: the warehouse lacks {STATUS}. Run `dbt build`, then `python -m ml.report`.")
-    return lines
+        with staged_files(config.results, run_id) as folder:
+            this = Run(config, run_id, started, folder, progress)
+            outcomes: list[Outcome] = []
+            if only == "policy":
+                outcomes.append(publish_uplift(this, warehouse, read_known(this, warehouse), with_policy=True))
+            else:
+                checked = read_checked(this, warehouse, mart)
+                if only in (None, "conversion"):
+                    outcomes.append(train_conversion(this, checked))
+                if only in (None, "uplift"):
+                    known = train_uplift(this, checked, warehouse)
+                    outcomes.append(publish_uplift(this, warehouse, known, with_policy=only is None))
+            with progress.step("publishing tables"):
+                warehouse.publish([table for outcome in outcomes for table in outcome.publications])
+        return [line for outcome in outcomes for line in outcome.findings] + _report(this, warehouse)
+
+
+def _report(this: Run, warehouse: Warehouse) -> list[str]:
+    """Write the report, last: it shows what is published and in place, and without it that still stands."""
+    if not warehouse.columns("bi_status"):
+        return [f"No {FILE}: its tables bi_* are not built. Run `dbt build`, then `python -m ml.report`."]
+    path = this.config.results / FILE
+    with this.progress.step("writing the report"):
+        write_report(warehouse, this.config, path)
+    return [f"The four pages for people: {path}, in any browser."]
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:

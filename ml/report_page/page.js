@@ -298,21 +298,21 @@
       const periods = group(cube, tests, "period"), weekly = grain === "day" && periods.size > 45;
       const trend = new Map();
       [...periods].sort(([a], [b]) => (a < b ? -1 : 1)).forEach(([period, cell]) => {
-        const key = weekly ? monday(period) : period, held = trend.get(key) ?? { sessions: 0, bought: 0 };
-        trend.set(key, { sessions: held.sessions + cell.Sessions, bought: held.bought + cell["Converting sessions"] });
+        const key = weekly ? monday(period) : period, before = trend.get(key) ?? { sessions: 0, bought: 0 };
+        trend.set(key, { sessions: before.sessions + cell.Sessions, bought: before.bought + cell["Converting sessions"] });
       });
-      const dates = [...trend.keys()], points_ = [...trend.values()], shares = points_.map((p) => p.bought / p.sessions);
-      const limits = points_.map((p) => wilson(p.bought, p.sessions));
+      const dates = [...trend.keys()], held = [...trend.values()], shares = held.map((p) => p.bought / p.sessions);
+      const limits = held.map((p) => wilson(p.bought, p.sessions));
       chart("funnel-trend", {
         title: `Trend by ${weekly ? "week" : grain}`, note: `Above: share of sessions that buy, with its ${level} interval (shaded). Below: sessions.${weekly || grain === "week" ? " Weeks start on Monday; the first and last may be incomplete." : ""}`,
         traces: ({ blue, orange, band }) => [
           { type: "scatter", mode: "lines", x: dates, y: limits.map((l) => l[1]), line: { width: 0 }, hoverinfo: "skip", showlegend: false, yaxis: "y2" },
           { type: "scatter", mode: "lines", x: dates, y: limits.map((l) => l[0]), line: { width: 0 }, fill: "tonexty", fillcolor: band, hoverinfo: "skip", showlegend: false, yaxis: "y2" },
           { type: "scatter", mode: "lines+markers", name: "Sessions that buy", x: dates, y: shares, line: { color: blue, width: 2 }, marker: { size: 5 }, yaxis: "y2", hovertemplate: "%{x}: %{y:.2%}<extra></extra>" },
-          { type: "bar", name: "Sessions", x: dates, y: points_.map((p) => p.sessions), marker: { color: orange }, hovertemplate: "%{x}: %{y:,} sessions<extra></extra>" }],
+          { type: "bar", name: "Sessions", x: dates, y: held.map((p) => p.sessions), marker: { color: orange }, hovertemplate: "%{x}: %{y:,} sessions<extra></extra>" }],
         layout: { xaxis: { type: "date", ...(dates.length < 8 ? { tickvals: dates, tickformat: "%-d %b %Y" } : {}) }, yaxis: { domain: [0, 0.34], title: "Sessions", rangemode: "tozero" }, yaxis2: { domain: [0.42, 1], tickformat: ".1%", rangemode: "tozero", title: "Buy" }, bargap: 0.15 },
         heads: [weekly ? "Week from" : capital(grain), "Sessions", "Buy", "Rate", `${level} interval`],
-        rows: dates.map((date, i) => [date, whole(points_[i].sessions), whole(points_[i].bought), percent(shares[i]), limits[i].map(percent).join(" to ")]),
+        rows: dates.map((date, i) => [date, whole(held[i].sessions), whole(held[i].bought), percent(shares[i]), limits[i].map(percent).join(" to ")]),
       });
 
       const found = [...group(cube, tests, "category_id")].map(([category, { Sessions: n, "Converting sessions": buy, "Revenue lost": lost }]) => ({ name: categoryName(category), n, bought: buy, rate: buy / n, lost, interval: wilson(buy, n) }));
@@ -348,14 +348,19 @@
     if (!risk) return notes("risk", ["There are no predictions yet. Train first: `python -m ml.train`. It needs purchases: at least 20 sessions that buy in each part of the data (docs/modelling.md)."]);
     const cube = risk.cells, bands = ["high", "medium", "low"], { status } = data, hasMoney = Boolean(status.has_prices);
     if (!cube.rows.length) return notes("risk", ["No scored session is later than what the model learnt from. Train on more days: `python -m ml.train`."]);
-    filters("risk", [{ name: "point", label: "Decision point", options: [["latest", "Latest of each session"], ...risk.points.map((point) => [point, pointName(point)])], value: "latest" },
+    filters("risk", [{ name: "point", label: "Decision point", options: risk.points.map((point) => [point, pointName(point)]), value: risk.points[0] },
       ...dateControls(cube), { name: "visitor", label: "Visitors", options: byVisitor, value: "all" }, { name: "category", label: "Root category", options: categoriesOf(cube), value: "all" }], (values) => {
-      const isLatest = values.point === "latest", where = { ...(isLatest ? { is_latest: [1] } : { decision_point: [values.point] }), ...whereOf(cube, values, "decided_date") };
-      const tests = { ...testsOf(cube, values), ...(isLatest ? { is_latest: (latest) => latest === 1 } : { decision_point: (point) => point === values.point }) };
-      const value = (cell) => ({ n: cell["Scored decisions"], judged: cell["Judged decisions"], converted: Math.round(cell["Observed conversion"]), predicted: cell["Predicted conversion"], atRisk: cell["Value at risk at the decision point"] });
+      const where = { decision_point: [values.point], ...whereOf(cube, values, "decided_date") };
+      const base = testsOf(cube, values), tests = { ...base, decision_point: (point) => point === values.point };
+      // Each session once, with what it holds at its latest decision. Rates are not shown so: which decision was the latest
+      // is only known afterwards, and those who went on are not among the earlier ones.
+      const latest = (point) => group(cube, { ...base, is_latest: (own) => own === 1, ...(point ? { decision_point: (own) => own === point } : {}) }, "risk_band");
+      const atRisk = (band, point) => latest(point).get(band)?.["Value at risk at the decision point"] ?? 0;
+      const allAtRisk = bands.reduce((all, band) => all + atRisk(band), 0);
+      const value = (cell) => ({ n: cell["Scored decisions"], judged: cell["Judged decisions"], converted: Math.round(cell["Observed conversion"]), predicted: cell["Predicted conversion"] });
       const total = value(sum(cube, tests)), groups = group(cube, tests, "risk_band");
-      const shown = bands.map((band) => ({ band, ...(groups.has(band) ? value(groups.get(band)) : { n: 0, judged: 0, converted: 0, predicted: 0, atRisk: 0 }) }));
-      const [high] = shown, low = shown[shown.length - 1], slice = isLatest ? "overall" : `decision_point=${values.point}`, place = isLatest ? "all decision points" : values.point;
+      const shown = bands.map((band) => ({ band, ...(groups.has(band) ? value(groups.get(band)) : { n: 0, judged: 0, converted: 0, predicted: 0 }) }));
+      const [high] = shown, low = shown[shown.length - 1], slice = `decision_point=${values.point}`, place = values.point;
       const auc = risk.metrics.find((row) => row.metric === "auc_roc" && row.slice === slice), judgedOn = risk.rows.find((row) => row.slice === slice);
       const rateCard = (cell, label) => ({ measure: "Observed conversion", where: { ...where, risk_band: [cell.band] }, label, text: cell.judged ? percent(cell.converted / cell.judged) : "none", raw: cell.judged ? cell.converted / cell.judged : null,
         lines: cell.judged ? [`${whole(cell.converted)} of ${whole(cell.judged)}`, between(percent, ...wilson(cell.converted, cell.judged))] : [] });
@@ -364,13 +369,13 @@
         "Only sessions that are later than all that the model learnt from count. Risk is that of leaving without buying, against the usual at the same decision point: high is below half the usual chance of buying, low is twice and more (settings: risk_bands)."]);
       cards("risk", [
         { measure: "Scored decisions", where: { ...where, risk_band: ["high"] }, label: "Sessions at high risk", text: big(high.n), raw: high.n, lines: [total.n ? `${percent(high.n / total.n)} of ${whole(total.n)} scored` : ""] },
-        ...(hasMoney ? [{ measure: isLatest ? "Abandoned value at risk" : "Value at risk at the decision point", where, label: "Cart value at risk", text: big(total.atRisk), raw: total.atRisk, lines: ["cart value × chance of leaving: an estimate", `${big(high.atRisk)} of it at high risk`] }] : []),
+        ...(hasMoney ? [{ measure: "Abandoned value at risk", where: whereOf(cube, values, "decided_date"), label: "Cart value at risk", text: big(allAtRisk), raw: allAtRisk, lines: ["cart value × chance of leaving, at each session's latest decision: an estimate"] }] : []),
         rateCard(high, "High-risk sessions that buy"), rateCard(low, "Low-risk sessions that buy"),
         ...(auc ? [{ measure: "Model metric", where: { slice: [slice], metric: ["auc_roc"] }, label: "How well buyers are told apart (AUC)", text: auc["Model metric"].toFixed(3), raw: auc["Model metric"], lines: [between((v) => v.toFixed(3), auc["Model metric lower"], auc["Model metric upper"]), `1 is perfect, 0.5 is chance; ${place}, n = ${whole(judgedOn?.n_rows ?? 0)}`] }] : []),
         { measure: "Open sessions", label: "Open sessions now", text: big(risk.open_count), raw: risk.open_count, lines: ["not over, nothing bought: listed below"] },
       ]);
-      const names = shown.map(({ band }) => capital(band)), rows = shown.map((cell) => [capital(cell.band), whole(cell.n), total.n ? percent(cell.n / total.n) : "", cell.judged ? percent(cell.predicted / cell.judged) : "", whole(cell.converted), ...(cell.judged ? [percent(cell.converted / cell.judged), wilson(cell.converted, cell.judged).map(percent).join(" to ")] : ["", ""]), whole(cell.atRisk)]);
-      const heads = ["Risk", "Sessions", "Share", "Predicted to buy", "Bought", "Rate", `${level} interval`, "Cart value at risk"];
+      const names = shown.map(({ band }) => capital(band)), rows = shown.map((cell) => [capital(cell.band), whole(cell.n), total.n ? percent(cell.n / total.n) : "", cell.judged ? percent(cell.predicted / cell.judged) : "", whole(cell.converted), ...(cell.judged ? [percent(cell.converted / cell.judged), wilson(cell.converted, cell.judged).map(percent).join(" to ")] : ["", ""])]);
+      const heads = ["Risk", "Sessions", "Share", "Predicted to buy", "Bought", "Rate", `${level} interval`];
       const filled = shown.filter((cell) => cell.judged), labels = filled.map((c) => `${capital(c.band)} (n = ${whole(c.judged)})`);
       chart("risk-bands", {
         title: "Do the bands tell buyers apart?", note: `Share of sessions that buy, in each band: predicted, and observed with its ${level} interval.`, heads, rows,
@@ -379,10 +384,14 @@
           { type: "scatter", mode: "markers", name: "Predicted", x: labels, y: filled.map((c) => c.predicted / c.judged), marker: { color: orange, size: 12, symbol: "diamond-open", line: { width: 3 } }, hovertemplate: "predicted %{y:.2%}<extra></extra>" }],
         layout: { yaxis: { tickformat: ".1%", rangemode: "tozero", title: "Sessions that buy" }, xaxis: { type: "category", title: "Risk of leaving" } },
       });
+      const held = bands.map((band) => risk.points.map((point) => (hasMoney ? atRisk(band, point) : latest(point).get(band)?.["Scored decisions"] ?? 0)));
+      const what = hasMoney ? "Cart value at risk" : "Sessions";
       chart("risk-value", {
-        title: hasMoney ? "What is at risk" : "Sessions by risk", note: hasMoney ? "Value in the cart at the decision, times the chance of leaving without buying: an estimate." : "Sessions of each band.", heads, rows,
-        traces: ({ red, orange, green }) => [{ type: "bar", x: names, y: shown.map((c) => (hasMoney ? c.atRisk : c.n)), marker: { color: [red, orange, green] }, text: shown.map((c) => (hasMoney ? `${big(c.atRisk)}<br>${whole(c.n)} sessions` : whole(c.n))), textposition: "outside", cliponaxis: false, hoverinfo: "skip" }],
-        layout: { yaxis: { title: hasMoney ? "Cart value at risk" : "Sessions", rangemode: "tozero" }, xaxis: { type: "category", title: "Risk of leaving" }, margin: { t: 40 } },
+        title: hasMoney ? "What is at risk, and where" : "Sessions by risk, and where", note: `${hasMoney ? "Cart value times the chance of leaving without buying, an estimate" : "Sessions"}, at each session's latest decision.`,
+        traces: ({ red, orange, green, ink }) => bands.map((band, i) => ({ type: "bar", name: `${capital(band)} risk`, x: risk.points.map(capital), y: held[i], marker: { color: [red, orange, green][i], pattern: { shape: ["", "/", "."][i], fgcolor: ink, bgcolor: [red, orange, green][i], size: 6, solidity: 0.12 } },
+          text: held[i].map((own) => (own ? big(own) : "")), textposition: "outside", cliponaxis: false, hovertemplate: "%{x}: %{y:,.0f}<extra></extra>" })),
+        layout: { yaxis: { title: what, rangemode: "tozero" }, xaxis: { type: "category", title: "Latest decision point" } },
+        heads: ["Latest decision point", ...bands.map((band) => `${capital(band)} risk`)], rows: risk.points.map((point, i) => [capital(point), ...held.map((own) => whole(own[i]))]),
       });
       const logTicks = [0.0001, 0.001, 0.01, 0.1].flatMap((decade) => [decade, 2 * decade, 5 * decade]);
       const bins = risk.calibration.filter((row) => row.slice === slice).sort((a, b) => a.mean_predicted - b.mean_predicted);
@@ -395,7 +404,7 @@
         layout: { xaxis: { type: "log", tickformat: ".2~%", title: "Predicted to buy", tickvals: logTicks }, yaxis: { type: "log", tickformat: ".2~%", title: "Bought", tickvals: logTicks } },
         heads: ["Predicted", "Observed", `${level} interval`, "Sessions", "Bought"], rows: bins.map((b) => [percent(b.mean_predicted), percent(b.observed_rate), `${percent(b.ci_lower)} to ${percent(b.ci_upper)}`, whole(b.n_rows), whole(b.n_positives)]),
       });
-      const reasons = risk.reasons.filter((row) => row.decision_point === (isLatest ? "all" : values.point));
+      const reasons = risk.reasons.filter((row) => row.decision_point === values.point);
       chart("risk-reasons", {
         title: "What moves the prediction", note: `The ten strongest features, ${place}: mean absolute SHAP value (log-odds), n = ${whole(reasons[0]?.n_rows ?? 0)}. What the model used, not what causes a purchase.`, height: 380,
         traces: ({ blue }) => [{ type: "bar", orientation: "h", y: reasons.map((row) => row.feature), x: reasons.map((row) => row.mean_abs_shap), marker: { color: blue },

@@ -67,7 +67,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 @pytest.fixture(scope="module")
 def html(trained: Place) -> Path:
-    return written(trained)
+    """What the training wrote."""
+    return trained.folder / "results" / "report.html"
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +189,7 @@ def test_the_numbers_are_those_of_the_measures(page: "Page", warehouse: Warehous
         ("funnel", {"from": "2015-06-01", "to": "2015-07-31"}),
         ("funnel", {"category": "0"}),
         ("funnel", {"visitor": "new", "from": "2015-06-15", "category": "1"}),
-        ("risk", {"point": "landing"}),
+        ("risk", {"point": "cart"}),
         ("risk", {"point": "engaged", "visitor": "new"}),
         ("risk", {"visitor": "returning", "category": "0"}),
         ("risk", {"from": "2015-09-01"}),
