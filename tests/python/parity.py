@@ -14,6 +14,10 @@ from servers import DatabaseServer
 OWN = {
     "load_id": "drawn anew for each file",
     "run_id": "the time of the run",
+    "conversion_run_id": "the time of the run",
+    "uplift_run_id": "the time of the run",
+    "conversion_run_finished_at": "the time of the run",
+    "uplift_run_finished_at": "the time of the run",
     "scored_at": "the time of the run",
     "started_at": "the time of the run",
     "finished_at": "the time of the run",

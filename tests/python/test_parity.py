@@ -62,6 +62,27 @@ KEYS: dict[str, tuple[str, ...]] = {
     "dim_category": ("category_id",),
     "dataset_summary": (),
 }
+# What people read beside the marts; most of it comes from the predictions.
+BI_KEYS: dict[str, tuple[str, ...]] = {
+    "bi_session_facts": ("session_id",),
+    "bi_sessions": ("session_id",),
+    "bi_session_decisions": ("session_id", "decision_point"),
+    "bi_funnel_daily": ("funnel_date", "category_id", "visitor_type", "step"),
+    "bi_dates": ("date_day",),
+    "bi_categories": ("category_id",),
+    "bi_decision_points": ("decision_point",),
+    "bi_roi": ("strategy", "share_percent"),
+    "bi_roi_gains": ("strategy", "versus"),
+    "bi_roi_sensitivity": ("cost", "revenue_per_conversion"),
+    "bi_uplift_deciles": ("learner", "decile"),
+    "bi_uplift_metrics": ("learner", "versus", "metric"),
+    "bi_experiment_plan": ("share_percent",),
+    "bi_ab_tests": ("replicate",),
+    "bi_shap": ("decision_point", "feature"),
+    "bi_model_metrics": ("model", "slice", "metric"),
+    "bi_calibration": ("model", "slice", "bin"),
+    "bi_status": (),
+}
 # One training: one run, whose id is one of what follows.
 PUBLISHED = ml.publish.KEYS | {"ml_runs": (), "uplift_runs": ()}
 PREDICTION_TOLERANCE = 1e-6
@@ -84,6 +105,7 @@ class Built:
     """All that came of a shop's raw files on one engine."""
 
     relations: dict[str, Relation]
+    bi: dict[str, Relation]
     analyses: dict[str, Relation]
     published: dict[str, Relation]
 
@@ -138,8 +160,10 @@ class RawFiles:
             if node["resource_type"] in ("model", "seed") and node["config"]["materialized"] != "ephemeral"
         ]
         analyses = (folder / "target" / "compiled" / "funnelift" / "analyses").glob("*.sql")
+        read = {table: warehouse.query(f"select * from funnelift.{table}") for table in made}
         return Built(
-            relations={table: warehouse.query(f"select * from funnelift.{table}") for table in made},
+            relations={table: relation for table, relation in read.items() if not table.startswith("bi_")},
+            bi={table: relation for table, relation in read.items() if table.startswith("bi_")},
             analyses={path.stem: warehouse.query(path.read_text()) for path in sorted(analyses)},
             published={
                 table: warehouse.query(f"select * from funnelift.{table}")
@@ -209,6 +233,10 @@ def pair(
 
 def test_every_model_has_the_same_rows(pair: Pair) -> None:
     assert_same(pair, "relations", KEYS)
+
+
+def test_people_read_the_same(pair: Pair) -> None:
+    assert_same(pair, "bi", BI_KEYS, PREDICTION_TOLERANCE)
 
 
 def test_every_analysis_gives_the_same_answer(pair: Pair) -> None:
