@@ -1,6 +1,5 @@
 """Whom does an intervention change? The T-learner, its rivals, and the placebo that must find nothing."""
 
-import json
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from ml.config import Config, UpliftSettings
 from ml.conversion import Calibrator, CatBoostModel, Floats, Labels, Training, fit_calibrator
 from ml.experiment import Experiment
 from ml.features import Mart
+from ml.publish import write_json
 from ml.split import sample_negatives
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ class TLearner:
             model.save(folder / f"uplift_{name}.cbm")
         calibrators = {name: vars(calibrator) for name, calibrator in self.calibrators.items()}
         content = {"calibrators": calibrators, "scale": vars(self.scale), "usual_rate": self.usual_rate}
-        (folder / UPLIFT_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_json(folder / UPLIFT_FILE, content)
 
     def _probability(self, name: str, inputs: "pd.DataFrame") -> Floats:
         return self.calibrators[name].probability(self.models[name].margin(inputs))

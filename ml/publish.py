@@ -526,6 +526,7 @@ def run_record(
     finished_at: datetime,
     summary: Summary,
     data: Dataset,
+    data_sha256: str,
     split_codes: npt.NDArray[np.int8],
     trained_rows: int,
     champion: Candidate,
@@ -543,6 +544,8 @@ def run_record(
         The data set in numbers.
     data : Dataset
         All rows.
+    data_sha256 : str
+        Their fingerprint.
     split_codes : array of int
         Slice of each row.
     trained_rows : int
@@ -564,7 +567,7 @@ def run_record(
         finished_at=finished_at,
         seed=config.seed,
         is_synthetic=summary.is_synthetic,
-        data_sha256=data.fingerprint(),
+        data_sha256=data_sha256,
         session_count=summary.sessions,
         converting_session_count=summary.converting_sessions,
         conversion_rate=summary.conversion_rate,
@@ -577,10 +580,42 @@ def run_record(
         catboost_sha256=hashes[MODELS["catboost"].file_name],
         calibrator_sha256=hashes[CALIBRATOR_FILE],
         features_sha256=hashes[FEATURES_FILE],
-        config_json=json.dumps(config.model_dump(mode="json", exclude={"duckdb_path", "results", "manifest"})),
+        config_json=settings_json(config),
         package_versions_json=json.dumps(package_versions()),
         git_commit=git_commit(),
     )
+
+
+def run_name(started: datetime) -> str:
+    """Name a run by its start, to the millisecond, so that names sort by time.
+
+    Parameters
+    ----------
+    started : datetime
+        Start in UTC.
+
+    Returns
+    -------
+    str
+        Such as 20150503T030000000Z.
+    """
+    return f"{started:%Y%m%dT%H%M%S}{started.microsecond // 1000:03d}Z"
+
+
+def settings_json(config: Config) -> str:
+    """Write the settings that explain a run's numbers; where it ran and wrote is left out.
+
+    Parameters
+    ----------
+    config : Config
+        Settings.
+
+    Returns
+    -------
+    str
+        JSON.
+    """
+    return json.dumps(config.model_dump(mode="json", exclude={"duckdb_path", "results", "manifest"}))
 
 
 def package_versions() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
 from ml.cli import Progress
@@ -31,6 +32,11 @@ class Checked:
     summary: Summary
     expectations: int
     single_features: list[FeatureAuc]
+
+    @cached_property
+    def data_sha256(self) -> str:
+        """Fingerprint of the rows, which every part's record names."""
+        return self.data.fingerprint()
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from ml.cli import Progress, add_money_options, parse_arguments, run
 from ml.config import Config
 from ml.features import read_mart
-from ml.publish import staged_files
+from ml.publish import run_name, staged_files
 from ml.report import FILE, write_report
 from ml.stages import Outcome, Run, read_checked
 from ml.train_conversion import train_conversion
@@ -64,7 +64,7 @@ def train(config: Config, progress: Progress, only: str | None = None) -> list[s
         When a gate fails or something is missing; nothing is published then.
     """
     started = datetime.now(UTC)
-    run_id = f"{started:%Y%m%dT%H%M%S}{started.microsecond // 1000:03d}Z"
+    run_id = run_name(started)
     mart = read_mart(config.manifest)
     with (
         # The threads below share the work; linear algebra with threads of its own only gets in their way.

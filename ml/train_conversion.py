@@ -125,7 +125,16 @@ def train_conversion(run: Run, checked: Checked) -> Outcome:
         finished = datetime.now(UTC)
         stamp = Stamp(run.run_id, model_version(champion.model.name, hashes), finished)
         record = run_record(
-            config, run.started, finished, checked.summary, data, slices.codes, len(chosen), champion, hashes
+            config,
+            run.started,
+            finished,
+            checked.summary,
+            data,
+            checked.data_sha256,
+            slices.codes,
+            len(chosen),
+            champion,
+            hashes,
         )
         predictions = prediction_rows(
             data, probability, thresholds, slices.codes, NAMES, explained, explanations.reasons, stamp

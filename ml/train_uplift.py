@@ -22,6 +22,7 @@ from ml.publish import (
     package_versions,
     publication,
     rows_of,
+    settings_json,
     sha256_of,
     stamped,
     write_csv,
@@ -233,13 +234,12 @@ def publish_uplift(run: Run, warehouse: Warehouse, known: Known, with_policy: bo
                            record.sessions_per_day)  # fmt: skip
     finished = datetime.now(UTC)
     stamp = Stamp(run.run_id, known.model_version, finished)
-    config_json = json.dumps(config.model_dump(mode="json", exclude={"duckdb_path", "results", "manifest"}))
     record = replace(
         record,
         part="uplift" if known.judged is not None else "policy",
         started_at=run.started.replace(tzinfo=None),
         finished_at=finished.replace(tzinfo=None),
-        config_json=config_json,
+        config_json=settings_json(config),
         chosen_share_percent=valued.policy.chosen["uplift"] if valued else None,
         break_even_share_percent=valued.policy.break_even_share if valued else None,
         break_even_cost=valued.policy.break_even_cost if valued else None,
@@ -337,7 +337,7 @@ def _record(run: Run, checked: Checked, found: MartExperiment, judged: Judged) -
         decision_point=run.config.experiment.decision_point,
         is_simulated=experiment.is_simulated,
         is_synthetic=checked.summary.is_synthetic,
-        data_sha256=checked.data.fingerprint(),
+        data_sha256=checked.data_sha256,
         row_count=len(experiment),
         visitors_treatment=randomisation.visitors_treatment,
         visitors_control=randomisation.visitors_control,

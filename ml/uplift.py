@@ -13,7 +13,7 @@ from ml.cli import Progress, add_money_options, parse_arguments, run
 from ml.config import Config, FunneliftError
 from ml.experiment_file import FileExperiment, from_file
 from ml.learners import T_LEARNER
-from ml.publish import Stamp, model_version, sha256_of, staged_files, stamped, write_csv
+from ml.publish import Stamp, model_version, run_name, sha256_of, staged_files, stamped, write_csv
 from ml.recommendations import TITLES, UpliftFacts
 from ml.uplift_metrics import UpliftMetric
 from ml.uplift_run import PLACEBO, Judged, judge, value, with_quadrants, write_reports
@@ -70,7 +70,7 @@ def uplift(config: Config, progress: Progress, options: argparse.Namespace) -> l
         When the file or the experiment cannot be used; nothing is written then.
     """
     started = datetime.now(UTC)
-    run_id = f"{started:%Y%m%dT%H%M%S}{started.microsecond // 1000:03d}Z"
+    run_id = run_name(started)
     if config.policy.value_column is not None:
         raise FunneliftError(
             "policy.value_column works on the mart only: for a file, state --revenue, the mean of a conversion"
