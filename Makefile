@@ -87,7 +87,7 @@ test: lint
 lint: setup-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy ingest ml bi ops benchmarks
+	@$(BIN)/mypy warehouse ingest ml bi ops benchmarks
 	@FUNNELIFT_DUCKDB_PATH=target/lint.duckdb $(BIN)/sqlfluff lint models analyses tests/staging tests/intermediate tests/marts tests/bi
 
 bench: setup

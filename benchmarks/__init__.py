@@ -1,3 +1,3 @@
 """Whole-process measurements beside plain ways of doing the same, in one run."""
 
-import ops  # noqa: F401  (before DuckDB and Arrow: see there)
+import warehouse  # noqa: F401  (before DuckDB and Arrow: see there)

@@ -17,12 +17,12 @@ import numpy as np
 from catboost import CatBoostClassifier
 from sklift.metrics import qini_auc_score
 from sklift.models import TwoModels
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from benchmarks.uplift_study import Silent
 from ml.config import Config, load_config
-from ml.experiment_file import from_file
-from ml.uplift_run import judge
+from ml.experiment.file import from_file
+from ml.uplift.judge import judge
 
 OTHER_OUTCOMES = {"visit", "conversion", "spend"}
 OURS = ("t_learner", "x_learner", "dr_learner")

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.measure import measure
-from ops.mysql import Settings, open_session
+from warehouse.mysql_session import Settings, open_session
 
 FULL_VISITORS = 1_400_000
 DATABASES = ("funnelift", "funnelift_raw")

@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 
 from benchmarks.measure import measure
-from ops.mysql import Session, Settings, name, open_session
+from warehouse.mysql_session import Session, Settings, name, open_session
 
 FULL_VISITORS = 1_400_000
 RAW, BARE = "funnelift_raw", "funnelift_bench"

@@ -18,11 +18,13 @@ import sqlalchemy
 
 from benchmarks.mysql_scratch import DATABASE, scratch_database, take_turns
 from ml.config import RiskBands
-from ml.features import Dataset
-from ml.publish import KEYS, Stamp, Thresholds, prediction_rows, publication
-from ml.split import NAMES
-from ml.warehouse_mysql import MySQLWarehouse
-from ops.mysql import Session, name
+from ml.conversion.bands import Thresholds
+from ml.data.rows import Dataset
+from ml.data.split import NAMES
+from ml.publish.tables import KEYS, prediction_rows, publication
+from ml.run import Stamp
+from warehouse.mysql import MySQLWarehouse
+from warehouse.mysql_session import Session, name
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,9 +19,9 @@ import yaml
 
 from benchmarks.measure import ROOT, measure
 from benchmarks.mysql_scratch import DATABASE, scratch_database
-from ml.features import MART
-from ml.warehouse_mysql import MySQLWarehouse
-from ops.mysql import Session, Settings, connectorx_url, name, open_session
+from ml.data.features import MART
+from warehouse.mysql import MySQLWarehouse
+from warehouse.mysql_session import Session, Settings, connectorx_url, name, open_session
 
 ROWS, PANDAS_ROWS = 1_900_000, 100_000
 LOAD_ROWS = 200_000

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from ops.mysql import Session, Settings, name, open_session
+from warehouse.mysql_session import Session, Settings, name, open_session
 
 DATABASE = "funnelift_bench"
 

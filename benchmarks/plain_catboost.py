@@ -9,9 +9,10 @@ from catboost import CatBoostClassifier
 from sklearn.metrics import roc_auc_score
 
 from ml.config import load_config
-from ml.features import MART, build_dataset, read_mart
-from ml.split import split_by_time
-from ml.warehouse import open_warehouse
+from ml.data.features import MART, read_mart
+from ml.data.rows import build_dataset
+from ml.data.split import split_by_time
+from warehouse.open import open_warehouse
 
 
 def main() -> None:

@@ -15,8 +15,9 @@ from catboost import CatBoostClassifier
 from sklift.metrics import qini_auc_score
 
 from ml.config import load_config
-from ml.features import MART, build_dataset, read_mart
-from ml.warehouse import open_warehouse
+from ml.data.features import MART, read_mart
+from ml.data.rows import build_dataset
+from warehouse.open import open_warehouse
 
 
 def main() -> None:

@@ -19,15 +19,20 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from ml.config import Config, load_config
-from ml.experiment import from_mart, simulate, take
-from ml.features import MART, Dataset, Mart, build_dataset, read_mart
-from ml.learners import RESPONSE, T_LEARNER
-from ml.policy import percentile_ranks, smallest_share, value_policies
-from ml.uplift_run import Judged, judge, scored
-from ml.warehouse import Warehouse, open_warehouse
+from ml.data.features import MART, Mart, read_mart
+from ml.data.rows import Dataset, build_dataset, take
+from ml.experiment.mart import from_mart
+from ml.experiment.simulated import simulate
+from ml.policy.scored import scored
+from ml.policy.values import value_policies
+from ml.uplift.judge import Judged, judge
+from ml.uplift.names import RESPONSE, T_LEARNER
+from ml.uplift.ranks import percentile_ranks, smallest_share
+from warehouse.base import Warehouse
+from warehouse.open import open_warehouse
 
 Floats = npt.NDArray[np.float64]
 STRATEGIES = {"uplift": T_LEARNER, "response": RESPONSE}

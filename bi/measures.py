@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import yaml
 
-from ml.warehouse import SCHEMA, Warehouse
+from warehouse.base import SCHEMA, Warehouse
 
 MODELS = Path(__file__).resolve().parents[1] / "models" / "bi" / "_bi__models.yml"
 Value = str | int | float | date

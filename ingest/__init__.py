@@ -1,3 +1,3 @@
 """Raw events in: `python -m ingest load` and `python -m ingest synth`."""
 
-import ops  # noqa: F401  (before DuckDB and Arrow: see there)
+import warehouse  # noqa: F401  (before DuckDB and Arrow: see there)

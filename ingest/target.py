@@ -7,7 +7,8 @@ from ingest.errors import UsageError
 from ingest.warehouse import SCHEMA, Warehouse
 from ingest.warehouse_duckdb import DuckDBWarehouse
 from ingest.warehouse_mysql import MySQLWarehouse
-from ops.mysql import ServerError, Settings
+from warehouse.errors import ServerError
+from warehouse.mysql_session import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGETS = ("duckdb", "mysql")

@@ -10,7 +10,8 @@ import pyarrow as pa
 from ingest.errors import LoadError
 from ingest.limits import FILE_CHARACTERS, ID_CHARACTERS, PROPERTY_CHARACTERS
 from ingest.warehouse import RAW_TABLES, SCHEMA, LoadRow, Warehouse
-from ops.mysql import ServerError, Session, Settings, name, open_session, provide_database
+from warehouse.errors import ServerError
+from warehouse.mysql_session import Session, Settings, name, open_session, provide_database
 
 LOCK, LOCK_SECONDS = "funnelift.load", 60
 # A replacement is written beside the table it takes the place of.

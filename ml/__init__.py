@@ -1,4 +1,4 @@
-"""Predictions out: `python -m ml.train` and `python -m ml.score`."""
+"""Predictions out: `python -m ml.train`, `ml.score`, `ml.uplift` and `ml.report`."""
 
 import os
 
@@ -6,4 +6,4 @@ import os
 # that does something else as well.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import ops  # noqa: F401  (before DuckDB and Arrow: see there)
+import warehouse  # noqa: F401  (before DuckDB and Arrow: see there)

@@ -3,12 +3,14 @@
 import argparse
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from rich.console import Console
 
-from ml.config import Config, FunneliftError, load_config
+from ml.config import Config, load_config
+from warehouse.errors import FunneliftError
 
 EXIT_CODES = (
     "Exit codes: 0 every gate passed and everything is written; 1 refused, and nothing was written; 2 wrong usage."
@@ -133,3 +135,10 @@ def run(options: argparse.Namespace, command: Callable[[Config, Progress], list[
     for line in lines:
         print(line)
     return 0
+
+
+class Steps(Protocol):
+    """Shows what is being done."""
+
+    def step(self, name: str) -> AbstractContextManager[None]:
+        """Show a step while the block runs."""

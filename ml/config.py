@@ -8,16 +8,13 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from warehouse.errors import FunneliftError
+
 DEFAULTS = Path(__file__).with_name("config.yml")
 ENVIRONMENT = {"target": "FUNNELIFT_TARGET", "duckdb_path": "FUNNELIFT_DUCKDB_PATH", "results": "FUNNELIFT_RESULTS"}
-
 Share = Annotated[float, Field(gt=0, lt=1)]
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
-
-
-class FunneliftError(Exception):
-    """A failure that the user can act on; its message says what is wrong and what to do."""
 
 
 class Section(BaseModel):

@@ -1,31 +1,24 @@
 """`python -m ml.score`: between trainings, score only the rows that have no prediction yet."""
 
-import json
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from ml.cli import Progress, parse_arguments, run
-from ml.config import Config, FunneliftError
-from ml.explain import reasons_of
-from ml.features import MART, Mart, build_dataset, check_columns, read_mart
-from ml.publish import (
-    CALIBRATOR_FILE,
-    FEATURES_FILE,
-    KEYS,
-    Stamp,
-    features_signature,
-    load_model,
-    prediction_rows,
-    publication,
-    sha256_of,
-)
-from ml.validate import check_values
-from ml.warehouse import Warehouse, open_warehouse
+from ml.config import Config
+from ml.conversion.reasons import reasons_of
+from ml.data.features import MART, check_columns, read_mart
+from ml.data.gates import check_values
+from ml.data.rows import build_dataset
+from ml.publish.artifacts import check_features, check_files, load_model
+from ml.publish.tables import KEYS, prediction_rows, publication
+from ml.run import Stamp
+from warehouse.base import Warehouse
+from warehouse.errors import FunneliftError
+from warehouse.open import open_warehouse
 
 DESCRIPTION = (
     "Score the rows of session_features that conversion_predictions does not have yet, with the champion that the last "
@@ -148,69 +141,6 @@ def last_run(warehouse: Warehouse) -> dict[str, Any]:
             f"{kinds[synthetic_now]} data: run `python -m ml.train`"
         )
     return last
-
-
-def check_files(folder: Path, last: dict[str, Any]) -> None:
-    """Refuse model files that are not, byte for byte, those that the training recorded.
-
-    Parameters
-    ----------
-    folder : Path
-        Where the model files are.
-    last : dict
-        The run's row of `ml_runs`.
-
-    Raises
-    ------
-    FunneliftError
-        When a file is missing or its hash differs.
-    """
-    recorded = {
-        str(last["champion_file"]): last["model_sha256"],
-        CALIBRATOR_FILE: last["calibrator_sha256"],
-        FEATURES_FILE: last["features_sha256"],
-    }
-    for name, expected in recorded.items():
-        path = folder / name
-        if not path.is_file():
-            raise FunneliftError(f"no {path}: point --results to the folder of run {last['run_id']}, or train again")
-        found = sha256_of(path)
-        if found != expected:
-            raise FunneliftError(
-                f"gate model hash failed: {path}: expected sha256 {expected} (run {last['run_id']}), found {found}. "
-                "Restore the file, or run `python -m ml.train`"
-            )
-
-
-def check_features(folder: Path, mart: Mart) -> None:
-    """Refuse a model whose features are not the mart's.
-
-    Parameters
-    ----------
-    folder : Path
-        Where the model files are.
-    mart : Mart
-        What the manifest says now.
-
-    Raises
-    ------
-    FunneliftError
-        When a name, kind, type or the order differs.
-    """
-    saved = json.loads((folder / FEATURES_FILE).read_text(encoding="utf-8"))["features"]
-    current = features_signature(mart)
-    if saved == current:
-        return
-    trained, now = ({feature["name"]: feature for feature in features} for features in (saved, current))
-    differences = [
-        *(f"{name} is gone" for name in trained.keys() - now.keys()),
-        *(f"{name} is new" for name in now.keys() - trained.keys()),
-        *(f"{name} changed" for name in trained.keys() & now.keys() if trained[name] != now[name]),
-    ]
-    raise FunneliftError(
-        f"gate features failed: the model was trained on {len(saved)} features, the mart has {len(current)}: "
-        f"{', '.join(sorted(differences)) or 'their order changed'}. Run `python -m ml.train`"
-    )
 
 
 if __name__ == "__main__":

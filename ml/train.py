@@ -5,17 +5,20 @@ import sys
 from datetime import UTC, datetime
 from functools import partial
 
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from ml.cli import Progress, add_money_options, parse_arguments, run
 from ml.config import Config
-from ml.features import read_mart
-from ml.publish import run_name, staged_files
-from ml.report import FILE, write_report
-from ml.stages import Outcome, Run, read_checked
-from ml.train_conversion import train_conversion
-from ml.train_uplift import publish_uplift, read_known, train_uplift
-from ml.warehouse import Warehouse, open_warehouse
+from ml.data.checked import read_checked
+from ml.data.features import read_mart
+from ml.parts.conversion import train_conversion
+from ml.parts.outcome import Outcome
+from ml.parts.uplift import publish_uplift, read_known, train_uplift
+from ml.publish.files import staged_files
+from ml.report.page import FILE, write_report
+from ml.run import Run, run_name
+from warehouse.base import Warehouse
+from warehouse.open import open_warehouse
 
 DESCRIPTION = (
     "Predict whether a session still converts, estimate whom an intervention would change, value whom to target, and "

@@ -1,9 +1,3 @@
-"""Running Funnelift against a MySQL or MariaDB server: reaching it, checking it, and who may do what there."""
+"""Running Funnelift: checking a server, and who may do what there. Imports anyone, imported by no one."""
 
-from contextlib import suppress
-from importlib import import_module
-
-# Loaded after DuckDB or Arrow, the driver's C part may find no room left for its thread-local storage ("cannot allocate
-# memory in static TLS block"), so every package that can need it imports this one first.
-with suppress(ImportError):
-    import_module("_mysql_connector")
+import warehouse  # noqa: F401  (before DuckDB and Arrow: see there)

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from ops.mysql import (
-    ConnectionLostError,
-    NotAllowedError,
-    ServerError,
+from ops.roles import DATABASE, RAW_DATABASE, ROLES
+from warehouse.errors import ConnectionLostError, NotAllowedError, ServerError
+from warehouse.mysql_session import (
     Session,
     Settings,
     check_database,
@@ -19,7 +18,6 @@ from ops.mysql import (
     missing_database,
     name,
 )
-from ops.roles import DATABASE, RAW_DATABASE, ROLES
 
 NEEDED_DATABASES = {
     "loader": (RAW_DATABASE,),

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import yaml
 
-from ops.mysql import COLLATION, ServerError, name
+from warehouse.errors import ServerError
+from warehouse.mysql_session import COLLATION, name
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
 MARTS, BI, SOURCES = MODELS / "marts", MODELS / "bi", MODELS / "staging" / "_staging__sources.yml"
@@ -194,20 +195,17 @@ def _sources() -> list[str]:
 
 
 def _published_tables() -> list[str]:
-    from ml.publish import KEYS
+    from ml.publish.tables import KEYS
 
     return list(KEYS)
 
 
 def _tables_ml_reads() -> list[str]:
     """Models that constants of ml name, alone or in the text of a query."""
-    from ml import experiment, features, score, validate
+    from ml import score
+    from ml.data import features, gates
+    from ml.experiment import mart
 
-    texts = [
-        text
-        for module in (experiment, features, score, validate)
-        for text in vars(module).values()
-        if type(text) is str
-    ]
+    texts = [text for module in (mart, features, score, gates) for text in vars(module).values() if type(text) is str]
     named = {*texts, *re.findall(rf"\b{DATABASE}\.(\w+)", "\n".join(texts))}
     return sorted(named & {file.stem for file in MODELS.rglob("*.sql")})

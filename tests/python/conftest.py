@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from servers import DatabaseServer, lacking, serve
 
-ROOT = Path(__file__).resolve().parents[2]
+from paths import ROOT
+from servers import DatabaseServer, lacking, serve
 
 
 @pytest.fixture(scope="session")

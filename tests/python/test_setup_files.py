@@ -2,16 +2,15 @@
 
 import re
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from paths import ROOT
 from servers import DatabaseServer, require_mariadb
+from warehouse.mysql_session import open_session
 
-from ops.mysql import open_session
-
-ROOT = Path(__file__).resolve().parents[2]
 ENV_EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
 COMPOSE_TEXT = (ROOT / "compose.yaml").read_text(encoding="utf-8")
 SETTING = r"FUNNELIFT_[A-Z_]*[A-Z]\b"

@@ -1,0 +1,150 @@
+"""From log-odds to probabilities, and the choice between models."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import expit
+
+from ml.arrays import Floats, Labels
+from ml.config import Calibration
+from ml.conversion.model import Model
+from warehouse.errors import FunneliftError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Calibrator:
+    """A non-decreasing map from log-odds to probability: Platt's sigmoid or isotonic steps."""
+
+    method: str
+    knots: tuple[float, ...]
+    values: tuple[float, ...]
+
+    def probability(self, margin: Floats) -> Floats:
+        """Turn log-odds into probabilities.
+
+        Parameters
+        ----------
+        margin : array of float
+            A model's log-odds.
+
+        Returns
+        -------
+        array of float
+            Calibrated probabilities.
+        """
+        if self.method == "platt":
+            slope, intercept = self.values
+            return np.asarray(expit(slope * margin + intercept))
+        return np.interp(margin, self.knots, self.values)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A fitted model with its calibrator and the cross-fitted log loss of each calibration method."""
+
+    model: Model
+    calibrator: Calibrator
+    log_losses: dict[str, float]
+
+    @property
+    def log_loss(self) -> float:
+        """Log loss of the chosen method."""
+        return self.log_losses[self.calibrator.method]
+
+    def probability(self, inputs: "pd.DataFrame") -> Floats:
+        """Return the calibrated probability of a conversion for each row."""
+        return self.calibrator.probability(self.model.margin(inputs))
+
+
+def fit_calibrator(method: str, margin: Floats, label: Labels) -> Calibrator:
+    """Fit one calibration method.
+
+    Parameters
+    ----------
+    method : str
+        `platt` or `isotonic`.
+    margin : array of float
+        Log-odds on the calibration slice.
+    label : array of int
+        Labels of the same rows, both values present.
+
+    Returns
+    -------
+    Calibrator
+        Never decreasing, never exactly 0 or 1.
+
+    Raises
+    ------
+    FunneliftError
+        When only one class is there.
+    """
+    if label.min() == label.max():
+        raise FunneliftError("calibration needs rows with and without a purchase: load more data")
+    if method == "platt":
+        from sklearn.linear_model import LogisticRegression
+
+        # A sigmoid that falls would turn the ranking round; flat is the most that a useless model gets.
+        fitted = LogisticRegression(C=np.inf, tol=1e-8).fit(margin.reshape(-1, 1), label)
+        slope, intercept = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
+        if slope <= 0:
+            slope, intercept = 0.0, float(np.log(label.mean() / (1 - label.mean())))
+        return Calibrator(method, (), (slope, intercept))
+    from sklearn.isotonic import IsotonicRegression
+
+    smallest = 1 / (len(label) + 2)
+    steps = IsotonicRegression(y_min=smallest, y_max=1 - smallest, out_of_bounds="clip").fit(margin, label)
+    return Calibrator(method, tuple(map(float, steps.X_thresholds_)), tuple(map(float, steps.y_thresholds_)))
+
+
+def calibrate(
+    model: Model, margin: Floats, label: Labels, visitor: npt.NDArray[np.int32], settings: Calibration
+) -> Candidate:
+    """Choose the calibration method by cross-fitted log loss and fit it on the whole calibration slice.
+
+    Parameters
+    ----------
+    model : Model
+        The fitted model.
+    margin, label, visitor : array
+        Log-odds, label and visitor code of the calibration slice's rows.
+    settings : Calibration
+        Methods to try and number of folds; a visitor's rows stay in one fold.
+
+    Returns
+    -------
+    Candidate
+        The model with the better calibrator.
+    """
+    fold = visitor % settings.folds
+    log_losses: dict[str, float] = {}
+    for method in settings.methods:
+        probability = np.empty(len(label))
+        for held_out in range(settings.folds):
+            rest = fold != held_out
+            probability[~rest] = fit_calibrator(method, margin[rest], label[rest]).probability(margin[~rest])
+        log_losses[method] = float(row_log_loss(probability, label).mean())
+    best = min(log_losses, key=lambda method: log_losses[method])
+    return Candidate(model, fit_calibrator(best, margin, label), log_losses)
+
+
+def row_log_loss(probability: Floats, label: Labels) -> Floats:
+    """Return each row's log loss.
+
+    Parameters
+    ----------
+    probability : array of float
+        Predicted probabilities of a conversion.
+    label : array of int
+        1 where the row converted.
+
+    Returns
+    -------
+    array of float
+        Losses in nats.
+    """
+    return np.asarray(-np.log(np.clip(np.where(label == 1, probability, 1 - probability), 1e-15, 1)))

@@ -1,0 +1,203 @@
+"""How good are the probabilities: discrimination, calibration, slices, and intervals that resample visitors."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ml.arrays import Floats, Labels, Rows
+from ml.bootstrap import RESAMPLES_AT_ONCE, visitor_weights
+from ml.config import Evaluation
+from ml.conversion.calibration import row_log_loss
+from ml.conversion.curve import equal_count_edges
+from ml.data.rows import Dataset
+
+METRICS = ("auc_roc", "average_precision", "log_loss", "brier_score", "expected_calibration_error")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric of one model on one slice of the test rows, with its bootstrap interval."""
+
+    model: str
+    slice: str
+    metric: str
+    value: float | None
+    ci_lower: float | None
+    ci_upper: float | None
+    n_rows: int
+    n_positives: int
+    n_visitors: int
+
+
+class RankedScores:
+    """Predictions of one slice in rank order, so that a resample costs one pass and no sort.
+
+    Parameters
+    ----------
+    probability : array of float
+        Predicted probabilities.
+    label : array of int
+        1 where the row converted.
+    visitor : array of int
+        Visitor code of each row, an index into the bootstrap's weights.
+    visitors : int
+        Number of visitor codes.
+    bins : int
+        Number of equal-count bins of the expected calibration error.
+    """
+
+    def __init__(
+        self, probability: Floats, label: Labels, visitor: npt.NDArray[np.intp], visitors: int, bins: int
+    ) -> None:
+        order = np.argsort(probability, kind="stable")
+        probability, label, self.visitor = probability[order], label[order], visitor[order]
+        # Rows of equal probability rank together; only groups that hold a positive matter to AUC and AP, so a
+        # resample needs no more than the weight between those groups' bounds.
+        positives = np.flatnonzero(label == 1)
+        starts = np.unique(np.searchsorted(probability, probability[positives], side="left"))
+        ends = np.searchsorted(probability, probability[starts], side="right")
+        bounds = np.unique(np.concatenate([[0], starts, ends]))
+        self.segments = bounds[bounds < len(label)]
+        self.group_start, self.group_end = np.searchsorted(bounds, starts), np.searchsorted(bounds, ends)
+        self.positive_visitor = self.visitor[positives]
+        self.positive_group = np.searchsorted(starts, positives, side="right") - 1
+        # All else is linear in the weights: one column of sums by visitor for each total that a metric needs.
+        edges = equal_count_edges(probability, bins)
+        bin_of_row = np.repeat(np.arange(len(edges)), np.diff([*edges, len(label)]))
+        error = probability - label
+        columns = [row_log_loss(probability, label), error**2, np.ones(len(label))]
+        columns += [np.where(bin_of_row == number, error, 0) for number in range(len(edges))]
+        self.sums = np.stack([np.bincount(self.visitor, column, visitors) for column in columns], axis=1)
+
+    def metrics(self, weights: npt.NDArray[np.uint8], pool: ThreadPoolExecutor) -> Floats:
+        """Return the values of `METRICS` under weights of the visitors.
+
+        Parameters
+        ----------
+        weights : array of int
+            One row a resample, one column a visitor: its weight, 0 to 255.
+        pool : ThreadPoolExecutor
+            Threads that share the resamples.
+
+        Returns
+        -------
+        array of float
+            One row a resample and one column a metric; NaN where a metric needs both classes and one is missing.
+        """
+        some = np.split(weights, range(RESAMPLES_AT_ONCE, len(weights), RESAMPLES_AT_ONCE))
+        totals = np.concatenate(list(pool.map(lambda part: part.astype(np.float64) @ self.sums, some)))
+        with np.errstate(invalid="ignore"):
+            means = totals / totals[:, 2:3]
+        ranking = np.array(list(pool.map(self._ranking, weights)))
+        return np.column_stack([ranking, means[:, :2], np.abs(means[:, 3:]).sum(axis=1)])
+
+    def _ranking(self, weights: npt.NDArray[np.uint8]) -> tuple[float, float]:
+        positive = np.bincount(
+            self.positive_group, weights[self.positive_visitor].astype(np.float64), len(self.group_start)
+        )
+        segments = np.add.reduceat(weights.take(self.visitor), self.segments, dtype=np.int64)
+        up_to = np.concatenate([[0], np.cumsum(segments)]).astype(np.float64)
+        all_positive, total = positive.sum(), up_to[-1]
+        if not 0 < all_positive < total:
+            return np.nan, np.nan
+        before, after = up_to[self.group_start], up_to[self.group_end]
+        positive_before = np.cumsum(positive) - positive
+        negative_before, negative = before - positive_before, after - before - positive
+        auc = (positive * (negative_before + negative / 2)).sum() / (all_positive * (total - all_positive))
+        # From the top down: at each group, the share of positives among all rows ranked as high or higher.
+        precision = (all_positive - positive_before) / np.maximum(total - before, 1)
+        return float(auc), float((positive * precision).sum() / all_positive)
+
+
+def slices_of(data: Dataset, rows: Rows, train_rows: Rows) -> dict[str, Rows]:
+    """Return the slices on which every model is judged.
+
+    Parameters
+    ----------
+    data : Dataset
+        All rows.
+    rows : array of int
+        Positions of the test rows.
+    train_rows : array of int
+        Positions of the training slice's rows.
+
+    Returns
+    -------
+    dict
+        Slice name to positions within `rows`; empty slices are left out.
+    """
+    seen = np.zeros(int(data.visitor.max()) + 1, dtype=bool)
+    seen[data.visitor[train_rows]] = True
+    points = data.decision_point
+    new = data.is_new_visitor[rows] == 1
+    slices = {"overall": np.arange(len(rows))}
+    for code, point in enumerate(points.categories):
+        slices[f"decision_point={point}"] = np.flatnonzero(points.codes[rows] == code)
+    slices["visitor=new"] = np.flatnonzero(new)
+    slices["visitor=returning"] = np.flatnonzero(~new)
+    slices["visitor=unseen_in_training"] = np.flatnonzero(~seen[data.visitor[rows]])
+    return {name: positions for name, positions in slices.items() if len(positions)}
+
+
+def evaluate(
+    probabilities: dict[str, Floats],
+    label: Labels,
+    visitor: npt.NDArray[np.int32],
+    slices: dict[str, Rows],
+    bins: int,
+    settings: Evaluation,
+    seed: int,
+    threads: int,
+) -> list[Metric]:
+    """Judge every model on every slice of the test rows.
+
+    Parameters
+    ----------
+    probabilities : dict
+        Model name to its calibrated probabilities of the test rows.
+    label : array of int
+        Labels of the test rows.
+    visitor : array of int
+        Visitor codes of the test rows.
+    slices : dict
+        Slice name to positions within the test rows.
+    bins : int
+        Bins of the expected calibration error.
+    settings : Evaluation
+        Resamples and confidence.
+    seed : int
+        Seed of the resamples.
+    threads : int
+        Threads to use; the numbers do not depend on it.
+
+    Returns
+    -------
+    list of Metric
+        Every metric with a percentile interval; None where a slice lacks one of the classes.
+    """
+    known, codes = np.unique(visitor, return_inverse=True)
+    resamples = visitor_weights(len(known), settings.bootstrap_resamples, seed)
+    tails = [50 * (1 - settings.confidence), 100 - 50 * (1 - settings.confidence)]
+    found = []
+    with ThreadPoolExecutor(threads) as pool:
+        for name, rows in slices.items():
+            present, own = np.unique(codes[rows], return_inverse=True)
+            weights = resamples[:, present]
+            counts = (len(rows), int(label[rows].sum()), len(present))
+            for model, probability in probabilities.items():
+                ranked = RankedScores(probability[rows], label[rows], own, len(present), bins)
+                values = ranked.metrics(np.ones((1, len(present)), np.uint8), pool)[0]
+                resampled = ranked.metrics(weights, pool)
+                for metric, value, column in zip(METRICS, values, resampled.T, strict=True):
+                    usable = column[np.isfinite(column)]
+                    lower, upper = np.percentile(usable, tails) if len(usable) else (np.nan, np.nan)
+                    found.append(
+                        Metric(model, name, metric, _or_none(value), _or_none(lower), _or_none(upper), *counts)
+                    )
+    return found
+
+
+def _or_none(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

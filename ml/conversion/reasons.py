@@ -1,0 +1,154 @@
+"""The top reasons of a row's probability, in words."""
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ml.arrays import Floats, Rows
+from ml.conversion.model import Model
+from ml.data.features import NONE, Feature, Mart
+from ml.data.rows import Dataset
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+REASONS = 3
+SHAP_ROWS = 25_000
+# The decision point is a column of its own beside the reasons; as a reason it says nothing new.
+NO_REASON = ("decision_point",)
+FLAG = re.compile(r"1 (when|on|in) (?P<claim>[^;]+?)(, 0 when not)?[.;]")
+LEAVING, BUYING = "Towards leaving", "Towards buying"
+
+
+def reasons_of(model: Model, data: Dataset, mart: Mart, rows: Rows, threads: int) -> "list[pa.DictionaryArray]":
+    """Return the top reasons of rows, without a summary.
+
+    Parameters
+    ----------
+    model : Model
+        The champion.
+    data : Dataset
+        All rows.
+    mart : Mart
+        Features with their descriptions.
+    rows : array of int
+        Positions of the rows to explain.
+    threads : int
+        Threads to use; the reasons do not depend on it.
+
+    Returns
+    -------
+    list of pyarrow.DictionaryArray
+        One text a row for each reason.
+    """
+    chunks = [data.inputs.iloc[rows[start : start + SHAP_ROWS]] for start in range(0, len(rows), SHAP_ROWS)]
+    with ThreadPoolExecutor(threads) as pool:
+        done = list(pool.map(lambda chunk: top_reasons(model.contributions(chunk), mart), chunks))
+    top, pushes_up = (np.concatenate(parts) for parts in zip(*done, strict=True))
+    return reason_texts(data.inputs.iloc[rows], mart, top, pushes_up)
+
+
+def top_reasons(values: Floats, mart: Mart) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.bool_]]:
+    """Pick the features with the largest SHAP values, whichever way they push.
+
+    Parameters
+    ----------
+    values : array of float
+        SHAP values, one row a row and one column a feature.
+    mart : Mart
+        Features, in the order of the columns.
+
+    Returns
+    -------
+    array of int
+        Feature positions, strongest first, one column a reason.
+    array of bool
+        Whether each pushes towards buying.
+    """
+    magnitude = np.abs(values)
+    magnitude[:, [index for index, name in enumerate(mart.names) if name in NO_REASON]] = -1
+    strongest = np.argpartition(magnitude, -REASONS, axis=1)[:, -REASONS:]
+    by_strength = np.argsort(-np.take_along_axis(magnitude, strongest, axis=1), axis=1, kind="stable")
+    top = np.take_along_axis(strongest, by_strength, axis=1)
+    return top.astype(np.int16), np.take_along_axis(values, top, axis=1) > 0
+
+
+def reason_texts(
+    inputs: "pd.DataFrame", mart: Mart, top: npt.NDArray[np.int16], pushes_up: npt.NDArray[np.bool_]
+) -> "list[pa.DictionaryArray]":
+    """Write each reason out, as "Towards leaving: events in the session so far (events_so_far = 1)".
+
+    Parameters
+    ----------
+    inputs : DataFrame
+        Features of the explained rows.
+    mart : Mart
+        Features with their descriptions.
+    top : array of int
+        Feature positions, one column a reason.
+    pushes_up : array of bool
+        Whether each pushes towards buying.
+
+    Returns
+    -------
+    list of pyarrow.DictionaryArray
+        One text a row for each reason.
+    """
+    import pyarrow as pa
+
+    texts: list[str] = []
+    codes = np.zeros(top.shape, dtype=np.int32)
+    for index, feature in enumerate(mart.features):
+        rows, places = np.nonzero(top == index)
+        if not len(rows):
+            continue
+        column = inputs[feature.name]
+        if feature.kind == "categorical":
+            values, found = np.asarray(column.cat.categories), column.cat.codes.to_numpy()[rows].astype(np.int64)
+        else:
+            values, found = np.unique(_three_digits(column.to_numpy()[rows]), return_inverse=True)
+        for value in values:
+            texts += [f"{LEAVING}: {phrase(feature, value)}", f"{BUYING}: {phrase(feature, value)}"]
+        start = len(texts) - 2 * len(values)
+        codes[rows, places] = start + 2 * found + pushes_up[rows, places]
+    dictionary = pa.array(texts, pa.string())
+    return [pa.DictionaryArray.from_arrays(pa.array(column), dictionary) for column in codes.T]
+
+
+def phrase(feature: Feature, value: Any) -> str:
+    """Say one feature's value in words, from its description.
+
+    Parameters
+    ----------
+    feature : Feature
+        The feature; a description "1 when ..." marks a yes-or-no feature.
+    value : object
+        Its value; NaN or `NONE` means null.
+
+    Returns
+    -------
+    str
+        Words, then the feature's name and value in brackets.
+    """
+    description = feature.description.strip()
+    flag = FLAG.match(description if description.endswith((".", ";")) else description + ".")
+    words = flag["claim"] if flag else re.split(r"[;.](?:\s|$)", description, maxsplit=1)[0]
+    words = words[:1].lower() + words[1:]
+    if value == NONE or (isinstance(value, float | np.floating) and np.isnan(value)):
+        return f"not known: {words} ({feature.name})"
+    if flag and value == 0:
+        words = f"not so: {words}"
+    shown = f"{value:,.6g}" if isinstance(value, float | np.floating) else str(value)
+    return f"{words} ({feature.name} = {shown})"
+
+
+def _three_digits(values: npt.NDArray[np.float32]) -> Floats:
+    wide = values.astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        size = 10.0 ** np.clip(2 - np.floor(np.log10(np.abs(wide))), None, 4)
+    # Whole numbers below 1000 stay as they are, and so does 0; beyond, three digits.
+    return np.where(np.isfinite(size), np.round(wide * size) / np.where(np.isfinite(size), size, 1), wide)

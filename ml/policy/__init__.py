@@ -1,0 +1,1 @@
+"""Whom to target, what it earns and with what certainty."""

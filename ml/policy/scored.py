@@ -1,0 +1,96 @@
+"""Rows of `uplift_scores` as a policy sees them."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ml.arrays import Floats
+from ml.config import Config
+from ml.data.rows import to_codes
+from ml.policy.estimates import Scored
+from ml.policy.quadrants import QUADRANTS, quadrants
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def scored(rows: "pa.Table", split: str, config: Config) -> Scored:
+    """Take one slice of `uplift_scores` as a policy sees it.
+
+    Parameters
+    ----------
+    rows : pyarrow.Table
+        Rows of `uplift_scores`.
+    split : str
+        Slice.
+    config : Config
+        Settings; revenue_per_conversion counts where a row has no value of its own.
+
+    Returns
+    -------
+    Scored
+        The slice's rows.
+    """
+    import pyarrow.compute as pc
+
+    part = rows.filter(pc.equal(rows.column("dataset_split").cast("string"), split))
+
+    def numbers(name: str) -> Floats:
+        return np.asarray(part.column(name).to_numpy(), dtype=np.float64)
+
+    return Scored(
+        treatment=numbers("treatment").astype(np.int8),
+        outcome=numbers("outcome").astype(np.int8),
+        p_control=numbers("p_control"),
+        p_treatment=numbers("p_treatment"),
+        percentiles={name: numbers(f"{name}_percentile") for name in ("uplift", "response")},
+        value=own_value(part, config),
+        visitor=to_codes(part.column("visitor_id")),
+    )
+
+
+def own_value(rows: "pa.Table", config: Config) -> Floats:
+    """Return what a conversion of each row of `uplift_scores` is worth.
+
+    Parameters
+    ----------
+    rows : pyarrow.Table
+        Rows of `uplift_scores`.
+    config : Config
+        Settings.
+
+    Returns
+    -------
+    array of float
+        The row's own value, else revenue_per_conversion.
+    """
+    import pyarrow.compute as pc
+
+    return np.asarray(
+        pc.fill_null(rows.column("own_value"), config.policy.revenue_per_conversion).to_numpy(), dtype=np.float64
+    )
+
+
+def with_quadrants(rows: "pa.Table", usual_rate: float, config: Config) -> "pa.Table":
+    """Set the quadrants of `uplift_scores` for today's costs.
+
+    Parameters
+    ----------
+    rows : pyarrow.Table
+        Rows of `uplift_scores`.
+    usual_rate : float
+        Conversion rate of the control arm in training.
+    config : Config
+        Settings.
+
+    Returns
+    -------
+    pyarrow.Table
+        The same rows with column quadrant.
+    """
+    import pyarrow as pa
+
+    p_control, p_treatment = (np.asarray(rows.column(name).to_numpy()) for name in ("p_control", "p_treatment"))
+    codes = quadrants(p_control, p_treatment, own_value(rows, config), usual_rate, config.policy)
+    named = pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(QUADRANTS, pa.string()))
+    return rows.set_column(rows.column_names.index("quadrant"), pa.field("quadrant", named.type, nullable=False), named)

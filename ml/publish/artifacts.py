@@ -1,0 +1,191 @@
+"""Saved models: what scoring needs, and its hashes."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ml.config import RiskBands
+from ml.conversion.bands import Thresholds
+from ml.conversion.calibration import Calibrator, Candidate
+from ml.conversion.model import Model
+from ml.conversion.models import MODELS
+from ml.data.features import Mart
+from ml.files import sha256_of, write_json
+from warehouse.errors import FunneliftError
+
+CALIBRATOR_FILE, FEATURES_FILE = "calibrator.json", "features.json"
+
+
+def save_model(
+    folder: Path, champion: Candidate, catboost: Model, mart: Mart, thresholds: Thresholds
+) -> dict[str, str]:
+    """Save all that scoring needs: champion, calibrator, features and thresholds; and always the CatBoost model.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the files go.
+    champion : Candidate
+        The model that scores.
+    catboost : Model
+        The CatBoost model, champion or not.
+    mart : Mart
+        Features.
+    thresholds : Thresholds
+        Risk bands.
+
+    Returns
+    -------
+    dict
+        File name to SHA-256.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    champion.model.save(folder / champion.model.file_name)
+    catboost.save(folder / catboost.file_name)
+    write_json(
+        folder / CALIBRATOR_FILE,
+        {"model": champion.model.name, "model_file": champion.model.file_name, **asdict(champion.calibrator)},
+    )
+    write_json(
+        folder / FEATURES_FILE,
+        {
+            "features": features_signature(mart),
+            "label": mart.label,
+            "rates": thresholds.rates,
+            "overall_rate": thresholds.overall_rate,
+            "risk_bands": thresholds.bands.model_dump(),
+        },
+    )
+    return {path.name: sha256_of(path) for path in sorted(folder.iterdir())}
+
+
+def load_model(folder: Path, mart: Mart, threads: int) -> tuple[Candidate, Thresholds]:
+    """Load what `save_model` saved; the caller has checked the files' hashes.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the files are.
+    mart : Mart
+        Features.
+    threads : int
+        Threads to use.
+
+    Returns
+    -------
+    Candidate
+        The champion.
+    Thresholds
+        Risk bands.
+    """
+    saved = json.loads((folder / CALIBRATOR_FILE).read_text(encoding="utf-8"))
+    features = json.loads((folder / FEATURES_FILE).read_text(encoding="utf-8"))
+    model = MODELS[saved["model"]].load(folder / saved["model_file"], mart, threads)
+    calibrator = Calibrator(saved["method"], tuple(saved["knots"]), tuple(saved["values"]))
+    thresholds = Thresholds(features["rates"], features["overall_rate"], RiskBands(**features["risk_bands"]))
+    return Candidate(model, calibrator, {}), thresholds
+
+
+def features_signature(mart: Mart) -> list[dict[str, str]]:
+    """Return what a saved model must agree on with the mart: names, kinds and types of the features, in order.
+
+    Parameters
+    ----------
+    mart : Mart
+        Features.
+
+    Returns
+    -------
+    list of dict
+        One a feature.
+    """
+    types = {"numeric": "float32", "categorical": "text"}
+    return [
+        {"name": feature.name, "group": feature.group, "kind": feature.kind, "dtype": types[feature.kind]}
+        for feature in mart.features
+    ]
+
+
+def model_version(champion: str, hashes: Mapping[str, str]) -> str:
+    """Name a model by what is in its files, so that equal models have equal names.
+
+    Parameters
+    ----------
+    champion : str
+        Name of the champion.
+    hashes : mapping
+        SHA-256 of each file that scoring uses.
+
+    Returns
+    -------
+    str
+        The champion's name and twelve hexadecimal digits.
+    """
+    together = hashlib.sha256("".join(hashes[name] for name in sorted(hashes)).encode()).hexdigest()
+    return f"{champion}-{together[:12]}"
+
+
+def check_files(folder: Path, last: dict[str, Any]) -> None:
+    """Refuse model files that are not, byte for byte, those that the training recorded.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the model files are.
+    last : dict
+        The run's row of `ml_runs`.
+
+    Raises
+    ------
+    FunneliftError
+        When a file is missing or its hash differs.
+    """
+    recorded = {
+        str(last["champion_file"]): last["model_sha256"],
+        CALIBRATOR_FILE: last["calibrator_sha256"],
+        FEATURES_FILE: last["features_sha256"],
+    }
+    for name, expected in recorded.items():
+        path = folder / name
+        if not path.is_file():
+            raise FunneliftError(f"no {path}: point --results to the folder of run {last['run_id']}, or train again")
+        found = sha256_of(path)
+        if found != expected:
+            raise FunneliftError(
+                f"gate model hash failed: {path}: expected sha256 {expected} (run {last['run_id']}), found {found}. "
+                "Restore the file, or run `python -m ml.train`"
+            )
+
+
+def check_features(folder: Path, mart: Mart) -> None:
+    """Refuse a model whose features are not the mart's.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the model files are.
+    mart : Mart
+        What the manifest says now.
+
+    Raises
+    ------
+    FunneliftError
+        When a name, kind, type or the order differs.
+    """
+    saved = json.loads((folder / FEATURES_FILE).read_text(encoding="utf-8"))["features"]
+    current = features_signature(mart)
+    if saved == current:
+        return
+    trained, now = ({feature["name"]: feature for feature in features} for features in (saved, current))
+    differences = [
+        *(f"{name} is gone" for name in trained.keys() - now.keys()),
+        *(f"{name} is new" for name in now.keys() - trained.keys()),
+        *(f"{name} changed" for name in trained.keys() & now.keys() if trained[name] != now[name]),
+    ]
+    raise FunneliftError(
+        f"gate features failed: the model was trained on {len(saved)} features, the mart has {len(current)}: "
+        f"{', '.join(sorted(differences)) or 'their order changed'}. Run `python -m ml.train`"
+    )

@@ -1,0 +1,155 @@
+"""The registry of runs."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+
+from ml.config import Config
+from ml.conversion.calibration import Candidate
+from ml.conversion.models import MODELS
+from ml.data.gates import Summary
+from ml.data.rows import Dataset
+from ml.data.split import NAMES
+from ml.publish.artifacts import CALIBRATOR_FILE, FEATURES_FILE
+from ml.run import git_commit, package_versions, settings_json
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One row of `ml_runs`: everything that explains or repeats a training. Rows are only ever added."""
+
+    target: str
+    started_at: datetime
+    finished_at: datetime
+    seed: int
+    is_synthetic: bool
+    data_sha256: str
+    session_count: int
+    converting_session_count: int
+    conversion_rate: float
+    feature_row_count: int
+    trained_row_count: int
+    train_row_count: int
+    calibration_row_count: int
+    test_row_count: int
+    embargo_row_count: int
+    open_row_count: int
+    champion: str
+    champion_file: str
+    model_sha256: str
+    catboost_sha256: str
+    calibrator_sha256: str
+    features_sha256: str
+    config_json: str
+    package_versions_json: str
+    git_commit: str | None
+
+
+def run_record(
+    config: Config,
+    started_at: datetime,
+    finished_at: datetime,
+    summary: Summary,
+    data: Dataset,
+    data_sha256: str,
+    split_codes: npt.NDArray[np.int8],
+    trained_rows: int,
+    champion: Candidate,
+    hashes: Mapping[str, str],
+) -> RunRecord:
+    """Put a run's row for `ml_runs` together.
+
+    Parameters
+    ----------
+    config : Config
+        Settings of the run.
+    started_at, finished_at : datetime
+        Times in UTC.
+    summary : Summary
+        The data set in numbers.
+    data : Dataset
+        All rows.
+    data_sha256 : str
+        Their fingerprint.
+    split_codes : array of int
+        Slice of each row.
+    trained_rows : int
+        Rows left after sampling.
+    champion : Candidate
+        The champion.
+    hashes : mapping
+        SHA-256 of each model file.
+
+    Returns
+    -------
+    RunRecord
+        The row, without the stamp.
+    """
+    counts = dict(zip(NAMES, np.bincount(split_codes, minlength=len(NAMES)).tolist(), strict=True))
+    return RunRecord(
+        target=config.target,
+        started_at=started_at,
+        finished_at=finished_at,
+        seed=config.seed,
+        is_synthetic=summary.is_synthetic,
+        data_sha256=data_sha256,
+        session_count=summary.sessions,
+        converting_session_count=summary.converting_sessions,
+        conversion_rate=summary.conversion_rate,
+        feature_row_count=len(data),
+        trained_row_count=trained_rows,
+        **{f"{name}_row_count": count for name, count in counts.items()},
+        champion=champion.model.name,
+        champion_file=champion.model.file_name,
+        model_sha256=hashes[champion.model.file_name],
+        catboost_sha256=hashes[MODELS["catboost"].file_name],
+        calibrator_sha256=hashes[CALIBRATOR_FILE],
+        features_sha256=hashes[FEATURES_FILE],
+        config_json=settings_json(config),
+        package_versions_json=json.dumps(package_versions()),
+        git_commit=git_commit(),
+    )
+
+
+@dataclass(frozen=True)
+class UpliftRun:
+    """One row of `uplift_runs`: what a run learnt from, found and decided. Rows are only ever added."""
+
+    part: str
+    target: str
+    started_at: datetime
+    finished_at: datetime
+    seed: int
+    source: str
+    decision_point: str
+    is_simulated: bool
+    is_synthetic: bool
+    data_sha256: str
+    row_count: int
+    visitors_treatment: int
+    visitors_control: int
+    sample_ratio_p: float | None
+    balance_covariate: str | None
+    balance_smd: float | None
+    balance_p: float | None
+    train_row_count: int
+    calibration_row_count: int
+    test_row_count: int
+    test_first_at: datetime
+    test_last_at: datetime
+    sessions_per_day: float
+    usual_rate: float
+    effect_trust: float
+    pehe: float | None
+    pehe_constant: float | None
+    chosen_share_percent: int | None
+    break_even_share_percent: int | None
+    break_even_cost: float | None
+    warnings_json: str
+    config_json: str
+    package_versions_json: str
+    git_commit: str | None

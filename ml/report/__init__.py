@@ -1,0 +1,1 @@
+"""The report: four pages in one HTML file that needs no network."""

@@ -1,0 +1,152 @@
+"""What the recommendations and the uplift figures speak of."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from ml.arrays import Floats
+from ml.config import Config
+from ml.policy.planner import Plan, SimulatedTest
+from ml.policy.values import PolicyValue, Projection
+from ml.uplift.deciles import UpliftDecile
+from ml.uplift.metrics import UpliftMetric
+
+LEARNER = "t_learner"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A paired difference with its interval."""
+
+    value: float
+    ci_lower: float
+    ci_upper: float
+
+    @classmethod
+    def of(cls, entry: UpliftMetric) -> "Difference":
+        """Take a metric's value and interval."""
+        return cls(entry.value, entry.ci_lower, entry.ci_upper)
+
+    def in_points(self) -> "Difference":
+        """Return it in percentage points."""
+        return Difference(100 * self.value, 100 * self.ci_lower, 100 * self.ci_upper)
+
+    @property
+    def is_real(self) -> bool:
+        """Whether the interval excludes 0."""
+        return self.ci_lower > 0 or self.ci_upper < 0
+
+    def verdict(self, above: str, below: str) -> str:
+        """Say in words what the interval shows: it is above 0, below 0, or neither."""
+        if not self.is_real:
+            return "no difference shown"
+        return above if self.ci_lower > 0 else below
+
+
+@dataclass(frozen=True)
+class FunnelFacts:
+    """The step that loses the largest share of its sessions, and the value that all sessions left in their carts."""
+
+    step: str
+    next_step: str
+    entered: int
+    dropped_off: int
+    dropoff_rate: float
+    revenue_lost: float
+    sessions: int
+    first_at: str
+    last_at: str
+
+
+@dataclass(frozen=True)
+class UpliftFacts:
+    """Everything that the recommendations and the uplift figures speak of.
+
+    `source` says where the arms come from; `eligible` which sessions could be treated (the decision point). `first_at`
+    and `last_at` bound the test slice; None for an experiment without time. `tested_share` is the share in percent of
+    the plan that is advised and that `tests` plays through; None where there is none. `quadrant_counts` counts the test
+    rows. `pehe` is the root mean squared error of the estimated against the true effect, `pehe_constant` that of one
+    average for all; None where the truth is not known. `mismatch_p` is the sample ratio's p-value, None where no share
+    was designed; `balance_worst` the feature in which the arms differ most: name, standardised mean difference,
+    p-value. `curves` maps a learner to shares of rows (0 to 1) and incremental
+    conversions per 1,000 rows. `units` is what a row is, in the plural.
+    """
+
+    config: Config
+    run_id: str
+    model_version: str
+    finished_at: datetime
+    source: str
+    eligible: str
+    is_simulated: bool
+    is_synthetic: bool
+    first_at: str | None
+    last_at: str | None
+    metrics: list[UpliftMetric]
+    deciles: list[UpliftDecile]
+    policy: PolicyValue
+    plans: list[Plan]
+    tests: list[SimulatedTest]
+    tested_share: int | None
+    quadrant_counts: dict[str, int]
+    placebo_qini: UpliftMetric | None
+    pehe: float | None
+    pehe_constant: float | None
+    mismatch_p: float | None
+    balance_worst: tuple[str, float, float] | None
+    funnel: FunnelFacts | None
+    curves: dict[str, tuple[Floats, Floats]]
+    units: str = "sessions"
+
+    def metric(self, learner: str, metric: str, versus: str = "") -> UpliftMetric | None:
+        """Return one metric of one learner, or None where it was not measured."""
+        key = (learner, metric, versus)
+        return next((entry for entry in self.metrics if (entry.learner, entry.metric, entry.versus) == key), None)
+
+    def projection(self, strategy: str, share_percent: int) -> Projection | None:
+        """Return what a strategy earns at a share, or None where that was not valued, as for 0."""
+        key = (strategy, share_percent)
+        return next((p for p in self.policy.projections if (p.strategy, p.share_percent) == key), None)
+
+    @property
+    def chosen(self) -> Projection | None:
+        """The uplift strategy at the share chosen on the calibration slice; None where that is nobody."""
+        return self.projection("uplift", self.policy.chosen["uplift"])
+
+    @property
+    def earns(self) -> bool:
+        """Whether the chosen plan's profit is above zero with its whole interval."""
+        return self.chosen is not None and self.chosen.profit_ci_lower > 0
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether inverse propensity, the second method, comes to the same verdict on the chosen plan."""
+        if self.chosen is None or self.chosen.profit_ipw_ci_lower is None:
+            return False
+        return (self.chosen.profit_ipw_ci_lower > 0) == self.earns
+
+    @property
+    def own_deciles(self) -> list[UpliftDecile]:
+        """The T-learner's deciles, the highest first."""
+        return sorted((entry for entry in self.deciles if entry.learner == LEARNER), key=lambda entry: entry.decile)
+
+    @property
+    def predicts_one_effect(self) -> bool:
+        """Whether the T-learner ranks but predicts the same effect for all, to far less than a reader sees."""
+        predicted = [entry.predicted_uplift for entry in self.own_deciles]
+        return bool(predicted) and max(predicted) - min(predicted) < 1e-9
+
+    @property
+    def planned(self) -> Plan | None:
+        """The experiment to run next."""
+        return next((plan for plan in self.plans if plan.share_percent == self.tested_share), None)
+
+    @property
+    def marks(self) -> str:
+        """What every title and money table must say first; empty where effects and visitors are real."""
+        marks = [("SIMULATED EFFECTS", self.is_simulated), ("SYNTHETIC DATA", self.is_synthetic)]
+        return ", ".join(mark for mark, holds in marks if holds)
+
+    @property
+    def confidence(self) -> str:
+        """The level of every interval, as "95 %"."""
+        return f"{100 * self.config.evaluation.confidence:g} %"

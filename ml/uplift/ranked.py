@@ -1,0 +1,108 @@
+"""Rows in the order of a score, so that a resample needs no sort."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from ml.arrays import Counts, Floats, Labels, Rows, Weights
+from ml.uplift.curves import rank_order, share_of_perfect_qini, share_of_perfect_uplift
+
+
+class RankedArms:
+    """Test rows in the rank order of one score, so that a resample costs one pass and no sort.
+
+    Parameters
+    ----------
+    score : array of float, shape (rows,)
+        Higher means more uplift; ties are broken at random.
+    treatment, outcome : array of int, shape (rows,)
+        0 or 1.
+    visitor_codes : array of int, shape (rows,)
+        Visitor code of each row, an index into the bootstrap's weights.
+    n_visitors : int
+        Number of visitor codes.
+    shares : list of float
+        Shares of the rows for uplift@k.
+    seed : int
+        Seed of the order among ties.
+    """
+
+    def __init__(
+        self,
+        score: Floats,
+        treatment: Labels,
+        outcome: Labels,
+        visitor_codes: Rows,
+        n_visitors: int,
+        shares: list[float],
+        seed: int,
+    ) -> None:
+        self.order = rank_order(score, seed)
+        self.shares = shares
+        self.visitor = visitor_codes[self.order]
+        self.treatment, self.outcome = treatment[self.order].astype(np.uint8), outcome[self.order]
+        # Conversions change only at these rows, so sums between them are all that the areas need.
+        self.converted = np.flatnonzero(self.outcome)
+        self.converted_treatment = self.treatment[self.converted]
+        # Half as wide is nearly twice as fast; a resample weighs a row 255 at most.
+        self.counts = np.int32 if len(score) < 2**31 // 255 else np.int64
+
+    def metrics(self, weights: Weights, pool: ThreadPoolExecutor) -> Floats:
+        """Return the metrics under weights of the visitors: each row counts as often as its visitor's weight says.
+
+        Parameters
+        ----------
+        weights : array of int, shape (resamples, visitors)
+            Weight of each visitor, 0 to 255.
+        pool : ThreadPoolExecutor
+            Threads that share the resamples.
+
+        Returns
+        -------
+        array of float, shape (resamples, 2 + shares)
+            Qini coefficient, AUUC and uplift@k for each share, equal to the plain functions' values on rows that are
+            copied so often, with ranks as scores; NaN where they are.
+        """
+        found = np.array(list(pool.map(self._sums, weights)))
+        qini_area, uplift_area, cells = found[:, 0], found[:, 1], found[:, 2:6].T
+        qini, uplift = share_of_perfect_qini(qini_area, cells), share_of_perfect_uplift(uplift_area, cells)
+        return np.column_stack([qini, uplift, found[:, 6:]])
+
+    def _sums(self, weights: Weights) -> list[float]:
+        weight = weights.take(self.visitor)
+        n: Counts = np.cumsum(weight, dtype=self.counts)
+        n_treated: Counts = np.cumsum(weight * self.treatment, dtype=self.counts)
+        n_control = n - n_treated
+        conversions = weight[self.converted].astype(np.int64)
+        y_treated = np.cumsum(conversions * self.converted_treatment)
+        y_control = np.cumsum(conversions) - y_treated
+        # Trapezoid rule: the curve's point at a row counts for half the step to it and half the step from it.
+        both_steps = np.add(weight, np.append(weight[1:], np.uint8(0)), dtype=np.uint16)
+        # Both curves are conversions times an arm ratio: Q = Y_T - Y_C N_T/N_C and
+        # U = Y_T (1 + N_C/N_T) - Y_C (1 + N_T/N_C). Where a divisor is 0, so are the conversions it goes with.
+        steps = np.add.reduceat(both_steps, self.converted, dtype=np.float64)
+        ratio = n_treated / np.maximum(n_control, 1)
+        ratio *= both_steps
+        odds = np.add.reduceat(ratio, self.converted)
+        np.divide(n_control, np.maximum(n_treated, 1), out=ratio)
+        ratio *= both_steps
+        inverse_odds = np.add.reduceat(ratio, self.converted)
+        # Not the @ of linear algebra: its own threads would fight the pool's.
+        qini_area = np.sum(y_treated * steps - y_control * odds) / 2
+        uplift_area = np.sum(y_treated * (steps + inverse_odds) - y_control * (steps + odds)) / 2
+        y_treated, y_control = np.append(0, y_treated), np.append(0, y_control)
+        cells = [y_treated[-1], n_treated[-1] - y_treated[-1], y_control[-1], n_control[-1] - y_control[-1]]
+        at_shares = []
+        for share in self.shares:
+            size = int(n[-1] * share)
+            # The row that fills the share may enter with a part of its weight.
+            last = int(np.searchsorted(n, size))
+            surplus, arm = int(n[last]) - size, int(self.treatment[last])
+            surplus_converted = surplus * int(self.outcome[last])
+            upto = np.searchsorted(self.converted, last, side="right")
+            treated = int(n_treated[last]) - surplus * arm
+            control = size - treated
+            y1 = y_treated[upto] - surplus_converted * arm
+            y0 = y_control[upto] - surplus_converted * (1 - arm)
+            at_shares.append(y1 / treated - y0 / control if treated and control else np.nan)
+        return [qini_area, uplift_area, *cells, *at_shares]

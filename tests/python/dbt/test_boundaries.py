@@ -1,0 +1,457 @@
+"""Edges worked out by hand: session gaps, midnight, ties, decision points, windows, and settings that are refused."""
+
+import datetime as dt
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import duckdb
+import pytest
+
+from compiled import (
+    FEATURE_KEY,
+    Assignment,
+    Rows,
+    World,
+    compile_project,
+    create_raw_tables,
+    insert_raw,
+    parsed_project,
+    read,
+    run_dbt,
+)
+from reference import Event, Property
+from worlds import DAY_MS, HOUR_MS, MIDNIGHT_MS, VISITORS, random_world
+
+SECOND_MS, MINUTE_MS = 1_000, 60_000
+CHECKOUT_STEPS = ["view", "addtocart", "checkout", "transaction"]
+
+
+def at(ms: int, step: str = "view", item: str = "i", visitor: str = "v", order: str | None = None) -> Event:
+    """An event some milliseconds after Monday 2015-06-01 00:00 UTC."""
+    return Event(MIDNIGHT_MS + ms, visitor, step, item, order)
+
+
+def marts(events: list[Event], properties: list[Property] | None = None, **overrides: Any) -> dict[str, Rows]:
+    connection = compile_project(**overrides).build(World(events, properties or [], []))
+    return {
+        "sessions": read(connection, "sessions", ["session_id"]),
+        "funnels": read(connection, "session_funnels", ["session_id"]),
+        "features": read(connection, "session_features", FEATURE_KEY),
+    }
+
+
+def only(rows: Rows) -> dict[str, Any]:
+    assert len(rows) == 1
+    return next(iter(rows.values()))
+
+
+def points(rows: Rows) -> set[str]:
+    return {row["decision_point"] for row in rows.values()}
+
+
+def feature(events: list[Event], name: str, properties: list[Property] | None = None, **overrides: Any) -> Any:
+    """A feature of the visitor `v` at its last landing."""
+    rows = marts(events, properties, **overrides)["features"].values()
+    landings = [row for row in rows if row["visitor_id"] == "v" and row["decision_point"] == "landing"]
+    return max(landings, key=lambda row: row["decided_ms"])[name]
+
+
+# Sessions
+
+
+@pytest.mark.parametrize(
+    ("timeout", "gap_ms", "sessions"),
+    [
+        (1800, 1_799_000, 1),
+        (1800, 1_800_000, 1),
+        (1800, 1_800_001, 2),
+        (1800, 1_801_000, 2),
+        (60, 60_000, 1),
+        (60, 60_001, 2),
+    ],
+)
+def test_a_session_ends_after_strictly_more_than_the_timeout(timeout: int, gap_ms: int, sessions: int) -> None:
+    start = 9 * HOUR_MS
+    rows = marts([at(start), at(start + gap_ms)], session_timeout_seconds=timeout)["sessions"]
+    starts = [MIDNIGHT_MS + start, MIDNIGHT_MS + start + gap_ms]
+    assert set(rows) == {(f"v-{ms}",) for ms in starts[:sessions]}
+    assert sum(row["event_count"] for row in rows.values()) == 2
+
+
+def test_midnight_changes_nothing() -> None:
+    events = [at(ms, item=str(ms)) for ms in range(DAY_MS - HOUR_MS, 2 * DAY_MS + HOUR_MS, 30 * MINUTE_MS)]
+    row = only(marts(events)["sessions"])
+    assert row["event_count"] == len(events)
+    assert row["started_date"] == dt.date(2015, 6, 1)
+    assert row["ended_at"] == dt.datetime(2015, 6, 3, 0, 30)
+
+
+@pytest.mark.parametrize(
+    ("offset", "hour", "weekday", "weekend", "date"),
+    [
+        (0, 23, 7, 1, dt.date(2015, 6, 7)),
+        (60, 0, 1, 0, dt.date(2015, 6, 8)),
+        (-1440 // 2, 11, 7, 1, dt.date(2015, 6, 7)),
+    ],
+)
+def test_local_time_is_utc_plus_the_offset(offset: int, hour: int, weekday: int, weekend: int, date: dt.date) -> None:
+    shop = marts([at(7 * DAY_MS - 1)], shop_utc_offset_minutes=offset)
+    row = only(shop["features"])
+    assert (row["decision_hour"], row["decision_weekday"], row["is_weekend"]) == (hour, weekday, weekend)
+    assert row["decided_date"] == only(shop["sessions"])["started_date"] == date
+    assert row["decided_at"] == dt.datetime(2015, 6, 7, 23, 59, 59, 999_000)
+
+
+def test_the_offset_moves_no_session() -> None:
+    world = random_world(41)
+    utc, local = (
+        read(compile_project(**overrides).build(world), "sessions", ["session_id"])
+        for overrides in ({}, {"shop_utc_offset_minutes": 60})
+    )
+    for row in [*utc.values(), *local.values()]:
+        del row["started_date"]
+    assert utc == local
+
+
+def test_ids_that_look_alike_stay_apart() -> None:
+    names = ["A1", "a1", "a1 ", " a1", "é", "e\u0301"]
+    rows = marts([at(0, visitor=name) for name in names])["sessions"]
+    assert {row["visitor_id"] for row in rows.values()} == set(names)
+
+
+# Order
+
+
+def test_ties_do_not_depend_on_the_order_of_the_files() -> None:
+    project, world, found = compile_project(), random_world(43), []
+    for seed in range(4):
+        lists = [list(rows) for rows in (world.events, world.properties, world.categories)]
+        for rows in lists:
+            Random(seed).shuffle(rows)
+        connection = project.build(World(lists[0], lists[1], lists[2]))
+        tables = {model.name: connection.execute(f"select * from {model.relation}") for model in project.models}
+        found.append({name: sorted(map(repr, table.fetchall())) for name, table in tables.items()})
+    assert all(other == found[0] for other in found)
+
+
+def test_in_one_millisecond_a_view_comes_before_a_cart_before_a_transaction() -> None:
+    shop = marts([at(0, "transaction", order="o"), at(0, "addtocart"), at(0, "view")])
+    funnel = only(shop["funnels"])
+    assert (funnel["has_ordered_view"], funnel["has_ordered_addtocart"], funnel["has_ordered_transaction"]) == (1, 1, 1)
+    assert (funnel["view_to_cart_seconds"], funnel["cart_to_transaction_seconds"]) == (0.0, 0.0)
+    rows = {row["decision_point"]: row for row in shop["features"].values()}
+    assert {name: (row["events_so_far"], row["has_transaction"]) for name, row in rows.items()} == {
+        "landing": (1, 1),
+        "cart": (2, 1),
+    }
+
+
+def test_exact_duplicates_count_once_and_double_clicks_twice() -> None:
+    assert only(marts([at(0), at(0), at(40)])["sessions"])["view_count"] == 2
+
+
+# Decision points
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        (["view"], {"landing"}),
+        (["view", "view"], {"landing"}),
+        (["view", "view", "view"], {"landing", "engaged"}),
+        (["addtocart"], {"landing", "cart"}),
+        (["view", "addtocart", "view", "transaction"], {"landing", "engaged", "cart"}),
+        (["transaction"], set()),
+        (["transaction", "view", "addtocart"], set()),
+        (["view", "transaction", "addtocart", "view"], {"landing"}),
+        (["view", "addtocart", "transaction", "view"], {"landing", "cart"}),
+        (["view", "view", "transaction"], {"landing"}),
+    ],
+)
+def test_a_session_has_a_row_where_it_has_not_yet_transacted(steps: list[str], expected: set[str]) -> None:
+    rows = marts([at(place * SECOND_MS, step) for place, step in enumerate(steps)])["features"]
+    assert points(rows) == expected
+    assert all(row["has_transaction"] == int("transaction" in steps) for row in rows.values())
+
+
+def test_a_transaction_in_the_next_session_is_no_conversion_of_this_one() -> None:
+    rows = marts([at(0), at(1_800_001, "transaction", order="o")])["features"]
+    assert only(rows)["has_transaction"] == 0
+
+
+def test_other_decision_points() -> None:
+    chosen = [{"name": "second", "event_number": 2}, {"name": "viewed", "first_event": "view"}]
+    rows = marts([at(0, "addtocart"), at(1), at(2)], decision_points=chosen)["features"]
+    assert {row["decision_point"]: row["decided_ms"] - MIDNIGHT_MS for row in rows.values()} == {
+        "second": 1,
+        "viewed": 1,
+    }
+
+
+@pytest.mark.parametrize(("gap_ms", "closed"), [(1_799_999, 0), (1_800_000, 0), (1_800_001, 1)])
+def test_a_session_is_closed_when_the_data_go_on_past_its_timeout(gap_ms: int, closed: int) -> None:
+    shop = marts([at(0), at(gap_ms, visitor="w")])
+    assert shop["sessions"][f"v-{MIDNIGHT_MS}",]["is_closed"] == closed
+    assert shop["features"][f"v-{MIDNIGHT_MS}", "landing"]["is_mature"] == closed
+
+
+# Funnel
+
+
+@pytest.mark.parametrize(
+    ("events", "ordered"),
+    [
+        ([at(0), at(600_000, "addtocart")], 1),
+        ([at(0), at(600_001, "addtocart")], 0),
+        ([at(0), at(500_000), at(900_000, "addtocart")], 1),
+        ([at(0, "addtocart"), at(1)], 0),
+    ],
+)
+def test_a_step_is_ordered_when_it_follows_within_the_window(events: list[Event], ordered: int) -> None:
+    row = only(marts(events, conversion_window_seconds=600)["funnels"])
+    assert (row["has_addtocart"], row["has_ordered_addtocart"]) == (1, ordered)
+
+
+def test_a_funnel_of_four_steps() -> None:
+    through = [at(place * SECOND_MS, step) for place, step in enumerate(CHECKOUT_STEPS)]
+    skipping = [event._replace(visitorid="w") for event in through if event.event != "checkout"]
+    stopping = [event._replace(visitorid="x") for event in through[:3]]
+    rows = marts(through + skipping + stopping, funnel_steps=CHECKOUT_STEPS)["funnels"]
+    columns = ("has_checkout", "has_ordered_checkout", "has_ordered_transaction", "furthest_step_number")
+    assert {row["visitor_id"]: tuple(row[column] for column in columns) for row in rows.values()} == {
+        "v": (1, 1, 1, 4),
+        "w": (0, 0, 0, 4),
+        "x": (1, 1, 0, 3),
+    }
+    assert {row["visitor_id"]: row["furthest_step"] for row in rows.values()}["x"] == "checkout"
+    assert rows[f"v-{MIDNIGHT_MS}",]["first_checkout_at"] == dt.datetime(2015, 6, 1, 0, 0, 2)
+
+
+def test_values_lost_and_earned() -> None:
+    prices = [Property(0, "i", "790", "n10.000"), Property(0, "j", "790", "n4.500")]
+    prices.append(Property(MIDNIGHT_MS + 3, "i", "790", "n99.000"))
+    events = [at(1, "addtocart"), at(2, "addtocart", "j"), at(4, "addtocart")]
+    events += [at(5, "transaction", order="o"), at(6, "transaction", order="o"), at(7, "transaction", order="p")]
+    row = only(marts(events, prices)["funnels"])
+    assert (float(row["carted_value"]), float(row["abandoned_value"]), float(row["revenue"])) == (14.5, 4.5, 198.0)
+
+
+# Facts of the item
+
+
+@pytest.mark.parametrize(("later_ms", "price"), [(0, 20.0), (1, 10.0)])
+def test_a_price_holds_from_its_own_millisecond(later_ms: int, price: float) -> None:
+    properties = [Property(0, "i", "790", "n10.000"), Property(MIDNIGHT_MS + later_ms, "i", "790", "n20.000")]
+    assert feature([at(0)], "item_price", properties) == price
+
+
+@pytest.mark.parametrize("days", [7, 28])
+def test_item_demand_counts_closed_days_only(days: int) -> None:
+    last = 40 * DAY_MS + 12 * HOUR_MS
+    moments = {
+        "before the window": (40 - days) * DAY_MS - 1,
+        "window opens": (40 - days) * DAY_MS,
+        "window closes": 40 * DAY_MS - 1,
+        "the day itself": 40 * DAY_MS,
+    }
+    for name, ms in moments.items():
+        counted = feature([at(ms, visitor="w"), at(last)], f"item_views_{days}d")
+        assert counted == int(name.startswith("window")), name
+
+
+def test_the_offset_moves_the_closed_day() -> None:
+    events = [at(DAY_MS - HOUR_MS, visitor="w"), at(DAY_MS + HOUR_MS)]
+    assert feature(events, "item_views_7d") == 1
+    assert feature(events, "item_views_7d", shop_utc_offset_minutes=60) == 0
+
+
+# Bots
+
+
+def polling(views: int) -> list[Event]:
+    return [at(place * HOUR_MS) for place in range(views)]
+
+
+def fast(events: int, span_ms: int) -> list[Event]:
+    """Events of different items, evenly spread over a span."""
+    return [at(place * span_ms // (events - 1), item=str(place)) for place in range(events)]
+
+
+@pytest.mark.parametrize(
+    ("events", "is_bot"),
+    [
+        (polling(99), 0),
+        (polling(100), 1),
+        (fast(10, 9_000), 0),
+        (fast(10, 8_999), 1),
+        (fast(9, 0), 0),
+        ([at(place * MINUTE_MS, item=str(place)) for place in range(1_999)], 0),
+        ([at(place * MINUTE_MS, item=str(place)) for place in range(2_000)], 1),
+    ],
+)
+def test_bots_are_flagged_at_the_threshold(events: list[Event], is_bot: int) -> None:
+    shop = marts(events)
+    assert {row["is_bot"] for row in [*shop["sessions"].values(), *shop["features"].values()]} == {is_bot}
+
+
+def test_bots_stay_until_they_are_left_out() -> None:
+    people = [at(place * DAY_MS, visitor=name) for name in ("v", "w") for place in range(3)]
+    bot = [event._replace(visitorid="bot") for event in fast(10, 100)]
+    with_bots, without = marts(people + bot), marts(people + bot, exclude_bots=True)
+    for mart in ("sessions", "funnels", "features"):
+        assert {row["visitor_id"] for row in with_bots[mart].values()} == {"v", "w", "bot"}
+        assert {row["visitor_id"] for row in without[mart].values()} == {"v", "w"}
+
+
+# Assignments of an experiment
+
+
+def assigned(*assignments: Assignment) -> dict[str, tuple[int, int, int, int]]:
+    """A visitor's arm, the milliseconds since Monday of its assignment, whether in conflict, and from how many rows."""
+    world = World([at(0)], [], [], list(assignments))
+    connection = compile_project().build(world, until="stg_treatment_assignments")
+    rows = read(connection, "stg_treatment_assignments", ["visitor_id"])
+    first = dt.datetime(2015, 6, 1)
+    for row in rows.values():
+        assert row["assigned_at"] == first + dt.timedelta(milliseconds=row["assigned_ms"] - MIDNIGHT_MS)
+    numbers = ("treatment", "assigned_ms", "has_conflict", "assignment_count")
+    found = {row["visitor_id"]: [row[name] for name in numbers] for row in rows.values()}
+    return {visitor: (arm, ms - MIDNIGHT_MS, *others) for visitor, (arm, ms, *others) in found.items()}  # type: ignore[misc]
+
+
+def give(treatment: int, ms: int = 0, visitor: str = "v") -> Assignment:
+    return Assignment(visitor, MIDNIGHT_MS + ms, treatment)
+
+
+@pytest.mark.parametrize(
+    ("assignments", "expected"),
+    [
+        ([give(1)], (1, 0, 0, 1)),
+        ([give(0, 7), give(0, 7)], (0, 7, 0, 2)),
+        ([give(1, 5), give(1, 2), give(1, 9)], (1, 2, 0, 3)),
+        ([give(0, 5), give(1, 2)], (1, 2, 1, 2)),
+        ([give(1, 5), give(0, 2), give(1, 1)], (1, 1, 1, 3)),
+        ([give(1, 2), give(0, 2)], (0, 2, 1, 2)),
+        ([give(0, 2), give(1, 2), give(1, 2)], (0, 2, 1, 3)),
+    ],
+)
+def test_a_visitor_keeps_the_first_arm_and_two_arms_are_a_conflict(
+    assignments: list[Assignment], expected: tuple[int, int, int, int]
+) -> None:
+    for rows in (assignments, assignments[::-1]):
+        assert assigned(*rows) == {"v": expected}
+
+
+def test_visitors_in_an_experiment_are_told_apart_to_the_byte_and_need_no_events() -> None:
+    rows = [give(number % 2, number, visitor) for number, visitor in enumerate(VISITORS)]
+    assert assigned(*rows) == {visitor: (number % 2, number, 0, 1) for number, visitor in enumerate(VISITORS)}
+
+
+def test_assignments_are_as_a_plain_loop_counts_them() -> None:
+    random = Random(8)
+    rows = [give(random.randrange(2), random.randrange(4), f"v{random.randrange(40)}") for _ in range(150)]
+    expected = {}
+    for visitor in {row.visitorid for row in rows}:
+        own = sorted((row.assigned_at - MIDNIGHT_MS, row.treatment) for row in rows if row.visitorid == visitor)
+        expected[visitor] = (own[0][1], own[0][0], int(len({arm for _, arm in own}) == 2), len(own))
+    assert {conflict for _, _, conflict, _ in expected.values()} == {0, 1}
+    assert assigned(*rows) == expected
+
+
+def test_without_an_experiment_nobody_is_assigned() -> None:
+    assert assigned() == {}
+
+
+def test_a_warehouse_without_the_table_has_nobody_assigned(tmp_path: Path) -> None:
+    """As one that was loaded before the table was known, or whose events were there already."""
+    database = tmp_path / "world.duckdb"
+    select = ("--select", "stg_loads", "stg_treatment_assignments", "--indirect-selection", "buildable")
+    outcome = run_dbt("build", *select, database=database, manifest=parsed_project().deepcopy())
+    assert outcome.success, outcome.errors
+    assert "assert_every_assignment_reached_staging" in {result.node.name for result in outcome.result}
+    with duckdb.connect(str(database)) as connection:
+        assert read(connection, "stg_treatment_assignments", ["visitor_id"]) == {}
+
+
+# Settings
+
+
+BAD_SETTINGS: list[tuple[str, Any]] = [
+    ("session_timeout_seconds", 0),
+    ("session_timeout_seconds", "1800"),
+    ("session_timeout_seconds", True),
+    ("session_timeout_seconds", 1.5),
+    ("session_timeout_seconds", None),
+    ("conversion_window_seconds", -1),
+    ("shop_utc_offset_minutes", 1441),
+    ("shop_utc_offset_minutes", "Europe/Berlin"),
+    ("funnel_steps", "view"),
+    ("funnel_steps", ["view", "transaction"]),
+    ("funnel_steps", ["addtocart", "view", "transaction"]),
+    ("funnel_steps", ["view", "addtocart", "transaction", "checkout"]),
+    ("funnel_steps", ["view", "addtocart", "checkout", "checkout", "transaction"]),
+    ("funnel_steps", ["view", "addtocart", "check out; drop", "transaction"]),
+    *(("funnel_steps", ["view", taken, "addtocart", "transaction"]) for taken in ("event", "cart", "ordered_view")),
+    ("decision_points", []),
+    ("decision_points", ["landing"]),
+    ("decision_points", [{"event_number": 1}]),
+    ("decision_points", [{"name": "it's", "event_number": 1}]),
+    ("decision_points", [{"name": "landing\n", "event_number": 1}]),
+    ("decision_points", [{"name": "none"}]),
+    ("decision_points", [{"name": "both", "event_number": 1, "first_event": "view"}]),
+    ("decision_points", [{"name": "zeroth", "event_number": 0}]),
+    ("decision_points", [{"name": "unknown", "first_event": "checkout"}]),
+    ("decision_points", [{"name": "too_late", "first_event": "transaction"}]),
+    ("decision_points", [{"name": "twice", "event_number": 1}, {"name": "twice", "event_number": 2}]),
+    ("smoothing_weight", -1),
+    ("prior_cart_rate", 1.5),
+    ("prior_purchase_rate", "low"),
+    ("prior_conversion_rate", -0.1),
+    ("exclude_bots", "yes"),
+    ("bot_visitor_events", 0),
+    ("bot_poll_views", "many"),
+    ("bot_pace_events", 1),
+    ("bot_pace_mean_gap_seconds", -1),
+    ("category_max_depth", 0),
+    ("price_property", "79'0"),
+    ("price_property", "790\n"),
+    ("raw_schema", "a.b"),
+    ("raw_events_table", ""),
+    ("raw_treatment_assignments_table", "raw.assignments"),
+    ("eda_dataset", 7),
+]
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("settings") / "world.duckdb"
+
+
+@pytest.mark.parametrize(("name", "value"), BAD_SETTINGS)
+def test_a_bad_setting_is_refused_by_name(name: str, value: Any, database: Path) -> None:
+    outcome = run_dbt("run-operation", "config_check", database=database, manifest=parsed_project(), **{name: value})
+    assert not outcome.success
+    assert name in outcome.errors
+
+
+def test_good_settings_are_accepted(database: Path) -> None:
+    other = {"funnel_steps": CHECKOUT_STEPS, "decision_points": [{"name": "checkout", "first_event": "checkout"}]}
+    for overrides in ({}, other, {"session_timeout_seconds": 60, "exclude_bots": True}):
+        outcome = run_dbt("run-operation", "config_check", database=database, manifest=parsed_project(), **overrides)
+        assert outcome.success, outcome.errors
+
+
+def test_all_bad_settings_are_named_before_any_work(tmp_path: Path) -> None:
+    """In a warehouse that would build; dbt goes on after a failed hook unless the models stop too."""
+    database = tmp_path / "world.duckdb"
+    with duckdb.connect(str(database)) as connection:
+        create_raw_tables(connection)
+        insert_raw(connection, World([at(0)], [], []))
+    bad = {"session_timeout_seconds": 0, "bot_pace_events": 0, "exclude_bots": "yes"}
+    outcome = run_dbt("build", database=database, **bad)
+    assert not outcome.success
+    assert all(name in outcome.errors for name in bad)
+    with duckdb.connect(str(database)) as connection:
+        built = connection.execute("select table_name from information_schema.tables where table_schema = 'funnelift'")
+        assert not built.fetchall()

@@ -1,0 +1,244 @@
+"""Models, calibrators and explanations: what they return is what they say it is."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ml_mart
+from ml.config import Calibration, RiskBands, load_config
+from ml.conversion.bands import BANDS, Thresholds
+from ml.conversion.calibration import calibrate, fit_calibrator, row_log_loss
+from ml.conversion.catboost import CatBoostModel
+from ml.conversion.explain import direction_of, explain
+from ml.conversion.logistic import LogisticModel
+from ml.conversion.model import Model, Training
+from ml.conversion.models import MODELS
+from ml.conversion.reasons import phrase, reason_texts, top_reasons
+from ml.conversion.xgboost import XGBoostModel
+from ml.data.features import MART, Feature, Mart, read_mart
+from ml.data.rows import Dataset, build_dataset
+from warehouse.errors import FunneliftError
+from warehouse.open import open_warehouse
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, Mart]:
+    folder = tmp_path_factory.mktemp("models")
+    ml_mart.write(folder, ml_mart.marts(4000, seed=21, buy_rate=0.05))
+    config = load_config(None, {"duckdb_path": folder / "warehouse.duckdb"}, environment={})
+    mart = read_mart(folder / "manifest.json")
+    with open_warehouse(config) as warehouse:
+        rows, batches = warehouse.read(MART, mart.columns)
+        return build_dataset(batches, rows, mart), mart
+
+
+@pytest.fixture(scope="module")
+def fitted(data: tuple[Dataset, Mart]) -> dict[str, Model]:
+    rows, mart = data
+    config = load_config(environment={})
+    half = len(rows) // 2
+    training = Training(
+        inputs=rows.inputs.iloc[:half],
+        label=rows.label[:half],
+        weights=np.where(rows.label[:half] == 1, 1, 3).astype(np.float32),
+        stop_inputs=rows.inputs.iloc[half : half + 800],
+        stop_label=rows.label[half : half + 800],
+        mart=mart,
+        seed=1,
+        threads=2,
+    )
+    return {
+        "catboost": CatBoostModel.fit(training, config.models.catboost),
+        "xgboost": XGBoostModel.fit(training, config.models.xgboost),
+        "logistic": LogisticModel.fit(training, config.models.logistic),
+    }
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_contributions_add_up_to_the_score(name: str, data: tuple[Dataset, Mart], fitted: dict[str, Model]) -> None:
+    inputs = data[0].inputs.iloc[-700:]
+    values, margin = fitted[name].contributions(inputs), fitted[name].margin(inputs)
+    assert values.shape == (700, len(data[1].features))
+    base = margin - values.sum(axis=1)
+    np.testing.assert_allclose(base, base[0], atol=2e-5)
+    assert margin.std() > 0.1
+
+
+def test_contributions_by_leaf_are_catboosts_own(data: tuple[Dataset, Mart], fitted: dict[str, Model]) -> None:
+    model = fitted["catboost"]
+    assert isinstance(model, CatBoostModel)
+    for rows in (slice(0, 50), slice(30, 900), slice(-400, None)):
+        inputs = data[0].inputs.iloc[rows]
+        own = model.booster.get_feature_importance(model._pool(inputs), type="ShapValues")[:, :-1]
+        np.testing.assert_allclose(model.contributions(inputs), own, atol=1e-12)
+
+
+def test_contributions_of_the_logistic_model_are_differences_from_the_average(
+    data: tuple[Dataset, Mart], fitted: dict[str, Model]
+) -> None:
+    # A feature moved alone moves its own contribution by as much as the score, and no other.
+    model, mart = fitted["logistic"], data[1]
+    before = data[0].inputs.iloc[[10]].copy()
+    after = before.assign(item_views_7d=before["item_views_7d"] + 50)
+    moved = model.contributions(after) - model.contributions(before)
+    index = mart.names.index("item_views_7d")
+    assert moved[0, index] == pytest.approx((model.margin(after) - model.margin(before))[0], abs=1e-5)
+    assert np.abs(np.delete(moved[0], index)).max() < 1e-6
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_saved_models_score_the_same_and_equal_models_save_equal_bytes(
+    name: str, data: tuple[Dataset, Mart], fitted: dict[str, Model], tmp_path: Path
+) -> None:
+    model, (rows, mart) = fitted[name], data
+    path = tmp_path / model.file_name
+    model.save(path)
+    loaded = MODELS[name].load(path, mart, 2)
+    whole = model.margin(rows.inputs)
+    np.testing.assert_array_equal(loaded.margin(rows.inputs), whole)
+    # A row's score does not depend on the rows scored with it.
+    for some in (slice(5, 6), slice(0, 37), slice(3, None, 7)):
+        np.testing.assert_array_equal(loaded.margin(rows.inputs.iloc[some]), whole[some])
+    content = path.read_bytes()
+    model.save(path)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_categories_never_seen_are_scored(name: str, data: tuple[Dataset, Mart], fitted: dict[str, Model]) -> None:
+    inputs = data[0].inputs.iloc[:5].copy()
+    for column in data[1].categorical:
+        inputs[column] = inputs[column].cat.set_categories(["never seen"]).fillna("never seen")
+    assert np.isfinite(fitted[name].margin(inputs)).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 1000), slope=st.floats(-2, 3), method=st.sampled_from(["platt", "isotonic"]))
+def test_calibrators_never_turn_the_ranking_round(seed: int, slope: float, method: str) -> None:
+    rng = np.random.default_rng(seed)
+    margin = rng.normal(-2, 1.5, 400)
+    label = (rng.random(400) < 1 / (1 + np.exp(-slope * margin))).astype(np.int8)
+    if label.min() == label.max():
+        with pytest.raises(FunneliftError, match="with and without a purchase"):
+            fit_calibrator(method, margin, label)
+        return
+    probability = fit_calibrator(method, margin, label).probability(np.linspace(-20, 20, 500))
+    assert (np.diff(probability) >= 0).all()
+    assert (probability >= 0).all()
+    assert (probability <= 1).all()
+    if method == "isotonic":
+        assert probability.min() > 0
+        assert probability.max() < 1
+
+
+def test_platt_repairs_a_shifted_score_and_is_chosen_by_evidence() -> None:
+    rng = np.random.default_rng(5)
+    truth = rng.normal(-3, 1.5, 6000)
+    label = (rng.random(6000) < 1 / (1 + np.exp(-truth))).astype(np.int8)
+    plan = Calibration(methods=["platt", "isotonic"], folds=5, bins=10)
+    visitor = np.arange(6000, dtype=np.int32)
+    model: Any = None
+    candidate = calibrate(model, 2 * truth + 4, label, visitor, plan)
+    assert candidate.calibrator.method == min(candidate.log_losses, key=lambda name: candidate.log_losses[name])
+    assert candidate.calibrator.method == "platt"
+    np.testing.assert_allclose(candidate.calibrator.values, (0.5, -2), rtol=0.15)
+    # A step that no sigmoid can follow.
+    steps = np.where(truth > -2, 0.3, 0.02)
+    label = (rng.random(6000) < steps).astype(np.int8)
+    assert calibrate(model, truth, label, visitor, plan).calibrator.method == "isotonic"
+
+
+def test_row_log_loss_is_minus_the_log_of_what_came() -> None:
+    found = row_log_loss(np.array([0.2, 0.2, 1.0]), np.array([1, 0, 1], np.int8))
+    np.testing.assert_allclose(found, [-np.log(0.2), -np.log(0.8), 0])
+
+
+FLAG = Feature("has_addtocart", "session", "numeric", "1 when the session has an addition to the cart so far.")
+OPTIONAL = Feature(
+    "item_is_available", "item", "numeric", "1 when the item is available, 0 when not; null if not known."
+)
+COUNT = Feature("events_so_far", "session", "numeric", "Events in the session so far; bots too.")
+CATEGORY = Feature("item_category", "item", "categorical", "Category of the item in focus; null if not known.")
+
+
+@pytest.mark.parametrize(
+    ("feature", "value", "expected"),
+    [
+        (FLAG, 1.0, "the session has an addition to the cart so far (has_addtocart = 1)"),
+        (FLAG, 0.0, "not so: the session has an addition to the cart so far (has_addtocart = 0)"),
+        (OPTIONAL, 0.0, "not so: the item is available (item_is_available = 0)"),
+        (OPTIONAL, np.nan, "not known: the item is available (item_is_available)"),
+        (COUNT, 12.0, "events in the session so far (events_so_far = 12)"),
+        (COUNT, 123_400.0, "events in the session so far (events_so_far = 123,400)"),
+        (CATEGORY, "1051", "category of the item in focus (item_category = 1051)"),
+        (CATEGORY, "(none)", "not known: category of the item in focus (item_category)"),
+    ],
+)
+def test_reasons_read_as_sentences(feature: Feature, value: object, expected: str) -> None:
+    assert phrase(feature, value) == expected
+
+
+def test_top_reasons_are_the_strongest_either_way_and_never_the_decision_point(data: tuple[Dataset, Mart]) -> None:
+    rows, mart = data
+    values = np.zeros((2, len(mart.features)))
+    position = {name: index for index, name in enumerate(mart.names)}
+    values[0, position["decision_point"]] = 9
+    values[0, position["item_price"]] = -3
+    values[0, position["carts_so_far"]] = 2
+    values[0, position["item_category"]] = -1
+    values[1, position["views_so_far"]] = 0.5
+    top, up = top_reasons(values, mart)
+    assert [mart.names[index] for index in top[0]] == ["item_price", "carts_so_far", "item_category"]
+    assert up[0].tolist() == [False, True, False]
+    assert mart.names[top[1, 0]] == "views_so_far"
+    texts = reason_texts(rows.inputs.iloc[:2], mart, top, up)
+    price = rows.inputs["item_price"].iloc[0]
+    first = texts[0][0].as_py()
+    assert first.startswith("Towards leaving: ")
+    assert ("not known" in first) == bool(np.isnan(price))
+    assert texts[1][0].as_py().startswith("Towards buying: carts so far (carts_so_far = ")
+    assert (
+        texts[2][0].as_py()
+        == f"Towards leaving: {phrase(mart.features[position['item_category']], rows.inputs['item_category'].iloc[0])}"
+    )
+
+
+def test_the_summary_is_the_mean_of_the_test_rows(data: tuple[Dataset, Mart], fitted: dict[str, Model]) -> None:
+    rows, mart = data
+    explained, test = np.arange(500, len(rows)), np.arange(1500, len(rows))
+    found = explain(fitted["catboost"], rows, mart, explained, test, 300, 1, 2)
+    values = np.abs(fitted["catboost"].contributions(rows.inputs.iloc[test]))
+    overall = {effect.feature: effect for effect in found.effects if effect.decision_point == "all"}
+    for index, name in enumerate(mart.names):
+        assert overall[name].mean_abs_shap == pytest.approx(values[:, index].mean(), abs=1e-12)
+    assert sorted(effect.rank for effect in overall.values()) == list(range(1, len(mart.names) + 1))
+    at_cart = (rows.decision_point.codes == list(rows.decision_point.categories).index("cart"))[test]
+    cart = {effect.feature: effect for effect in found.effects if effect.decision_point == "cart"}
+    assert cart["item_price"].mean_abs_shap == pytest.approx(
+        values[at_cart, mart.names.index("item_price")].mean(), abs=1e-12
+    )
+    assert all(len(texts) == len(explained) and texts.null_count == 0 for texts in found.reasons)
+    assert len(found.sample_values) == len(found.sample_inputs) == 300
+
+
+def test_directions(data: tuple[Dataset, Mart]) -> None:
+    column = data[0].inputs["item_price"].iloc[:500]
+    assert direction_of(column, column.fillna(0).to_numpy(np.float64)) == "higher: buying"
+    assert direction_of(column, -column.fillna(0).to_numpy(np.float64)) == "higher: leaving"
+    assert direction_of(column, np.random.default_rng(1).normal(size=500)) == "mixed"
+    assert direction_of(column, np.zeros(500)) == "mixed"
+
+
+def test_risk_bands_are_multiples_of_the_rate_at_the_decision_point(data: tuple[Dataset, Mart]) -> None:
+    rows, _ = data
+    thresholds = Thresholds.from_rows(rows, np.arange(len(rows)), RiskBands(high_below=0.5, low_from=2))
+    points = np.asarray(rows.decision_point)
+    for point, rate in thresholds.rates.items():
+        assert rate == pytest.approx(rows.label[points == point].mean())
+    usual = np.array([thresholds.rates[point] for point in points])
+    for share, band in ((0.49, "high"), (0.5, "medium"), (1.99, "medium"), (2.0, "low")):
+        assert set(thresholds.risk_band(usual * share, rows.decision_point)) == {BANDS.index(band)}

@@ -1,0 +1,78 @@
+"""Roles come from dbt's manifest; inputs are compact, complete and in one order."""
+
+import json
+from pathlib import Path
+
+import ml_mart
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from ml.data.features import NONE, check_columns, read_mart
+from ml.data.rows import build_dataset
+from warehouse.errors import FunneliftError
+
+
+@pytest.fixture(scope="module")
+def features_table() -> pa.Table:
+    return pa.Table.from_pandas(ml_mart.marts(400, seed=5)["session_features"], preserve_index=False)
+
+
+def manifest_file(folder: Path, content: object) -> Path:
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_roles_groups_and_kinds_are_read(tmp_path: Path) -> None:
+    mart = read_mart(manifest_file(tmp_path, ml_mart.manifest()))
+    every = [name for names in ml_mart.FEATURES.values() for name in names]
+    assert mart.numeric == [name for name in every if name not in ml_mart.CATEGORICAL]
+    assert mart.categorical == [name for name in every if name in ml_mart.CATEGORICAL]
+    assert mart.names == mart.numeric + mart.categorical
+    assert mart.label == "has_transaction"
+    assert {feature.group for feature in mart.features} == set(ml_mart.FEATURES)
+
+
+def test_missing_or_foreign_manifest_says_run_dbt_build(tmp_path: Path) -> None:
+    with pytest.raises(FunneliftError, match="run `dbt build` first"):
+        read_mart(tmp_path / "none.json")
+    with pytest.raises(FunneliftError, match="no model session_features"):
+        read_mart(manifest_file(tmp_path, {"nodes": {}}))
+    content = ml_mart.manifest()
+    content["nodes"]["model.funnelift.session_features"]["columns"]["is_mature"]["meta"] = {}  # type: ignore[index]
+    del content["nodes"]["model.funnelift.session_features"]["columns"]["decided_ms"]  # type: ignore[index]
+    with pytest.raises(FunneliftError, match="decided_ms"):
+        read_mart(manifest_file(tmp_path, content))
+
+
+def test_a_stale_manifest_is_refused(tmp_path: Path) -> None:
+    mart = read_mart(manifest_file(tmp_path, ml_mart.manifest()))
+    check_columns(mart, mart.columns)
+    with pytest.raises(FunneliftError, match=r"stale.*item_price.*new_column.*Run `dbt build`"):
+        check_columns(mart, [*(name for name in mart.columns if name != "item_price"), "new_column"])
+
+
+def test_rows_come_in_one_order_and_keep_their_values(tmp_path: Path, features_table: pa.Table) -> None:
+    mart = read_mart(manifest_file(tmp_path, ml_mart.manifest()))
+    data = build_dataset(features_table.to_batches(max_chunksize=97), len(features_table), mart)
+    frame = features_table.to_pandas().sort_values(["decided_ms", "session_id", "decision_point"], ignore_index=True)
+    assert data.identity.column("session_id").to_pylist() == frame["session_id"].tolist()
+    assert data.label.tolist() == frame["has_transaction"].tolist()
+    for name in mart.numeric:
+        np.testing.assert_array_equal(data.inputs[name].to_numpy(), frame[name].to_numpy(np.float32))
+    for name in mart.categorical:
+        expected = [NONE if value is None or value != value else value for value in frame[name]]
+        assert data.inputs[name].tolist() == expected
+    shuffled = features_table.take(pa.array(np.random.default_rng(0).permutation(len(features_table))))
+    again = build_dataset(shuffled.to_batches(max_chunksize=55), len(shuffled), mart)
+    assert again.fingerprint() == data.fingerprint()
+    again.inputs.iloc[3, 5] += 1
+    assert again.fingerprint() != data.fingerprint()
+
+
+def test_a_mart_that_changes_while_it_is_read_is_refused(tmp_path: Path, features_table: pa.Table) -> None:
+    mart = read_mart(manifest_file(tmp_path, ml_mart.manifest()))
+    for rows in (len(features_table) - 1, len(features_table) + 1):
+        with pytest.raises(FunneliftError, match="while it was read"):
+            build_dataset(features_table.to_batches(), rows, mart)

@@ -1,0 +1,332 @@
+"""Experiments from files: the real Hillstrom e-mail test, and every way in which a file can be no experiment."""
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ml.config import Config, load_config
+from ml.data.gates import GateError
+from ml.experiment.experiment import SPLITS
+from ml.experiment.file import FileExperiment, from_file
+from warehouse.errors import FunneliftError
+
+CONFIG = load_config(environment={})
+EMAIL = {"treatment_column": "segment", "treated": "Womens E-Mail", "control": "No E-Mail"}
+
+
+def world(n: int = 6000, seed: int = 1) -> pd.DataFrame:
+    """A fair experiment with an effect: two rows a visitor, numbers, texts, flags, dates, nulls."""
+    rng = np.random.default_rng(seed)
+    visitor = np.arange(n) // 2
+    arm = rng.integers(0, 2, n // 2)[visitor]
+    age = rng.normal(40, 10, n).round(1)
+    return pd.DataFrame(
+        {
+            "customer": np.char.add("c", visitor.astype(str)).astype(object),
+            "arm": arm,
+            "bought": (rng.random(n) < 0.2 + 0.05 * arm + 0.002 * (age - 40)).astype(int),
+            "age": np.where(rng.random(n) < 0.1, np.nan, age),
+            "city": np.where(rng.random(n) < 0.1, None, rng.choice(["Bonn", "Köln", "Ulm"], n)),
+            "member": rng.random(n) < 0.3,
+            "joined": pd.to_datetime("2024-01-01") + pd.to_timedelta(rng.integers(0, 300, n), unit="D"),
+        }
+    )
+
+
+def save(frame: pd.DataFrame, folder: Path, name: str = "test.csv", separator: str = ",") -> Path:
+    path = folder / name
+    if name.endswith(".parquet"):
+        frame.to_parquet(path)
+    else:
+        frame.to_csv(path, index=False, sep=separator, date_format="%Y-%m-%d")
+    return path
+
+
+def read(path: Path, config: Config = CONFIG, **changes: object) -> FileExperiment:
+    asked: dict[str, object] = {
+        "treatment_column": "arm",
+        "treated": None,
+        "control": None,
+        "outcome_column": "bought",
+        "ignore": [],
+        "visitor_column": "customer",
+    }
+    return from_file(path, config=config, **{**asked, **changes})  # type: ignore[arg-type]
+
+
+def email(shared_data: Path, **changes: object) -> FileExperiment:
+    asked = {**EMAIL, "outcome_column": "visit", "ignore": ["conversion", "spend"], "visitor_column": None}
+    return read(shared_data / "hillstrom" / "womens_email.csv", **{**asked, **changes})
+
+
+# The real experiment
+
+
+def test_hillstrom_is_read_as_it_is(shared_data: Path) -> None:
+    made = email(shared_data, treated_share=2 / 3)
+    plain = pd.read_csv(shared_data / "hillstrom" / "womens_email.csv")
+    experiment = made.experiment
+    assert made.rows_read == len(experiment) == len(plain)
+    assert made.mart.numeric == ["recency", "history", "mens", "womens", "newbie"]
+    assert made.mart.categorical == list(experiment.categorical) == ["history_segment", "zip_code", "channel"]
+    assert list(experiment.inputs) == made.mart.names
+    assert made.dropped == {"conversion": "ignored, as told", "spend": "ignored, as told"}
+    assert np.array_equal(experiment.treatment, plain["segment"] == "Womens E-Mail")
+    assert np.array_equal(experiment.outcome, plain["visit"])
+    assert np.array_equal(experiment.inputs["history"], plain["history"].astype(np.float32))
+    assert experiment.inputs["channel"].astype(str).tolist() == plain["channel"].tolist()
+    assert made.identity.column("row_number").to_pylist() == list(range(1, len(plain) + 1))
+    assert made.randomisation.ratio_p is not None
+    assert made.randomisation.ratio_p > 0.1
+    assert made.randomisation.worst_p == 1
+    assert made.randomisation.warnings == ()
+    assert made.source == "experiment of 32,008 visitors (womens_email.csv)"
+    shares = [len(experiment.rows(name)) / len(plain) for name in ("train", "calibration", "test")]
+    assert shares == pytest.approx([0.5, 0.2, 0.3], abs=1e-3)
+    treated = experiment.treatment == 1
+    for name in ("train", "calibration", "test"):
+        inside = experiment.split == SPLITS.index(name)
+        assert experiment.outcome[inside & treated].mean() == pytest.approx(plain["visit"][treated].mean(), abs=1e-3)
+
+
+def test_hillstroms_arms_are_not_of_equal_size(shared_data: Path) -> None:
+    with pytest.raises(GateError, match="found 21,387 and 10,621"):
+        email(shared_data, treated_share=0.5)
+    untold = email(shared_data)
+    assert untold.experiment.treated_share == pytest.approx(21_387 / 32_008)
+    assert "66.82% treated) was not tested" in untold.randomisation.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("ignore", "feature"), [(["conversion"], "spend is 29.99 or more"), (["spend"], "conversion is 1 or more")]
+)
+def test_outcomes_left_in_as_features_are_leaks(shared_data: Path, ignore: list[str], feature: str) -> None:
+    # Only 247 of 4,355 visits end in a purchase, so the AUC of either is 0.53.
+    with pytest.raises(GateError, match=rf"{feature} .*13.61% convert.* found 100.0% \(247 of 247 rows\)") as failure:
+        email(shared_data, ignore=ignore)
+    assert failure.value.gate == "leakage"
+
+
+def test_a_purchase_as_outcome_is_given_away_by_money_and_moved_with_visits(shared_data: Path) -> None:
+    with pytest.raises(GateError, match=r"AUC of spend alone .* found 1\.0000"):
+        email(shared_data, outcome_column="conversion", ignore=["visit"])
+    with pytest.raises(GateError, match=r"visit, mean among treated .*measured after the treatment"):
+        email(shared_data, outcome_column="conversion", ignore=["spend"])
+    made = email(shared_data, outcome_column="conversion", ignore=["visit", "spend"])
+    assert made.experiment.outcome.sum() == 247
+
+
+# Reading
+
+
+@pytest.mark.parametrize(
+    ("name", "separator"),
+    [("a.csv", ","), ("a.csv", ";"), ("a.tsv", "\t"), ("a.csv.gz", ","), ("a.parquet", "")],
+)
+def test_every_kind_of_file_gives_the_same(tmp_path: Path, name: str, separator: str) -> None:
+    frame = world()
+    expected = read(save(frame, tmp_path, "plain.csv"))
+    made = read(save(frame, tmp_path, name, separator))
+    assert made.mart.features == expected.mart.features
+    pd.testing.assert_frame_equal(made.experiment.inputs, expected.experiment.inputs)
+    for column in ("treatment", "outcome", "visitor", "split"):
+        assert np.array_equal(getattr(made.experiment, column), getattr(expected.experiment, column))
+
+
+def test_values_become_features(tmp_path: Path) -> None:
+    frame = world()
+    made = read(save(frame, tmp_path))
+    assert made.mart.numeric == ["age", "joined"]
+    assert made.mart.categorical == ["city", "member"]
+    inputs = made.experiment.inputs
+    np.testing.assert_array_equal(inputs["age"], frame["age"].astype(np.float32))
+    assert inputs["joined"].iloc[0] == (frame["joined"].iloc[0] - pd.Timestamp(0)).days
+    assert inputs["city"].astype(str).tolist() == frame["city"].fillna("(none)").tolist()
+    assert set(inputs["member"]) == {"true", "false"}
+    assert all(inputs[name].dtype == np.float32 for name in made.mart.numeric)
+
+
+def test_visitors_stay_in_one_slice_whatever_the_row_order(tmp_path: Path) -> None:
+    frame = world()
+    made = read(save(frame, tmp_path))
+    split = pd.Series(made.experiment.split, index=frame["customer"])
+    assert (split.groupby(level=0).nunique() == 1).all()
+    assert set(split) == {0, 1, 2}
+    shuffled = frame.sample(frac=1, random_state=3)
+    again = pd.Series(read(save(shuffled, tmp_path, "b.csv")).experiment.split, index=shuffled["customer"])
+    assert (split.groupby(level=0).first() == again.groupby(level=0).first()).all()
+    other = read(save(frame, tmp_path), CONFIG.model_copy(update={"seed": 7})).experiment.split
+    assert 0.3 < (other == made.experiment.split).mean() < 0.5
+
+
+def test_a_file_with_a_byte_order_mark_and_quoted_names(tmp_path: Path) -> None:
+    frame = world()
+    path = tmp_path / "excel.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + frame.to_csv(index=False, sep=";", quoting=1).encode())
+    assert read(path).rows_read == len(frame)
+
+
+def test_other_arms_are_left_out_and_counted(tmp_path: Path) -> None:
+    frame = world()
+    frame["arm"] = frame["arm"].map({0: "none", 1: "mail"})
+    frame.loc[frame["customer"].isin(["c0", "c5", "c7"]), "arm"] = "NA"
+    frame.loc[frame["customer"] == "c9", "arm"] = "sms"
+    path = save(frame.assign(arm=frame["arm"].replace("NA", "post")), tmp_path)
+    made = read(path, treated="mail", control="none")
+    assert made.other_arms == {"post": 6, "sms": 2}
+    assert made.rows_read == 6000
+    assert len(made.experiment) == 5992
+    assert 1 not in made.identity.column("row_number").to_pylist()
+    assert np.array_equal(made.experiment.treatment, frame[frame["arm"].isin(["mail", "none"])]["arm"] == "mail")
+    # A value that elsewhere means null may name an arm.
+    named = read(save(frame.replace({"arm": {"none": "NA", "NA": "post"}}), tmp_path), treated="mail", control="NA")
+    assert named.other_arms == {"post": 6, "sms": 2}
+
+
+@pytest.mark.parametrize(("treated", "control"), [("1.0", "0"), ("1", "0.0"), (None, None)])
+def test_whole_numbers_may_have_decimals(tmp_path: Path, treated: str | None, control: str | None) -> None:
+    frame = world().astype({"arm": float, "bought": float})
+    for name in ("a.csv", "a.parquet"):
+        made = read(save(frame, tmp_path, name), treated=treated, control=control)
+        assert np.array_equal(made.experiment.treatment, frame["arm"])
+        assert np.array_equal(made.experiment.outcome, frame["bought"])
+
+
+def test_true_and_false_are_outcomes(tmp_path: Path) -> None:
+    frame = world().astype({"bought": bool})
+    for name in ("a.csv", "a.parquet"):
+        assert read(save(frame, tmp_path, name)).experiment.outcome.sum() == frame["bought"].sum()
+
+
+def test_columns_that_say_nothing_are_dropped_and_named(tmp_path: Path) -> None:
+    frame = world().assign(country="DE", one=1.0, empty=np.nan, letter=[f"l{i}" for i in range(6000)])
+    frame["list"] = [[1]] * 6000
+    made = read(save(frame, tmp_path, "a.parquet"), ignore=["member"])
+    assert made.mart.names == ["age", "joined", "city"]
+    assert made.dropped["member"] == "ignored, as told"
+    assert made.dropped["country"] == made.dropped["one"] == "the same in all rows"
+    assert made.dropped["empty"] == "empty"
+    assert made.dropped["letter"] == "an id: 6,000 different texts in 6,000 rows"
+    assert made.dropped["list"].startswith("neither number, text nor date: list")
+
+
+# What is no experiment
+
+
+def bad(change: Callable[[pd.DataFrame], pd.DataFrame], **asked: object) -> Callable[[Path], object]:
+    return lambda folder: read(save(change(world()), folder), **asked)
+
+
+def with_value(column: str, row: int, value: object) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    def change(frame: pd.DataFrame) -> pd.DataFrame:
+        frame = frame.astype({column: object})
+        frame.loc[row, column] = value
+        return frame
+
+    return change
+
+
+def same(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame
+
+
+@pytest.mark.parametrize(
+    ("attempt", "complaint"),
+    [
+        (lambda folder: read(folder / "missing.csv"), "no experiment file at .*missing.csv"),
+        (lambda folder: read(folder), "no experiment file at"),
+        (bad(same, outcome_column="purchase"), "has no column purchase: its columns are customer, arm, bought"),
+        (bad(same, ignore=["agee", "sex"]), "has no column agee, sex"),
+        (bad(same, visitor_column="person"), "has no column person"),
+        (bad(same, outcome_column="arm"), "column arm cannot be two of treatment, outcome"),
+        (bad(same, ignore=["bought"]), "column bought cannot be two of"),
+        (bad(same, treated="1"), "treated '1' and control None: give two different values, or neither"),
+        (bad(same, treated="1", control="1"), "give two different values"),
+        (bad(lambda f: f.assign(arm=1)), r"one arm only, no control row: it holds '1' \(6,000 rows\)"),
+        (bad(same, treated="2", control="0"), "one arm only, no treated row: it holds '[01]'"),
+        (
+            bad(with_value("arm", 0, "2")),
+            r"holds 3 values, not only 0 and 1: .*'2' \(1 rows\)\. Say which .*--treated VALUE --control VALUE",
+        ),
+        (bad(lambda f: f.assign(arm=f["arm"].map({0: "a", 1: "b"}))), "holds 2 values, not only 0 and 1"),
+        (bad(with_value("arm", 3, None)), "1 of 6000 rows have no arm; the first is data row 4"),
+        (bad(with_value("bought", 10, None)), "1 of 6000 rows have no bought; the first is data row 11"),
+        (bad(with_value("customer", 5, " ")), "1 of 6000 rows have no customer; the first is data row 6"),
+        (
+            bad(with_value("bought", 7, "maybe")),
+            "outcome column bought must hold 0 and 1 .* but 1 rows hold something else: 'maybe', first in data row 8",
+        ),
+        (bad(same, outcome_column="age", ignore=["bought"], visitor_column=None), "rows have no age"),
+        (bad(lambda f: f.assign(bought=2 * f["bought"])), "something else: '2', first in data row"),
+        (bad(lambda f: f.assign(bought=f["bought"] * f["arm"])), "no control row converts"),
+        (bad(lambda f: f.assign(bought=0)), "no treated row converts"),
+        (bad(lambda f: f.groupby("arm").head(1)), "has 2 rows in its two arms, fewer than the 3 folds"),
+        (bad(lambda f: f.iloc[:0]), "has no rows"),
+        (bad(lambda f: f.iloc[:400]), "each slice needs 10 conversions in each arm"),
+        (bad(lambda f: f[["customer", "arm", "bought"]]), r"no column left .* \(there is no other column"),
+        (bad(lambda f: f[["customer", "arm", "bought"]].assign(x=1)), r"\(x: the same in all rows\)"),
+        (bad(lambda f: f.assign(age=np.where(f["age"] > 50, np.inf, f["age"]))), "column age has .* infinite values"),
+    ],
+)  # fmt: skip
+def test_what_is_no_experiment_is_refused(tmp_path: Path, attempt: Callable[[Path], object], complaint: str) -> None:
+    with pytest.raises(FunneliftError, match=complaint):
+        attempt(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("empty.csv", b"", "cannot read"),
+        ("binary.parquet", b"PAR1 no more", "cannot read"),
+        ("broken.csv", b"customer,arm,bought\n1,2\n", "cannot read .*Expected 3 columns"),
+        ("cut.csv.gz", gzip.compress(b"customer,arm,bought,age\n1,0,1,3\n")[:-12], "cannot read"),
+        ("twice.csv", b"customer,arm,arm,bought\n1,1,1,0\n", "several columns called arm"),
+        ("latin.csv", "arm,bought,customer,city\n1,0,1,K\xf6ln\n0,0,2,Ulm\n0,1,3,Ulm\n".encode("latin-1"), "not UTF-8"),
+        ("blank.csv", b"\n\n\n", "cannot read"),
+    ],
+)
+def test_what_is_no_table_is_refused(tmp_path: Path, name: str, content: bytes, complaint: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(FunneliftError, match=complaint):
+        read(path)
+
+
+def test_a_visitor_in_both_arms_is_refused(tmp_path: Path) -> None:
+    frame = world()
+    frame.loc[[0, 2, 4], "arm"] = 1 - frame.loc[[0, 2, 4], "arm"]
+    with pytest.raises(FunneliftError, match="3 values of customer are in both arms"):
+        read(save(frame, tmp_path))
+
+
+def test_arms_that_were_not_dealt_at_random_are_refused(tmp_path: Path) -> None:
+    frame = world().drop(columns="customer")
+    rng = np.random.default_rng(5)
+    frame["arm"] = (rng.random(6000) < np.where(frame["age"] > 40, 0.6, 0.4)).astype(int)
+    with pytest.raises(GateError, match="age, mean among treated"):
+        read(save(frame, tmp_path), visitor_column=None)
+    allowed = CONFIG.model_copy(update={"experiment": CONFIG.experiment.model_copy(update={"allow_mismatch": True})})
+    made = read(save(frame, tmp_path), allowed, visitor_column=None)
+    assert any("age, mean among treated" in text for text in made.randomisation.warnings)
+
+
+def test_a_sample_ratio_that_was_not_designed_is_refused(tmp_path: Path) -> None:
+    frame = world()
+    frame = frame[(frame["arm"] == 1) | (np.arange(6000) % 20 > 5)]
+    read(save(frame, tmp_path))
+    with pytest.raises(GateError, match="sample ratio failed"):
+        read(save(frame, tmp_path), treated_share=0.5)
+
+
+def test_a_text_that_gives_the_outcome_away_is_a_leak(tmp_path: Path) -> None:
+    frame = world()
+    frame["status"] = np.where((frame["bought"] == 1) & (np.arange(6000) % 5 == 0), "shipped", "open")
+    with pytest.raises(GateError, match=r"where status is shipped at test.csv .*found 100.0%"):
+        read(save(frame, tmp_path))
+    accepted = CONFIG.leakage.model_copy(update={"accepted": {"status": "on purpose"}})
+    made = read(save(frame, tmp_path), CONFIG.model_copy(update={"leakage": accepted}))
+    assert "status" in made.mart.categorical

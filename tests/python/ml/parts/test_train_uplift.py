@@ -1,0 +1,276 @@
+"""The uplift and policy parts of `ml.train` on a real warehouse: tables that can be checked by hand, parts, gates."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pytest
+
+import ml_mart
+from ml import train
+from ml.cli import Progress
+from ml.publish.tables import KEYS
+from training import QUICK, UPLIFT, Place
+from warehouse.errors import FunneliftError
+
+MONEY = ("roi_projection", "roi_sensitivity", "roi_gains", "experiment_plan", "ab_test_simulation")
+DEAR = "shoppers of dear items"
+SEGMENTS = [
+    {"name": DEAR, "when": {"item_price": [22_000, None]}, "adds": 0.3, "removes": 0.0},
+    {"name": "weekend shoppers who react badly", "when": {"is_weekend": [1, 1]}, "adds": 0.0, "removes": 0.5},
+]
+SETTINGS = QUICK | {"experiment": QUICK["experiment"] | {"simulation": {"segments": SEGMENTS}}}
+STAMP = ["run_id", "model_version", "scored_at"]
+
+
+def table(place: Place, name: str) -> pd.DataFrame:
+    with duckdb.connect(place.folder / "warehouse.duckdb", read_only=True) as connection:
+        rows: pd.DataFrame = connection.execute(f"select * from funnelift.{name} order by all").df()
+    return rows
+
+
+def unstamped(place: Place, name: str) -> pd.DataFrame:
+    rows = table(place, name).drop(columns=STAMP)
+    return rows.sort_values(list(KEYS[name])).reset_index(drop=True)
+
+
+def give_assignments(place: Place, treated_share: float = 0.5, seed: int = 0) -> None:
+    """Assign every visitor but one in ten an arm before the shop opened; nobody is treated, so nothing changes."""
+    with duckdb.connect(place.folder / "warehouse.duckdb") as connection:
+        visitors = connection.execute("select distinct visitor_id from funnelift.session_features").df()["visitor_id"]
+        rng = np.random.default_rng(seed)
+        arms = pd.DataFrame({"visitor_id": np.sort(visitors)})
+        arms["treatment"] = (rng.random(len(arms)) < treated_share).astype(np.int32)
+        arms["assigned_ms"] = ml_mart.START_MS - 1
+        arms["has_conflict"] = np.int32(0)
+        arms = arms[rng.random(len(arms)) < 0.9]
+        connection.register("arms", arms)
+        connection.execute("create or replace table funnelift.stg_treatment_assignments as select * from arms")
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    place = Place(tmp_path_factory.mktemp("uplift"))
+    ml_mart.write(place.folder, ml_mart.marts(6000, seed=47, buy_rate=0.05))
+    (place.folder / "quick.json").write_text(json.dumps(SETTINGS))
+    train.train(place.config(), Progress())
+    return place
+
+
+@pytest.fixture
+def copy(simulated: Place, tmp_path: Path) -> Place:
+    shutil.copytree(simulated.folder, tmp_path / "copy")
+    return Place(tmp_path / "copy")
+
+
+def test_one_score_for_every_session_at_the_decision_point(simulated: Place) -> None:
+    scores, features = table(simulated, "uplift_scores"), table(simulated, "session_features")
+    landing = features[features["decision_point"] == "landing"]
+    assert set(scores["session_id"]) == set(landing["session_id"])
+    assert len(scores) == len(landing)
+    assert (scores["uplift"] == scores["p_treatment"] - scores["p_control"]).all()
+    assert scores[["p_control", "p_treatment", "response_probability"]].min().min() >= 0
+    assert scores[["p_control", "p_treatment", "response_probability"]].max().max() <= 1
+    assert (scores["decile"] == np.minimum(np.ceil((1 - scores["uplift_percentile"]) * 10), 10).clip(1)).mean() > 0.999
+    assert scores["is_simulated"].all()
+    assert (scores.groupby("visitor_id")["treatment"].nunique() == 1).all()
+    mature = scores["dataset_split"] != "open"
+    assert (scores.loc[mature, "outcome"].notna()).all()
+    assert (scores.loc[~mature, "outcome"].isna()).all()
+    # Ranks are against the calibration slice, so there they are spread evenly.
+    calibration = scores.loc[scores["dataset_split"] == "calibration", "uplift_percentile"]
+    assert np.sort(calibration) == pytest.approx((np.arange(len(calibration)) + 0.5) / len(calibration), abs=0.01)
+
+
+def test_the_simulation_changes_outcomes_as_the_settings_say_and_only_of_the_treated(simulated: Place) -> None:
+    scores = table(simulated, "uplift_scores").merge(
+        table(simulated, "session_features"), on=["session_id", "decision_point"], suffixes=("", "_of_mart")
+    )
+    scores = scores[scores["dataset_split"] != "open"]
+    untouched = scores[(scores["treatment"] == 0) | scores["segment"].isna()]
+    assert (untouched["outcome"] == untouched["has_transaction"]).all()
+    dear = scores[scores["segment"] == DEAR]
+    left = dear[(dear["treatment"] == 1) & (dear["has_transaction"] == 0)]
+    assert left["outcome"].mean() == pytest.approx(0.3, abs=4 * np.sqrt(0.3 * 0.7 / len(left)))
+    assert (dear.loc[dear["has_transaction"] == 1, "outcome"] == 1).all()
+
+
+def test_the_decile_table_is_what_anyone_gets_from_the_scores(simulated: Place) -> None:
+    scores = table(simulated, "uplift_scores")
+    test = scores[scores["dataset_split"] == "test"]
+    for row in table(simulated, "uplift_deciles").itertuples():
+        part = test[test["decile"] == row.decile]
+        treated, control = part[part["treatment"] == 1], part[part["treatment"] == 0]
+        assert (row.n_treatment, row.n_control) == (len(treated), len(control))
+        assert (row.conversions_treatment, row.conversions_control) == (treated.outcome.sum(), control.outcome.sum())
+        assert row.predicted_uplift == pytest.approx(part["uplift"].mean())
+        assert row.observed_uplift == pytest.approx(treated["outcome"].mean() - control["outcome"].mean())
+        assert row.ci_lower <= row.observed_uplift <= row.ci_upper
+        assert row.true_uplift == pytest.approx(part["true_effect"].mean())
+
+
+def test_the_money_is_what_anyone_gets_from_the_scores(simulated: Place) -> None:
+    settings = simulated.config().policy
+    scores, runs = table(simulated, "uplift_scores"), table(simulated, "uplift_runs").iloc[-1]
+    test = scores[scores["dataset_split"] == "test"]
+    per_row = runs["sessions_per_day"] * settings.horizon_days / len(test)
+    arm, y = test["treatment"], test["outcome"]
+    share = arm.mean()
+    treated = test["p_treatment"] + np.where(arm == 1, (y - test["p_treatment"]) / share, 0)
+    control = test["p_control"] + np.where(arm == 0, (y - test["p_control"]) / (1 - share), 0)
+    projections = table(simulated, "roi_projection").set_index(["strategy", "share_percent"])
+    assert len(projections) == 300
+    for strategy in ("uplift", "response"):
+        for percent in (1, 10, 37, 100):
+            row = projections.loc[(strategy, percent)]
+            targeted = test[f"{strategy}_percentile"] >= 1 - percent / 100
+            gained = (treated - control)[targeted].sum() * per_row
+            cost = settings.cost * treated[targeted].sum() * per_row
+            assert row["n_targeted"] == targeted.sum()
+            assert row["incremental_conversions"] == pytest.approx(gained)
+            assert row["cost"] == pytest.approx(cost)
+            assert row["profit"] == pytest.approx(settings.revenue_per_conversion * gained - cost)
+            if cost > 0:
+                assert row["roi"] == pytest.approx(settings.revenue_per_conversion * gained / cost - 1)
+            else:
+                assert np.isnan(row["roi"])
+            assert row["profit_ci_lower"] <= row["profit"] <= row["profit_ci_upper"]
+    everybody = projections.xs(100, level="share_percent")["profit"]
+    assert everybody.nunique() == 1
+    chosen = projections[projections["is_chosen"]].reset_index()
+    in_run = runs["chosen_share_percent"]
+    assert in_run == 0 or in_run == chosen.loc[chosen["strategy"] == "uplift", "share_percent"].item()
+
+
+def test_the_policy_part_alone_gives_the_same_money_and_other_costs_other_money(copy: Place) -> None:
+    before = {name: unstamped(copy, name) for name in ("uplift_scores", *MONEY)}
+    scored_by = table(copy, "uplift_scores")["model_version"].unique()
+    train.train(copy.config(), Progress(), only="policy")
+    for name, rows in before.items():
+        pd.testing.assert_frame_equal(unstamped(copy, name), rows)
+    assert (table(copy, "uplift_scores")["model_version"].unique() == scored_by).all()
+
+    train.train(copy.config(**{"policy.cost": 10, "policy.cost_per": "contact"}), Progress(), only="policy")
+    after = unstamped(copy, "uplift_scores")
+    pd.testing.assert_frame_equal(after.drop(columns="quadrant"), before["uplift_scores"].drop(columns="quadrant"))
+    assert (after["quadrant"] != before["uplift_scores"]["quadrant"]).mean() > 0.02
+    earns = 50 * after["uplift"] > 10
+    assert ((after["quadrant"] == "persuadable") == earns).all()
+    assert ((after["quadrant"] == "sleeping dog") == (~earns & (after["uplift"] < 0))).all()
+    runs = table(copy, "uplift_runs").sort_values("finished_at")
+    assert list(runs["part"]) == ["uplift", "policy", "policy"]
+    assert runs["row_count"].nunique() == 1
+
+
+def test_the_uplift_part_alone_leaves_no_money_of_other_scores(copy: Place) -> None:
+    full = {name: unstamped(copy, name) for name in UPLIFT if name != "uplift_runs"}
+    train.train(copy.config(), Progress(), only="uplift")
+    for name in MONEY:
+        assert table(copy, name).empty
+        assert list(table(copy, name).columns) == [*full[name].columns, *STAMP]
+    for name in ("uplift_scores", "uplift_metrics", "uplift_deciles"):
+        pd.testing.assert_frame_equal(unstamped(copy, name), full[name])
+    train.train(copy.config(), Progress(), only="policy")
+    for name, rows in full.items():
+        pd.testing.assert_frame_equal(unstamped(copy, name), rows)
+
+
+def test_the_conversion_part_alone_leaves_uplift_as_it_is(copy: Place) -> None:
+    before = {name: table(copy, name) for name in UPLIFT}
+    predicted = unstamped(copy, "conversion_predictions")
+    train.train(copy.config(), Progress(), only="conversion")
+    for name, rows in before.items():
+        pd.testing.assert_frame_equal(table(copy, name), rows)
+    pd.testing.assert_frame_equal(unstamped(copy, "conversion_predictions"), predicted)
+    assert table(copy, "conversion_predictions")["run_id"].iloc[0] != before["uplift_scores"]["run_id"].iloc[0]
+
+
+def test_the_policy_part_needs_scores_made_the_same_way(copy: Place) -> None:
+    with pytest.raises(FunneliftError, match=r"value_column is 'carted_value_so_far' and was None"):
+        train.train(copy.config(**{"policy.value_column": "carted_value_so_far"}), Progress(), only="policy")
+    copy.execute("delete from funnelift.uplift_scores")
+    with pytest.raises(FunneliftError, match=r"uplift_scores is empty: .*--only uplift"):
+        train.train(copy.config(), Progress(), only="policy")
+    copy.execute("drop table funnelift.uplift_deciles")
+    with pytest.raises(FunneliftError, match=r"no table funnelift.uplift_deciles .*--only uplift"):
+        train.train(copy.config(), Progress(), only="policy")
+
+
+def test_a_value_column_is_what_a_conversion_brings(copy: Place) -> None:
+    with pytest.raises(FunneliftError, match=r"value_column 'item_category' is no numeric feature"):
+        train.train(copy.config(**{"policy.value_column": "item_category"}), Progress(), only="uplift")
+    train.train(copy.config(**{"policy.value_column": "item_price"}), Progress(), only="uplift")
+    scores = table(copy, "uplift_scores").merge(table(copy, "session_features"), on=["session_id", "decision_point"])
+    assert scores["own_value"].isna().equals(scores["item_price"].isna())
+    known = scores["own_value"].notna()
+    assert scores.loc[known, "own_value"].to_numpy() == pytest.approx(scores.loc[known, "item_price"], rel=1e-6)
+
+
+def test_simulated_effects_are_called_so_everywhere(simulated: Place) -> None:
+    results = simulated.folder / "results"
+    for name in UPLIFT:
+        rows = table(simulated, name)
+        if "is_simulated" in rows:
+            assert rows["is_simulated"].all()
+    assert {name for name in UPLIFT if "is_simulated" not in table(simulated, name)} == {"roi_sensitivity", "roi_gains"}
+    assert (pd.read_csv(results / "predictions/uplift_scores.csv")["is_simulated"]).all()
+    assert json.loads((results / "metrics/uplift_metrics.json").read_text())["is_simulated"]
+    text = (results / "recommendations.md").read_text()
+    assert "SIMULATED EFFECTS" in text.splitlines()[0]
+
+
+def test_a_real_experiment_comes_first(copy: Place) -> None:
+    give_assignments(copy)
+    train.train(copy.config(), Progress(), only="uplift")
+    scores, run = table(copy, "uplift_scores"), table(copy, "uplift_runs").sort_values("finished_at").iloc[-1]
+    assert not scores["is_simulated"].any()
+    assert "stg_treatment_assignments" in run["source"]
+    assert scores[["segment", "true_effect"]].isna().all().all()
+    arms = table(copy, "stg_treatment_assignments").set_index("visitor_id")["treatment"]
+    judged = scores["dataset_split"].isin(["train", "calibration", "test"])
+    assert (scores.loc[judged, "treatment"] == scores.loc[judged, "visitor_id"].map(arms)).all()
+    assert scores.loc[judged, "visitor_id"].is_unique
+    assert set(scores.loc[~scores["visitor_id"].isin(arms.index), "dataset_split"]) <= {"outside", "open"}
+    train.train(copy.config(), Progress(), only="policy")
+    assert "SIMULATED" not in (copy.folder / "results/recommendations.md").read_text()
+
+
+def test_a_sample_ratio_mismatch_stops_the_run_unless_told(copy: Place) -> None:
+    give_assignments(copy, treated_share=0.6)
+    before = {name: table(copy, name) for name in UPLIFT}
+    with pytest.raises(FunneliftError, match=r"gate sample ratio failed"):
+        train.train(copy.config(), Progress())
+    for name, rows in before.items():
+        pd.testing.assert_frame_equal(table(copy, name), rows)
+    train.train(copy.config(**{"experiment.allow_mismatch": True}), Progress(), only="uplift")
+    warned = table(copy, "uplift_runs").sort_values("finished_at").iloc[-1]["warnings_json"]
+    assert "sample ratio" in warned
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--cost", "-1"], 1, "policy.cost: Input should be greater than or equal to 0"),
+        (["--cost", "five"], 1, "policy.cost: Input should be a valid number"),
+        (["--cost", "nan"], 1, "policy.cost"),
+        (["--revenue", "0"], 1, "policy.revenue_per_conversion: Input should be greater than 0"),
+        (["--margin", "1.5"], 1, "policy.margin: Input should be less than or equal to 1"),
+        (["--budget", "-3"], 1, "policy.budget: Input should be greater than 0"),
+        (["--cost-per", "click"], 2, "invalid choice: 'click'"),
+        (["--only", "money"], 2, "invalid choice: 'money'"),
+    ],
+)
+def test_bad_money_on_the_command_line_is_refused_by_name(
+    arguments: list[str], code: int, message: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    found: Any
+    try:
+        found = train.main(arguments)
+    except SystemExit as stopped:
+        found = stopped.code
+    assert found == code
+    assert message in capfd.readouterr().err

@@ -1,0 +1,395 @@
+"""The offline report in a real browser: what it shows is what SQL says, without network, for every kind of reader."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pytest
+
+from bi.measures import MEASURES, evaluate
+from compiled import World, create_raw_tables, insert_raw, run_dbt
+from ml import train
+from ml.cli import Progress
+from ml.report import page as report
+from servers import lacking
+from training import QUICK, Place
+from warehouse.base import Warehouse
+from warehouse.errors import FunneliftError
+from warehouse.open import open_warehouse
+from worlds import synthetic_world
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+NAMED = {measure.name: measure for measure in MEASURES}
+PAGES = ("funnel", "risk", "uplift", "roi")
+# A shop may call a category what it likes.
+EVIL = "<script>document.title='owned'</script><b>&amp;'\"</b>"
+MB = 1_000_000
+
+
+def built(folder: Path, world: World, *, is_synthetic: bool = True) -> Place:
+    database = folder / "warehouse.duckdb"
+    with duckdb.connect(database) as connection:
+        create_raw_tables(connection)
+        insert_raw(connection, world)
+        connection.execute("update funnelift_raw.raw_loads set is_synthetic = ?", [is_synthetic])
+    outcome = run_dbt("run", database=database)
+    assert outcome.success, outcome.errors
+    (folder / "quick.json").write_text(json.dumps(QUICK))
+    shutil.copy(folder / "target" / "manifest.json", folder / "manifest.json")
+    return Place(folder)
+
+
+def written(place: Place) -> Path:
+    report.report(place.config(), Progress())
+    return place.folder / "results" / "report.html"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    world = synthetic_world(12_000)
+    named = [row.value for row in world.properties if row.property == "categoryid"]
+    common = max(set(named), key=named.count)
+    properties = [
+        row._replace(value=EVIL) if (row.property, row.value) == ("categoryid", common) else row
+        for row in world.properties
+    ]
+    place = built(tmp_path_factory.mktemp("report"), replace(world, properties=properties))
+    train.train(place.config(), Progress())
+    return place
+
+
+@pytest.fixture(scope="module")
+def html(trained: Place) -> Path:
+    """What the training wrote."""
+    return trained.folder / "results" / "report.html"
+
+
+@pytest.fixture(scope="module")
+def warehouse(trained: Place) -> Iterator[Warehouse]:
+    with open_warehouse(trained.config()) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[Browser]":
+    sync_api = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        lacking("no Chromium on this machine: install chromium")
+    with sync_api.sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+        opened = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        yield opened
+        opened.close()
+
+
+@contextmanager
+def reading(browser: "Browser", path: Path, **context: Any) -> "Iterator[Page]":
+    """The report as a reader has it, who then sees no error and has asked the network for nothing."""
+    page = browser.new_page(viewport={"width": 1366, "height": 900}, **context)
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on(
+        "request",
+        lambda asked: None if asked.url.startswith((path.as_uri(), "data:")) else complaints.append(asked.url),
+    )
+    page.goto(path.as_uri())
+    page.wait_for_selector("html[data-ready]", state="attached")
+    yield page
+    page.close()
+    assert complaints == []
+
+
+@pytest.fixture(scope="module")
+def page(browser: "Browser", html: Path) -> "Iterator[Page]":
+    with reading(browser, html) as opened:
+        yield opened
+
+
+def cards(page: "Page", name: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = page.eval_on_selector_all(
+        f"#{name} [data-measure]",
+        """nodes => nodes.map(({ dataset, textContent }) => ({ measure: dataset.measure, text: textContent,
+            where: JSON.parse(dataset.where), parameters: JSON.parse(dataset.parameters ?? "{}"),
+            value: dataset.value === "" ? null : Number(dataset.value) }))""",
+    )
+    return found
+
+
+def assert_cards_are_sql(page: "Page", name: str, warehouse: Warehouse) -> dict[str, Any]:
+    """Every number of a page is what its measure says under the page's filters; returned by measure."""
+    shown = cards(page, name)
+    assert shown
+    for card in shown:
+        where = {column: days(allowed) for column, allowed in card["where"].items()}
+        (row,) = evaluate(warehouse, NAMED[card["measure"]], where=where, parameters=card["parameters"])
+        if card["value"] is None:
+            assert card["text"] in ("none", "not defined") or card["measure"].startswith("Median")
+        else:
+            assert float(row["value"] or 0) == pytest.approx(card["value"], rel=1e-6, abs=1e-6), card
+    return {card["measure"]: card["value"] for card in shown}
+
+
+def days(allowed: Any) -> list[Any]:
+    if isinstance(allowed, list):
+        return allowed
+    first, last = date.fromisoformat(allowed["from"]), date.fromisoformat(allowed["to"])
+    return [first + timedelta(days=day) for day in range((last - first).days + 1)]
+
+
+def choose(page: "Page", name: str, **values: str) -> None:
+    for control, value in values.items():
+        field = page.locator(f"#{name}-filters [name={control}]")
+        if field.evaluate("node => node.tagName") == "SELECT":
+            field.select_option(value)
+        else:
+            field.fill(value)
+
+
+def undrawn(page: "Page") -> list[str]:
+    """Titles of the charts that show no data."""
+    found: list[str] = page.eval_on_selector_all(
+        "main > section:not(.away) figure",
+        """nodes => nodes.filter(node => ![...node.querySelectorAll('.plot .trace path, .plot .point path')]
+            .some(path => path.getBBox().width + path.getBBox().height > 1)).map(node => node.id)""",
+    )
+    return found
+
+
+def test_every_chart_is_drawn_and_has_a_table(page: "Page") -> None:
+    for name in PAGES:
+        page.click(f"#{name}-tab")
+        assert undrawn(page) == []
+        assert page.locator(f"#{name} figure").count() >= 1
+        for figure in page.locator(f"#{name} figure").all():
+            figure.locator("summary").click()
+            assert figure.locator("tbody tr").count() >= 1
+            assert figure.locator("[role=img]").get_attribute("aria-label")
+    assert page.title() == "Funnelift report (simulated effects) (synthetic data)"
+
+
+def test_the_numbers_are_those_of_the_measures(page: "Page", warehouse: Warehouse) -> None:
+    for name in PAGES:
+        page.click(f"#{name}-tab")
+        assert_cards_are_sql(page, name, warehouse)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("funnel", {"visitor": "returning"}),
+        ("funnel", {"from": "2015-06-01", "to": "2015-07-31"}),
+        ("funnel", {"category": "0"}),
+        ("funnel", {"visitor": "new", "from": "2015-06-15", "category": "1"}),
+        ("risk", {"point": "cart"}),
+        ("risk", {"point": "engaged", "visitor": "new"}),
+        ("risk", {"visitor": "returning", "category": "0"}),
+        ("risk", {"from": "2015-09-01"}),
+        ("uplift", {"visitor": "returning"}),
+        ("uplift", {"visitor": "new", "category": "0"}),
+        ("roi", {"share": "20"}),
+        ("roi", {"cost": "0"}),
+        ("roi", {"share": "40", "cost": "2.5", "revenue": "80"}),
+    ],
+)
+def test_filters_change_the_numbers_to_what_sql_says(
+    page: "Page", warehouse: Warehouse, name: str, values: dict[str, str]
+) -> None:
+    page.click(f"#{name}-tab")
+    before = cards(page, name)
+    choose(page, name, **values)
+    assert cards(page, name) != before
+    assert_cards_are_sql(page, name, warehouse)
+    assert undrawn(page) == []
+    page.click(f"#{name}-filters button")
+    assert cards(page, name) == before
+
+
+def test_the_interval_of_a_what_if_is_the_measures(page: "Page", warehouse: Warehouse) -> None:
+    page.click("#roi-tab")
+    choose(page, "roi", share="35", cost="3", revenue="70")
+    asked: dict[str, float | None] = {"share": 35, "cost": 3, "revenue": 70}
+    ends = [
+        evaluate(warehouse, NAMED[f"What-if profit {end}"], parameters=asked)[0]["value"] for end in ("lower", "upper")
+    ]
+    line = page.locator("#roi .card", has_text="Profit in").locator(".small").first.inner_text()
+    shown = [float(number.replace(",", "")) for number in re.findall(r"-?[\d,]+(?:\.\d+)?", line)[1:]]
+    assert shown == pytest.approx(ends, rel=5e-3, abs=0.6)
+
+
+def test_shop_texts_stay_texts(page: "Page", html: Path) -> None:
+    assert EVIL not in html.read_text(encoding="utf-8")
+    page.click("#funnel-tab")
+    options = page.locator("#funnel-filters [name=category] option").all_inner_texts()
+    assert EVIL in options
+    page.locator("#funnel-filters [name=category]").select_option(label=EVIL)
+    assert page.title().startswith("Funnelift")
+    assert page.locator("main script, main b").count() == 0
+    assert "&lt;script" in page.locator("#funnel-categories svg").first.inner_html()
+    page.click("#funnel-filters button")
+
+
+def test_a_keyboard_reaches_every_control(page: "Page") -> None:
+    page.focus("#funnel-tab")
+    for place, name in enumerate(PAGES):
+        assert page.evaluate("document.activeElement.id") == f"{name}-tab"
+        assert page.locator("main > section:not(.away)").get_attribute("id") == name
+        wanted = page.locator(f"#{name} :is(input, select, button, summary):visible").count()
+        reached = set()
+        for _ in range(4 * wanted + 20):
+            page.keyboard.press("Tab")
+            at = page.evaluate(
+                """name => { const all = [...document.querySelectorAll(`#${name} :is(input, select, button, summary)`)];
+                    return [all.indexOf(document.activeElement), document.activeElement.tagName]; }""",
+                name,
+            )
+            reached.add(at[0])
+            if at[1] == "BODY":
+                break
+        assert len(reached - {-1}) == wanted
+        page.focus(f"#{name}-tab")
+        if place + 1 < len(PAGES):
+            page.keyboard.press("ArrowRight")
+    page.keyboard.press("Home")
+    assert page.evaluate("document.activeElement.id") == "funnel-tab"
+
+
+def test_it_opens_at_its_top_and_a_link_opens_its_page(browser: "Browser", html: Path) -> None:
+    with reading(browser, html) as page:
+        assert page.evaluate("scrollY") == 0
+        page.click("#risk-tab")
+        page.reload()
+        page.wait_for_selector("html[data-ready]", state="attached")
+        assert page.locator("main > section:not(.away)").get_attribute("id") == "risk"
+        assert page.evaluate("scrollY") == 0
+
+
+def test_every_control_has_a_name(page: "Page") -> None:
+    for name in PAGES:
+        page.click(f"#{name}-tab")
+        assert page.eval_on_selector_all(
+            f"#{name} :is(input, select)", "nodes => nodes.every(node => node.labels[0]?.textContent.trim())"
+        )
+    assert page.locator("[role=tabpanel]").count() == len(PAGES)
+
+
+def test_dark_and_light(browser: "Browser", html: Path) -> None:
+    def paper(page: "Page") -> int:
+        colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        return sum(map(int, re.findall(r"\d+", colour)[:3]))
+
+    with reading(browser, html, color_scheme="dark") as page:
+        assert paper(page) < 150
+        ink = page.eval_on_selector("#funnel-steps .xtick text", "node => node.style.fill")
+        assert sum(map(int, re.findall(r"\d+", ink))) > 500
+        page.click("#theme")
+        assert paper(page) > 600
+        assert undrawn(page) == []
+
+
+def test_print_shows_all_pages_and_no_controls(browser: "Browser", html: Path) -> None:
+    with reading(browser, html) as page:
+        pdf = page.pdf(prefer_css_page_size=True, print_background=True)
+        assert 4 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 14
+        page.emulate_media(media="print")
+        for name in PAGES:
+            assert page.locator(f"#{name} h2").is_visible()
+            assert page.locator(f"#{name} .mark").is_visible()
+            assert page.locator(f"#{name} figure svg.main-svg").count() >= 1
+        assert page.locator(":is(.tabs, .tools, .filters, figure details, .card details):visible").count() == 0
+
+
+def test_one_file_without_network(html: Path) -> None:
+    text = html.read_text(encoding="utf-8")
+    (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', text)
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe-eval" not in policy
+    markup = text.split('<script type="application/json"')[0]
+    assert re.findall(r"""<(?:script|img|link|iframe)[^>]*(?:src|href)=["']?([^"' >]*)""", markup) == ["data:,"]
+    assert len(text.encode()) < 8 * MB
+
+
+def test_made_up_things_are_called_so(page: "Page") -> None:
+    assert "SIMULATED EFFECTS, SYNTHETIC DATA" in page.locator(".banner").inner_text()
+    for name in ("uplift", "roi"):
+        page.click(f"#{name}-tab")
+        assert page.locator(".banner").is_visible()
+        for title in page.locator(f"#{name} figure h3").all_inner_texts():
+            assert "simulated" in title or title == "Four kinds of shopper"
+
+
+def test_real_data_and_a_real_experiment_have_no_banner(trained: Place, browser: "Browser", tmp_path: Path) -> None:
+    place = copied(trained, tmp_path)
+    for table in ("uplift_runs", "uplift_scores", "roi_projection", "uplift_metrics", "uplift_deciles"):
+        place.execute(f"update funnelift.{table} set is_simulated = false")
+    place.execute("update funnelift.dataset_summary set is_synthetic = 0")
+    with reading(browser, written(place)) as page:
+        assert page.locator(".banner").count() == 0
+        assert page.title() == "Funnelift report"
+        page.click("#roi-tab")
+        assert "simulated" not in page.locator("#roi").inner_text().lower()
+        assert "measured" in page.locator("#roi").inner_text()
+
+
+def test_what_has_not_run_is_named_with_its_command(trained: Place, browser: "Browser", tmp_path: Path) -> None:
+    place = copied(trained, tmp_path)
+    for table in ("roi_projection", "roi_sensitivity", "roi_gains", "experiment_plan", "ab_test_simulation"):
+        place.execute(f"delete from funnelift.{table}")
+    with reading(browser, written(place)) as page:
+        page.click("#roi-tab")
+        assert "python -m ml.train --only policy" in page.locator("#roi").inner_text()
+        page.click("#uplift-tab")
+        assert page.locator("#uplift-deciles svg").count() >= 1
+    for table in ("uplift_scores", "uplift_runs", "conversion_predictions", "ml_runs"):
+        place.execute(f"delete from funnelift.{table}")
+    with reading(browser, written(place)) as page:
+        for name in PAGES[1:]:
+            page.click(f"#{name}-tab")
+            assert "python -m ml.train" in page.locator(f"#{name}").inner_text()
+            assert page.locator(f"#{name} :is(figure, .card, .table-block):visible").count() == 0
+
+
+def test_one_day_without_prices_or_purchases(browser: "Browser", tmp_path: Path) -> None:
+    world = synthetic_world(3_000)
+    day = min(event.timestamp for event in world.events) // 86_400_000 + 20
+    events = [e for e in world.events if e.timestamp // 86_400_000 == day and e.event != "transaction"]
+    properties = [row for row in world.properties if row.property == "categoryid"]
+    place = built(tmp_path, replace(world, events=events, properties=properties), is_synthetic=False)
+    with reading(browser, written(place)) as page:
+        text = page.locator("#funnel").inner_text()
+        for missing in ("one day only", "No session here has a purchase", "No item has a known price"):
+            assert missing in text
+        assert "python -m ingest load --raw FOLDER" in text
+        assert "Value left in carts" not in text
+        with open_warehouse(place.config()) as warehouse:
+            assert_cards_are_sql(page, "funnel", warehouse)
+        page.click("#risk-tab")
+        assert "There are no predictions yet" in page.locator("#risk").inner_text()
+
+
+def test_no_sessions_at_all(browser: "Browser", tmp_path: Path) -> None:
+    place = built(tmp_path, World([], [], []), is_synthetic=False)
+    with reading(browser, written(place)) as page:
+        assert "There are no sessions yet" in page.locator("#funnel").inner_text()
+
+
+def test_marts_that_were_never_built(tmp_path: Path) -> None:
+    duckdb.connect(tmp_path / "warehouse.duckdb").close()
+    (tmp_path / "quick.json").write_text("{}")
+    with pytest.raises(FunneliftError, match="dbt build"):
+        written(Place(tmp_path))
+
+
+def copied(place: Place, folder: Path) -> Place:
+    shutil.copytree(place.folder, folder / "copy", ignore=shutil.ignore_patterns("target", "logs"))
+    return Place(folder / "copy")

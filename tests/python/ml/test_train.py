@@ -1,0 +1,389 @@
+"""The two commands, on a real warehouse: outputs, determinism, atomicity, and scoring between trainings."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+import ml_mart
+import warehouse.duckdb as duckdb_engine
+from ml import score, train
+from ml.cli import Progress
+from ml.config import DEFAULTS
+from ml.files import sha256_of
+from ml.publish.tables import GRAINS
+from paths import ROOT
+from training import CONVERSION, QUICK, TABLES, UPLIFT, Place
+from warehouse.base import Publication
+from warehouse.errors import FunneliftError
+from warehouse.open import open_warehouse
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    place = Place(tmp_path_factory.mktemp("trained"))
+    ml_mart.write(place.folder, ml_mart.marts(5000, seed=31, buy_rate=0.04))
+    (place.folder / "quick.json").write_text(json.dumps(QUICK))
+    train.train(place.config(), Progress())
+    return place
+
+
+@pytest.fixture
+def copy(trained: Place, tmp_path: Path) -> Place:
+    shutil.copytree(trained.folder, tmp_path / "copy")
+    return Place(tmp_path / "copy")
+
+
+def test_one_prediction_for_every_row_of_the_mart(trained: Place) -> None:
+    rows = trained.rows(
+        """
+        select features.session_id is not null and predictions.session_id is not null as in_both, count(*) as n
+        from funnelift.session_features as features
+        full join funnelift.conversion_predictions as predictions using (session_id, decision_point)
+        group by 1
+        """
+    )
+    assert [row["in_both"] for row in rows] == [True]
+    for row in trained.rows("select * from funnelift.conversion_predictions"):
+        assert row["abandon_probability"] == 1 - row["probability"]
+        assert 0 < row["probability"] < 1
+        explained = row["dataset_split"] != "train"
+        for number in (1, 2, 3):
+            assert (row[f"reason_{number}"] is not None) == explained
+        assert (row["has_transaction"] is None) == (row["dataset_split"] == "open") == (row["is_mature"] == 0)
+        if explained:
+            assert row["reason_1"].startswith(("Towards leaving: ", "Towards buying: "))
+
+
+def test_every_table_has_its_key_and_the_same_stamp(trained: Place) -> None:
+    stamps = {
+        group: {
+            (row["run_id"], row["model_version"], row["scored_at"])
+            for table in group
+            for row in trained.rows(f"select distinct run_id, model_version, scored_at from funnelift.{table}")
+        }
+        for group in (CONVERSION, UPLIFT)
+    }
+    assert [len(found) for found in stamps.values()] == [1, 1]
+    assert len({run_id for found in stamps.values() for run_id, _, _ in found}) == 1
+    keyed = trained.rows("select table_name from duckdb_constraints() where constraint_type = 'PRIMARY KEY'")
+    assert {row["table_name"] for row in keyed} == set(TABLES)
+
+
+def test_metrics_of_every_model_on_every_slice_in_table_and_file(trained: Place) -> None:
+    rows = trained.rows("select model, slice, metric, value, ci_lower, ci_upper, n_rows from funnelift.model_metrics")
+    assert len({row["model"] for row in rows}) == 3
+    assert len({row["slice"] for row in rows}) == 7
+    assert len(rows) == 3 * 7 * 5
+    content = json.loads((trained.folder / "results/metrics/model_metrics.json").read_text())
+    assert content["is_synthetic"]
+    in_file = {(row["model"], row["slice"], row["metric"]): row["value"] for row in content["metrics"]}
+    assert in_file == {(row["model"], row["slice"], row["metric"]): row["value"] for row in rows}
+    champion = trained.rows("select champion from funnelift.ml_runs")[0]["champion"]
+    losses = {name: min(methods.values()) for name, methods in content["calibration_log_loss"].items()}
+    assert champion == min(losses, key=lambda name: losses[name])
+    auc = in_file[champion, "overall", "auc_roc"]
+    by_hand = trained.rows(
+        """
+        with ranked as (
+            select has_transaction, rank() over (order by probability)
+                + (count(*) over (partition by probability) - 1) / 2.0 as place
+            from funnelift.conversion_predictions where dataset_split = 'test'
+        )
+        select (sum(place) filter (where has_transaction = 1) - sum(has_transaction) * (sum(has_transaction) + 1) / 2.0)
+            / (sum(has_transaction) * (count(*) - sum(has_transaction))) as auc
+        from ranked
+        """
+    )[0]["auc"]
+    assert auc == pytest.approx(by_hand, abs=1e-12)
+
+
+def test_files_agree_with_the_tables(trained: Place) -> None:
+    results = trained.folder / "results"
+    with (results / "predictions/conversion_predictions.csv").open(newline="") as file:
+        in_file = {(row["session_id"], row["decision_point"]): row for row in csv.DictReader(file)}
+    in_table = trained.rows("select * from funnelift.conversion_predictions")
+    assert len(in_file) == len(in_table)
+    for row in in_table:
+        written = in_file[row["session_id"], row["decision_point"]]
+        assert float(written["probability"]) == row["probability"]
+        assert written["reason_1"] == (row["reason_1"] or "")
+        assert written["dataset_split"] == row["dataset_split"]
+    run = trained.rows("select * from funnelift.ml_runs")[0]
+    hashes = {path.name: sha256_of(path) for path in (results / "models").iterdir()}
+    assert hashes[run["champion_file"]] == run["model_sha256"]
+    assert hashes["catboost_model.cbm"] == run["catboost_sha256"]
+    assert hashes["calibrator.json"] == run["calibrator_sha256"]
+    assert hashes["features.json"] == run["features_sha256"]
+    counted = trained.rows("select count(*) as n from funnelift.session_features")[0]["n"]
+    assert run["feature_row_count"] == counted
+    assert json.loads(run["config_json"])["seed"] == run["seed"] == 42
+    assert {path.name for path in (results / "figures").iterdir()} == {
+        "roc.png", "precision_recall.png", "calibration.png", "shap_summary.png", "qini.png", "uplift_deciles.png",
+        "uplift_calibration.png", "roi_curve.png", "experiment_planner.png",
+    }  # fmt: skip
+    assert [path.name for path in results.iterdir() if path.name.startswith(".")] == []
+
+
+def test_the_model_card_says_what_matters(trained: Place) -> None:
+    card = (trained.folder / "results/model_card.md").read_text()
+    run = trained.rows("select run_id, model_version, data_sha256 from funnelift.ml_runs")[0]
+    for part in (
+        run["run_id"], run["model_version"], run["data_sha256"][:16], "Synthetic data", "Not for", "## Limits",
+        "| test |", "visitor=unseen_in_training", "decision_point=cart", "Wilson", "Strongest single feature",
+    ):  # fmt: skip
+        assert part in card
+    value = trained.rows(
+        "select value from funnelift.model_metrics "
+        "where model = 'catboost' and slice = 'overall' and metric = 'auc_roc'"
+    )[0]["value"]
+    assert f"{value:.3f} [" in card
+
+
+def test_same_seed_and_data_give_the_same_numbers(trained: Place, copy: Place) -> None:
+    # Rows stored in another order are the same data.
+    copy.execute(
+        "create or replace table funnelift.session_features as "
+        "from funnelift.session_features order by hash(session_id)"
+    )
+    train.train(copy.config(), Progress())
+    columns = "session_id, decision_point, probability, risk_band, reason_1, reason_2, reason_3, dataset_split"
+    for sql in (
+        f"select {columns} from funnelift.conversion_predictions order by session_id, decision_point",
+        "select model, slice, metric, value, ci_lower, ci_upper from funnelift.model_metrics order by all",
+        "select decision_point, feature, rank, mean_abs_shap, direction from funnelift.shap_summary order by all",
+        "select model, slice, bin, mean_predicted, observed_rate from funnelift.calibration_curve order by all",
+    ):
+        assert copy.rows(sql) == trained.rows(sql)
+    runs = copy.rows("select run_id, model_version, data_sha256 from funnelift.ml_runs order by started_at")
+    assert len(runs) == 2
+    assert runs[0]["run_id"] != runs[1]["run_id"]
+    assert runs[0]["model_version"] == runs[1]["model_version"]
+    assert runs[0]["data_sha256"] == runs[1]["data_sha256"]
+    for name in ("roc.png", "shap_summary.png"):
+        assert (copy.folder / f"results/figures/{name}").read_bytes() == (
+            trained.folder / f"results/figures/{name}"
+        ).read_bytes()
+
+
+def test_score_gives_the_same_predictions_as_training_and_only_for_new_rows(trained: Place, copy: Place) -> None:
+    gone = "where dataset_split = 'test' and hash(session_id) % 3 = 0"
+    deleted = copy.rows(f"select * from funnelift.conversion_predictions {gone} order by all")
+    assert len(deleted) > 50
+    copy.execute(f"delete from funnelift.conversion_predictions {gone}")
+    lines = score.score(copy.config(), Progress())
+    assert f"{len(deleted):,} rows scored" in lines[0]
+    assert lines[0].startswith("SYNTHETIC data")
+    same = (
+        "session_id, decision_point, visitor_id, probability, risk_band, reason_1, reason_2, reason_3, has_transaction"
+    )
+    assert copy.rows(f"select {same} from funnelift.conversion_predictions order by all") == trained.rows(
+        f"select {same} from funnelift.conversion_predictions order by all"
+    )
+    new = copy.rows("select * from funnelift.conversion_predictions where dataset_split = 'new'")
+    assert {row["session_id"] for row in new} == {row["session_id"] for row in deleted}
+    assert {row["model_version"] for row in new} == {row["model_version"] for row in deleted}
+
+    assert "Nothing to score" in score.score(copy.config(), Progress())[0]
+    assert copy.rows("select count(*) as n from funnelift.conversion_predictions") == trained.rows(
+        "select count(*) as n from funnelift.conversion_predictions"
+    )
+
+
+@pytest.mark.parametrize("name", ["calibrator.json", "features.json", "champion"])
+def test_score_refuses_changed_or_missing_files(copy: Place, name: str) -> None:
+    copy.execute("delete from funnelift.conversion_predictions where dataset_split = 'test'")
+    before = copy.rows("select count(*) as n from funnelift.conversion_predictions")
+    if name == "champion":
+        name = copy.rows("select champion_file from funnelift.ml_runs")[0]["champion_file"]
+    path = copy.folder / "results/models" / name
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(FunneliftError, match=f"gate model hash failed: .*{name}: expected sha256 .* found"):
+        score.score(copy.config(), Progress())
+    path.unlink()
+    with pytest.raises(FunneliftError, match=f"no .*{name}: point --results"):
+        score.score(copy.config(), Progress())
+    assert copy.rows("select count(*) as n from funnelift.conversion_predictions") == before
+
+
+def test_score_refuses_other_features(copy: Place) -> None:
+    path = copy.folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    columns = manifest["nodes"]["model.funnelift.session_features"]["columns"]
+    columns["item_price"]["meta"]["kind"] = "categorical"
+    columns["item_views_7d"]["meta"] = {"role": "status"}
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(FunneliftError, match=r"gate features failed: .*item_price changed, item_views_7d is gone"):
+        score.score(copy.config(), Progress())
+
+
+def test_score_refuses_without_a_training_and_with_another_data_set(copy: Place) -> None:
+    copy.execute("update funnelift.dataset_summary set is_synthetic = 0")
+    with pytest.raises(FunneliftError, match="trained on synthetic data, the warehouse now holds real data"):
+        score.score(copy.config(), Progress())
+    copy.execute("update funnelift.conversion_predictions set model_version = 'other'")
+    with pytest.raises(FunneliftError, match=r"holds model versions \['other'\]"):
+        score.score(copy.config(), Progress())
+    copy.execute("drop table funnelift.ml_runs")
+    with pytest.raises(FunneliftError, match=r"no trained model in this warehouse: run `python -m ml\.train` first"):
+        score.score(copy.config(), Progress())
+
+
+def test_score_checks_the_values_of_new_rows(copy: Place) -> None:
+    copy.execute("delete from funnelift.conversion_predictions where dataset_split = 'test'")
+    copy.execute("update funnelift.session_features set decision_hour = 99")
+    with pytest.raises(FunneliftError, match="gate values failed: highest value of decision_hour"):
+        score.score(copy.config(), Progress())
+
+
+def test_a_failed_gate_publishes_nothing(copy: Place) -> None:
+    files = {path: path.read_bytes() for path in (copy.folder / "results").rglob("*") if path.is_file()}
+    runs = copy.rows("select * from funnelift.ml_runs")
+    copy.execute("delete from funnelift.session_features where rowid = 0")
+    with pytest.raises(FunneliftError, match="gate row count failed"):
+        train.train(copy.config(), Progress())
+    assert copy.rows("select * from funnelift.ml_runs") == runs
+    assert {path: path.read_bytes() for path in (copy.folder / "results").rglob("*") if path.is_file()} == files
+
+
+def test_a_leak_stops_the_command(copy: Place) -> None:
+    copy.execute("update funnelift.session_features set item_price_ratio = has_transaction")
+    arguments = ["--config", str(copy.folder / "quick.json"), "--manifest", str(copy.folder / "manifest.json")]
+    finished = subprocess.run(
+        [sys.executable, "-m", "ml.train", *arguments],
+        cwd=ROOT,
+        env={
+            "FUNNELIFT_DUCKDB_PATH": str(copy.folder / "warehouse.duckdb"),
+            "FUNNELIFT_RESULTS": str(copy.folder / "results"),
+            "PATH": "",
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert finished.returncode == 1
+    assert finished.stdout == ""
+    assert "gate leakage failed: AUC of item_price_ratio alone" in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
+@pytest.mark.parametrize("indexed_rows", [0, 10])
+def test_a_publication_that_dies_half_way_leaves_the_old_tables(
+    copy: Place, indexed_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Both ways in which a key is enforced: by an index, and for large tables by a check in the transaction.
+    monkeypatch.setattr(duckdb_engine, "INDEXED_ROWS", indexed_rows)
+    before = {table: copy.rows(f"select * from funnelift.{table} order by all") for table in TABLES}
+    rows = pa.table({"session_id": ["a"], "decision_point": ["landing"]})
+    twice = pa.table({"run_id": ["a", "a"]})
+    with open_warehouse(copy.config()) as warehouse, pytest.raises(FunneliftError, match="nothing was published"):
+        warehouse.publish(
+            [
+                Publication("conversion_predictions", rows, ("session_id", "decision_point")),
+                Publication("ml_runs", twice, ("run_id",)),
+            ]
+        )
+    assert {table: copy.rows(f"select * from funnelift.{table} order by all") for table in TABLES} == before
+    with open_warehouse(copy.config()) as warehouse, pytest.raises(FunneliftError, match="written by another version"):
+        warehouse.publish(
+            [
+                Publication("conversion_predictions", rows, ("session_id", "decision_point")),
+                Publication("ml_runs", rows, ("session_id",), append=True),
+            ]
+        )
+    assert {table: copy.rows(f"select * from funnelift.{table} order by all") for table in TABLES} == before
+
+
+HOLD = """
+import sys
+import duckdb
+connection = duckdb.connect(sys.argv[1])
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def another_program(copy: Place) -> Iterator[subprocess.Popen[str]]:
+    """A process that has the warehouse open until its stdin ends."""
+    command = [sys.executable, "-c", HOLD, str(copy.folder / "warehouse.duckdb")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "open\n"
+        yield other
+
+
+def test_a_warehouse_in_use_is_named(copy: Place) -> None:
+    with (
+        another_program(copy),
+        pytest.raises(FunneliftError, match=r"in use by another program, .* 0 s \(lock_wait_seconds\): wait"),
+        open_warehouse(copy.config(lock_wait_seconds=0)),
+    ):
+        pass
+
+
+def test_a_second_training_waits_for_the_first(copy: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    with another_program(copy) as other:
+        # The first ends while the second waits.
+        monkeypatch.setattr(duckdb_engine.time, "sleep", lambda _: other.communicate())
+        train.train(copy.config(lock_wait_seconds=60), Progress())
+    assert len(copy.rows("select * from funnelift.ml_runs")) == 2
+
+
+def test_tables_say_what_a_row_is(trained: Place) -> None:
+    comments = trained.rows("select table_name, comment from duckdb_tables() where comment is not null")
+    assert {row["table_name"]: row["comment"] for row in comments} == GRAINS
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"target": "oracle"}, "unknown target 'oracle'"),
+        ({"duckdb_path": Path("nowhere/warehouse.duckdb")}, "no warehouse at nowhere/warehouse.duckdb"),
+        ({"duckdb_path": Path("funnelift.duckdb")}, "must not be called funnelift.duckdb"),
+        ({"duckdb_path": DEFAULTS}, "cannot open .*config.yml as a DuckDB file"),
+    ],
+)
+def test_a_warehouse_that_cannot_be_used(trained: Place, settings: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(FunneliftError, match=complaint), open_warehouse(trained.config(**settings)):
+        pass
+
+
+def test_marts_that_were_never_built(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    duckdb.connect(tmp_path / "warehouse.duckdb").close()
+    (tmp_path / "manifest.json").write_text(json.dumps(ml_mart.manifest()))
+    (tmp_path / "quick.json").write_text(json.dumps({"duckdb_path": str(tmp_path / "warehouse.duckdb")}))
+    options = ["--config", str(tmp_path / "quick.json"), "--manifest", str(tmp_path / "manifest.json")]
+    for main in (train.main, score.main):
+        assert main([*options, "--results", str(tmp_path / "results")]) == 1
+        assert "dbt build" in capsys.readouterr().err
+
+
+def test_few_conversions_are_refused_by_name(copy: Place) -> None:
+    config = copy.config()
+    config = config.model_copy(update={"split": config.split.model_copy(update={"min_positives": 5000})})
+    with pytest.raises(FunneliftError, match=r"each slice needs 5000 converting rows .* found train \d+, calibration"):
+        train.train(config, Progress())
+
+
+@pytest.mark.parametrize("main", [train.main, score.main])
+def test_help_names_every_option(main: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as finished:
+        main(["--help"])
+    assert finished.value.code == 0
+    text = capsys.readouterr().out
+    for option in ("--target", "--results", "--seed", "--config", "--manifest", "Exit codes"):
+        assert option in text
+    with pytest.raises(SystemExit) as finished:
+        main(["--no-such-option"])
+    assert finished.value.code == 2

@@ -1,0 +1,98 @@
+"""One engine beside another: how to ask each, and how to say what differs in their answers."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from math import isclose
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from servers import DatabaseServer
+
+# What differs between two runs on one engine too, or names the engine. All else is compared, the models' hashes too.
+OWN = {
+    "load_id": "drawn anew for each file",
+    "run_id": "the time of the run",
+    "conversion_run_id": "the time of the run",
+    "uplift_run_id": "the time of the run",
+    "conversion_run_finished_at": "the time of the run",
+    "uplift_run_finished_at": "the time of the run",
+    "scored_at": "the time of the run",
+    "started_at": "the time of the run",
+    "finished_at": "the time of the run",
+    "target": "the engine's name",
+    "config_json": "holds the engine's name",
+}
+TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class Relation:
+    """Columns and rows, as Python takes them from the engine's own driver."""
+
+    columns: Sequence[str]
+    rows: Sequence[tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Warehouse:
+    """An engine: how commands reach it, and how the tests read it."""
+
+    name: str
+    environment: Mapping[str, str]
+    query: Callable[[str], Relation]
+
+
+def on_duckdb(path: Path) -> Warehouse:
+    def query(sql: str) -> Relation:
+        with duckdb.connect(path, read_only=True) as connection:
+            cursor = connection.execute(sql)
+            return Relation([column[0] for column in cursor.description], cursor.fetchall())
+
+    return Warehouse("DuckDB", {"FUNNELIFT_TARGET": "duckdb", "FUNNELIFT_DUCKDB_PATH": str(path)}, query)
+
+
+def on_server(server: DatabaseServer) -> Warehouse:
+    def query(sql: str) -> Relation:
+        with closing(server.session()) as session:
+            return Relation(*session.named_rows(sql))
+
+    with closing(server.session()) as session:
+        kind = "MariaDB" if session.server.is_mariadb else "MySQL"
+        return Warehouse(f"{kind} {session.server.text}", server.environment, query)
+
+
+def is_same(expected: Any, found: Any, tolerance: float) -> bool:
+    """Equal in value and kind, but for the last digits of floats; MySQL has no type of truth, only 0 and 1."""
+    if isinstance(expected, bool):
+        expected = int(expected)
+    if isinstance(expected, float) and isinstance(found, float):
+        return isclose(expected, found, rel_tol=tolerance)
+    return type(expected) is type(found) and bool(expected == found)
+
+
+def differences(
+    expected: Relation, found: Relation, key: Sequence[str] | None, tolerance: float = TOLERANCE
+) -> list[str]:
+    """What differs between two relations, by their key, or by the rows' order where there is none."""
+    if list(expected.columns) != list(found.columns):
+        return [f"columns: expected {list(expected.columns)}, found {list(found.columns)}"]
+    sides = []
+    for relation in (expected, found):
+        places = [relation.columns.index(column) for column in key or ()]
+        rows = {
+            (number,) if key is None else tuple(row[at] for at in places): row
+            for number, row in enumerate(relation.rows, 1)
+        }
+        if len(rows) != len(relation.rows):
+            return [f"{key} is no key: {len(relation.rows)} rows, {len(rows)} keys"]
+        sides.append(rows)
+    told = [f"row {row} is missing" for row in sides[0] if row not in sides[1]]
+    told += [f"row {row} is too much" for row in sides[1] if row not in sides[0]]
+    for row, cells in sides[0].items():
+        for column, cell, other in zip(expected.columns, cells, sides[1].get(row, cells), strict=True):
+            if column not in OWN and not is_same(cell, other, tolerance):
+                told.append(f"{column} in row {row}: expected {cell!r}, found {other!r}")
+    return told
