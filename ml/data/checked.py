@@ -1,0 +1,73 @@
+"""The feature mart as read, once it has passed the gates."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from ml.data.features import MART
+from ml.data.features import Mart
+from ml.data.features import check_columns
+from ml.data.gates import Summary
+from ml.data.gates import check_counts
+from ml.data.gates import check_values
+from ml.data.leakage import FeatureAuc
+from ml.data.leakage import check_leakage
+from ml.data.rows import Dataset
+from ml.data.rows import build_dataset
+from ml.run import Run
+from warehouse.base import Warehouse
+
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The feature mart as read, and what the gates found."""
+
+    mart: Mart
+    data: Dataset
+    summary: Summary
+    expectations: int
+    single_features: list[FeatureAuc]
+
+    @cached_property
+    def data_sha256(self) -> str:
+        """Fingerprint of the rows, which every part's record names."""
+        return self.data.fingerprint()
+
+
+
+
+def read_checked(run: Run, warehouse: Warehouse, mart: Mart) -> Checked:
+    """Read the feature mart and let nothing pass that does not add up.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    warehouse : Warehouse
+        The open warehouse.
+    mart : Mart
+        Roles of the columns.
+
+    Returns
+    -------
+    Checked
+        All rows.
+
+    Raises
+    ------
+    FunneliftError
+        When a gate fails.
+    """
+    with run.progress.step("reading the feature mart"):
+        check_columns(mart, warehouse.columns(MART))
+        row_count, batches = warehouse.read(MART, mart.columns)
+        data = build_dataset(batches, row_count, mart)
+    with run.progress.step("gate: counts, conversion rate, nulls, ranges, leakage"):
+        return Checked(
+            mart=mart,
+            data=data,
+            summary=check_counts(warehouse, data),
+            expectations=check_values(data, mart, run.config),
+            single_features=check_leakage(data, mart, run.config),
+        )
+
+

@@ -1,0 +1,138 @@
+"""Which columns are features, label, ids, time and status: read from dbt's metadata, nowhere repeated."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from warehouse.errors import FunneliftError
+import json
+
+MART = "session_features"
+NONE = "(none)"
+IDENTITY = ("session_id", "decision_point", "visitor_id", "decided_at")
+STATUSES = ("is_mature", "is_new_visitor")
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One model input: its name, group (context, session, item, history), kind and description."""
+
+    name: str
+    group: str
+    kind: str
+    description: str
+
+
+
+
+@dataclass(frozen=True)
+class Mart:
+    """What dbt's manifest says about the feature mart."""
+
+    features: tuple[Feature, ...]
+    label: str
+    columns: tuple[str, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """Names of all features, in the order of the models' inputs."""
+        return [feature.name for feature in self.features]
+
+    @property
+    def numeric(self) -> list[str]:
+        """Names of the numeric features."""
+        return [feature.name for feature in self.features if feature.kind == "numeric"]
+
+    @property
+    def categorical(self) -> list[str]:
+        """Names of the categorical features."""
+        return [feature.name for feature in self.features if feature.kind == "categorical"]
+
+
+
+
+def read_mart(manifest: Path) -> Mart:
+    """Read the roles of the feature mart's columns from dbt's manifest.
+
+    Parameters
+    ----------
+    manifest : Path
+        dbt's `manifest.json`.
+
+    Returns
+    -------
+    Mart
+        Features (numeric, then categorical, each in the order of the properties file), label and all columns.
+
+    Raises
+    ------
+    FunneliftError
+        When the manifest is missing, or lacks the mart or the roles.
+    """
+    try:
+        content = json.loads(manifest.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FunneliftError(
+            f"no dbt manifest at {manifest}: run `dbt build` first, or name it with --manifest"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise FunneliftError(f"cannot read the dbt manifest {manifest} ({error}): run `dbt build` again") from None
+    nodes = [
+        node
+        for node in content.get("nodes", {}).values()
+        if node.get("resource_type") == "model" and node.get("name") == MART
+    ]
+    if not nodes:
+        raise FunneliftError(f"{manifest} knows no model {MART}: run `dbt build` in the project first")
+    node = nodes[0]
+    roles: dict[str, list[str]] = {}
+    features = []
+    for name, column in node["columns"].items():
+        meta = column.get("meta", {})
+        roles.setdefault(str(meta.get("role")), []).append(name)
+        if meta.get("role") == "feature":
+            if meta.get("kind") not in ("numeric", "categorical") or not meta.get("group"):
+                raise FunneliftError(
+                    f"{MART}.{name}: a feature's meta needs kind numeric or categorical, and a group; got {meta}. "
+                    "Correct the mart's properties file and run `dbt build`"
+                )
+            features.append(Feature(name, meta["group"], meta["kind"], column.get("description") or name))
+    columns = tuple(name for names in roles.values() for name in names)
+    missing = sorted({*IDENTITY, *STATUSES, "decided_ms"} - set(columns))
+    if "decision_point" not in {feature.name for feature in features if feature.kind == "categorical"}:
+        missing.append("decision_point as a categorical feature")
+    if missing or len(roles.get("label", [])) != 1 or not features:
+        raise FunneliftError(
+            f"{manifest}: {MART} needs features, one label and the columns {', '.join(missing) or 'it has'}; found "
+            f"{len(features)} features and labels {roles.get('label', [])}. Run `dbt build` with this project's models"
+        )
+    features.sort(key=lambda feature: feature.kind, reverse=True)
+    return Mart(tuple(features), roles["label"][0], columns)
+
+
+
+
+def check_columns(mart: Mart, columns: Iterable[str]) -> None:
+    """Refuse a manifest that does not describe the table in the warehouse.
+
+    Parameters
+    ----------
+    mart : Mart
+        What the manifest says.
+    columns : iterable of str
+        Columns that the table has.
+
+    Raises
+    ------
+    FunneliftError
+        When the manifest names a column that the table lacks, or the reverse.
+    """
+    described, found = set(mart.columns), set(columns)
+    if not found:
+        raise FunneliftError(f"no table funnelift.{MART} in the warehouse: run `dbt build` first")
+    if described != found:
+        raise FunneliftError(
+            f"the dbt manifest is stale: {MART} lacks {sorted(described - found) or 'nothing'} that it describes, and "
+            f"has {sorted(found - described) or 'nothing'} that it does not. Run `dbt build`"
+        )
+
+
