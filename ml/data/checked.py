@@ -2,19 +2,13 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from ml.data.features import MART
-from ml.data.features import Mart
-from ml.data.features import check_columns
-from ml.data.gates import Summary
-from ml.data.gates import check_counts
-from ml.data.gates import check_values
-from ml.data.leakage import FeatureAuc
-from ml.data.leakage import check_leakage
-from ml.data.rows import Dataset
-from ml.data.rows import build_dataset
+
+from ml.data.features import MART, Mart, check_columns
+from ml.data.gates import Summary, check_counts, check_values
+from ml.data.leakage import FeatureAuc, check_leakage
+from ml.data.rows import Dataset, build_dataset
 from ml.run import Run
 from warehouse.base import Warehouse
-
 
 
 @dataclass(frozen=True)
@@ -31,8 +25,6 @@ class Checked:
     def data_sha256(self) -> str:
         """Fingerprint of the rows, which every part's record names."""
         return self.data.fingerprint()
-
-
 
 
 def read_checked(run: Run, warehouse: Warehouse, mart: Mart) -> Checked:
@@ -69,5 +61,3 @@ def read_checked(run: Run, warehouse: Warehouse, mart: Mart) -> Checked:
             expectations=check_values(data, mart, run.config),
             single_features=check_leakage(data, mart, run.config),
         )
-
-

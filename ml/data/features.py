@@ -1,10 +1,11 @@
 """Which columns are features, label, ids, time and status: read from dbt's metadata, nowhere repeated."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
 from warehouse.errors import FunneliftError
-import json
 
 MART = "session_features"
 NONE = "(none)"
@@ -20,8 +21,6 @@ class Feature:
     group: str
     kind: str
     description: str
-
-
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,6 @@ class Mart:
     def categorical(self) -> list[str]:
         """Names of the categorical features."""
         return [feature.name for feature in self.features if feature.kind == "categorical"]
-
-
 
 
 def read_mart(manifest: Path) -> Mart:
@@ -109,8 +106,6 @@ def read_mart(manifest: Path) -> Mart:
     return Mart(tuple(features), roles["label"][0], columns)
 
 
-
-
 def check_columns(mart: Mart, columns: Iterable[str]) -> None:
     """Refuse a manifest that does not describe the table in the warehouse.
 
@@ -134,5 +129,3 @@ def check_columns(mart: Mart, columns: Iterable[str]) -> None:
             f"the dbt manifest is stale: {MART} lacks {sorted(described - found) or 'nothing'} that it describes, and "
             f"has {sorted(found - described) or 'nothing'} that it does not. Run `dbt build`"
         )
-
-

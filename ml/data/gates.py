@@ -1,19 +1,19 @@
 """The gate: nothing trains on marts that do not add up, hold impossible values or give the answer away."""
 
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from ml.config import Config
-from ml.data.features import Mart
-from ml.data.features import NONE
-from ml.data.rows import Dataset
-from typing import Any
-from warehouse.base import Warehouse
-from warehouse.errors import FunneliftError
 import importlib
 import logging
-import numpy as np
 import os
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
 
+import numpy as np
+
+from ml.config import Config
+from ml.data.features import NONE, Mart
+from ml.data.rows import Dataset
+from warehouse.base import Warehouse
+from warehouse.errors import FunneliftError
 
 
 class GateError(FunneliftError):
@@ -22,8 +22,6 @@ class GateError(FunneliftError):
     def __init__(self, gate: str, what: str, expected: object, found: object, remedy: str) -> None:
         super().__init__(f"gate {gate} failed: {what}: expected {expected}, found {found}. {remedy}")
         self.gate = gate
-
-
 
 
 @dataclass(frozen=True)
@@ -161,8 +159,6 @@ def check_counts(warehouse: Warehouse, data: Dataset) -> Summary:
     )
 
 
-
-
 def check_values(data: Dataset, mart: Mart, config: Config) -> int:
     """Check nulls, ranges and accepted values with Great Expectations.
 
@@ -236,15 +232,11 @@ def check_values(data: Dataset, mart: Mart, config: Config) -> int:
     return len(expectations)
 
 
-
-
 def _range_of(name: str, config: Config) -> tuple[float, float]:
     for entry in config.ranges:
         if fnmatchcase(name, entry.pattern):
             return entry.low, entry.high
     return 0.0, float(np.finfo(np.float32).max)
-
-
 
 
 def _describe(result: Any) -> tuple[str, str, object]:
@@ -260,5 +252,3 @@ def _describe(result: Any) -> tuple[str, str, object]:
     bounds = f"at least {low:g}" if high is None else f"at most {high:g}"
     what = "rows" if "row_count" in kind else f"{'lowest' if high is None else 'highest'} value"
     return f"{what} of {settings.get('column', 'session_features')}", bounds, found.get("observed_value")
-
-

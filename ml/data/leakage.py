@@ -2,21 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ml.config import Config
-from ml.config import Leakage
-from ml.data.features import Feature
-from ml.data.features import Mart
-from ml.data.gates import GateError
-from ml.data.rows import Dataset
-from typing import Any
-from warehouse.errors import FunneliftError
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import numpy.typing as npt
-from typing import TYPE_CHECKING
+
+from ml.config import Config, Leakage
+from ml.data.features import Feature, Mart
+from ml.data.gates import GateError
+from ml.data.rows import Dataset
+from warehouse.errors import FunneliftError
 
 if TYPE_CHECKING:
     import pandas as pd
-
 
 
 @dataclass(frozen=True)
@@ -26,8 +24,6 @@ class PurePart:
     where: str
     rows: int
     positives: int
-
-
 
 
 @dataclass(frozen=True)
@@ -40,8 +36,6 @@ class FeatureAuc:
     rows: int
     positives: int
     pure: PurePart | None = None
-
-
 
 
 def check_leakage(data: Dataset, mart: Mart, config: Config) -> list[FeatureAuc]:
@@ -79,8 +73,6 @@ def check_leakage(data: Dataset, mart: Mart, config: Config) -> list[FeatureAuc]
     found.sort(key=lambda entry: (-entry.auc, entry.feature, entry.decision_point))
     refuse_leaks(found, config.leakage)
     return found
-
-
 
 
 def judge_features(
@@ -132,8 +124,6 @@ def judge_features(
     return found
 
 
-
-
 def refuse_leaks(found: Sequence[FeatureAuc], settings: Leakage) -> None:
     """Raise for the first feature that is not accepted and says more than it honestly can.
 
@@ -176,8 +166,6 @@ def refuse_leaks(found: Sequence[FeatureAuc], settings: Leakage) -> None:
             )
 
 
-
-
 def numeric_auc(positive: npt.NDArray[np.float32], negative: npt.NDArray[np.float32]) -> float:
     """AUC of one numeric feature, whichever way it points, with nulls ranked lowest or highest.
 
@@ -192,8 +180,6 @@ def numeric_auc(positive: npt.NDArray[np.float32], negative: npt.NDArray[np.floa
         The largest AUC of the two places for nulls and both directions, 0.5 to 1.
     """
     return _auc(_rank(positive, negative))
-
-
 
 
 def category_auc(
@@ -230,8 +216,6 @@ def category_auc(
     return float(np.mean(aucs)) if aucs else 0.5
 
 
-
-
 @dataclass(frozen=True)
 class _Ranks:
     """Converting rows in order of a feature, and how many other rows lie below and not above each of them.
@@ -248,16 +232,12 @@ class _Ranks:
     null_negatives: int
 
 
-
-
 def _rank(positive: npt.NDArray[np.float32], negative: npt.NDArray[np.float32]) -> _Ranks:
     order = np.argsort(positive)
     values = positive[order[: len(positive) - np.isnan(positive).sum()]]
     known = np.sort(negative[~np.isnan(negative)])
     below, not_above = np.searchsorted(known, values, side="left"), np.searchsorted(known, values, side="right")
     return _Ranks(order, values, below, not_above, len(known), len(negative) - len(known))
-
-
 
 
 def _auc(ranks: _Ranks) -> float:
@@ -268,8 +248,6 @@ def _auc(ranks: _Ranks) -> float:
     nulls_lowest = (wins + known_positives * ranks.null_negatives) / pairs
     nulls_highest = (wins + null_positives * ranks.known_negatives) / pairs
     return float(max(nulls_lowest, 1 - nulls_lowest, nulls_highest, 1 - nulls_highest))
-
-
 
 
 def _pure_numbers(ranks: _Ranks, visitor: npt.NDArray[np.int32], settings: Leakage) -> PurePart | None:
@@ -293,8 +271,6 @@ def _pure_numbers(ranks: _Ranks, visitor: npt.NDArray[np.int32], settings: Leaka
     return None
 
 
-
-
 def _pure_level(
     levels: "pd.Index[Any]",
     positive: npt.NDArray[Any],
@@ -311,8 +287,6 @@ def _pure_level(
     return None
 
 
-
-
 def _pure(
     positives: npt.NDArray[Any], negatives: npt.NDArray[Any], rate: float, settings: Leakage
 ) -> npt.NDArray[np.intp]:
@@ -326,5 +300,3 @@ def _pure(
     )
     found = np.flatnonzero(is_pure)
     return found[np.argsort(-positives[found], kind="stable")]
-
-

@@ -1,22 +1,19 @@
 """Rows of the feature mart as compact, ordered model inputs."""
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ml.data.features import IDENTITY
-from ml.data.features import MART
-from ml.data.features import Mart
-from ml.data.features import NONE
-from ml.data.features import STATUSES
-from warehouse.errors import FunneliftError
-import hashlib
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
-from typing import TYPE_CHECKING
+
+from ml.data.features import IDENTITY, MART, NONE, STATUSES, Mart
+from warehouse.errors import FunneliftError
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
-
 
 
 @dataclass(frozen=True)
@@ -57,8 +54,6 @@ class Dataset:
             else:
                 digest.update(np.ascontiguousarray(column.to_numpy()).data)
         return digest.hexdigest()
-
-
 
 
 def build_dataset(batches: Iterable["pa.RecordBatch"], rows: int, mart: Mart) -> Dataset:
@@ -139,8 +134,6 @@ def build_dataset(batches: Iterable["pa.RecordBatch"], rows: int, mart: Mart) ->
     )
 
 
-
-
 def to_codes(column: "pa.ChunkedArray") -> npt.NDArray[np.int32]:
     """Number the different texts of a column in the order in which they first come.
 
@@ -159,14 +152,10 @@ def to_codes(column: "pa.ChunkedArray") -> npt.NDArray[np.int32]:
     return np.asarray(pc.fill_null(column.combine_chunks(), NONE).dictionary_encode().indices.to_numpy())
 
 
-
-
 def _to_float32(column: "pa.Array") -> npt.NDArray[np.float32]:
     import pyarrow as pa
 
     return np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False).astype(np.float32))
-
-
 
 
 def _to_categories(parts: "list[pa.DictionaryArray]") -> "pd.Categorical":
@@ -181,8 +170,6 @@ def _to_categories(parts: "list[pa.DictionaryArray]") -> "pd.Categorical":
     codes = np.concatenate([rank[chunk.indices.to_numpy()] for chunk in unified.chunks])
     coded: pd.Categorical = pd.Categorical.from_codes(codes, categories=pd.Index(levels[order]))
     return coded
-
-
 
 
 def take(data: Dataset, rows: npt.NDArray[np.intp]) -> Dataset:
@@ -211,5 +198,3 @@ def take(data: Dataset, rows: npt.NDArray[np.intp]) -> Dataset:
         is_new_visitor=data.is_new_visitor[rows],
         visitor=data.visitor[rows],
     )
-
-

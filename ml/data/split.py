@@ -1,14 +1,14 @@
 """Slices in time: train | embargo | calibration | embargo | test, and the sample that trains."""
 
 from dataclasses import dataclass
-from ml.config import Sampling
-from ml.config import Split
-from ml.data.rows import Dataset
-from ml.data.rows import to_codes
-from warehouse.errors import FunneliftError
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
+from ml.config import Sampling, Split
+from ml.data.rows import Dataset, to_codes
+from warehouse.errors import FunneliftError
 
 SLICES = ("train", "calibration", "test")
 NAMES = ("train", "calibration", "test", "embargo", "open")
@@ -28,8 +28,6 @@ class Slices:
     def rows(self, name: str) -> npt.NDArray[np.intp]:
         """Return the positions of a slice's rows."""
         return np.flatnonzero(self.codes == NAMES.index(name))
-
-
 
 
 def split_by_time(data: Dataset, settings: Split) -> Slices:
@@ -89,8 +87,6 @@ def split_by_time(data: Dataset, settings: Split) -> Slices:
     return slices
 
 
-
-
 def sample_negatives(
     rows: npt.NDArray[np.intp], label: npt.NDArray[np.int8], settings: Sampling, seed: int
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]:
@@ -124,12 +120,8 @@ def sample_negatives(
     return chosen, weights
 
 
-
-
 def _first(group: npt.NDArray[np.int32], codes: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
     # Rows come in time order, so written backwards a group's earliest row is the last to say its code.
     first = np.empty(int(group.max(initial=0)) + 1, dtype=np.int8)
     first[group[::-1]] = codes[::-1]
     return first[group]
-
-

@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
-import ml_mart
 import numpy as np
 import pyarrow as pa
 import pytest
 
+import ml_mart
 from ml.data.features import NONE, check_columns, read_mart
 from ml.data.rows import build_dataset
 from warehouse.errors import FunneliftError

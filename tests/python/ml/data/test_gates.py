@@ -4,13 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
-import ml_mart
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+import ml_mart
 from ml.config import Config, Leakage, load_config
 from ml.data.features import MART, Feature, Mart, read_mart
 from ml.data.gates import GateError, check_counts, check_values
