@@ -1,44 +1,109 @@
 """Intervals by a bootstrap that resamples visitors, not rows."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import poisson
 
 from ml.arrays import Floats, Rows, Weights
 
 RESAMPLES_AT_ONCE = 10
 
 
-def visitor_weights(visitors: int, resamples: int, seed: int) -> npt.NDArray[np.uint8]:
-    """Draw a Poisson bootstrap: every resample gives each visitor, hence all its rows, one weight.
+@dataclass(frozen=True)
+class Bootstrap:
+    """A Poisson bootstrap of visitors: a resample gives each visitor, hence all its rows, one weight of mean 1.
 
     Parameters
     ----------
-    visitors : int
-        Number of visitor codes.
     resamples : int
         Number of resamples.
+    confidence : float
+        Confidence of the intervals, 0 to 1.
     seed : int
         Seed of the draw.
-
-    Returns
-    -------
-    array of int
-        One row a resample and one column a visitor, mean 1.
+    threads : int
+        Threads that share the resamples; the numbers do not depend on it.
     """
-    quantiles = _poisson_quantiles()
-    rng = np.random.default_rng(seed)
-    weights = np.empty((resamples, visitors), dtype=np.uint8)
-    for row in weights:
-        row[:] = quantiles.take(rng.integers(0, 2**16, visitors, dtype=np.uint16))
-    return weights
+
+    resamples: int
+    confidence: float
+    seed: int
+    threads: int = 1
+
+    def weights(self, visitors: int) -> Weights:
+        """Draw the weights: ndarray of shape (n_resamples, n_visitors), the same ones each time.
+
+        Parameters
+        ----------
+        visitors : int
+            Number of visitors.
+
+        Returns
+        -------
+        ndarray of shape (n_resamples, n_visitors)
+            How often each resample holds each visitor, 0 to 255.
+        """
+        quantiles = _poisson_quantiles()
+        rng = np.random.default_rng(self.seed)
+        weights = np.empty((self.resamples, visitors), dtype=np.uint8)
+        for row in weights:
+            row[:] = quantiles.take(rng.integers(0, 2**16, visitors, dtype=np.uint16))
+        return weights
+
+    def run(self, statistic: Callable[[Weights], Floats], weights: Weights) -> Floats:
+        """Compute a statistic under weights of the visitors, a few resamples at a time to bound the memory.
+
+        Parameters
+        ----------
+        statistic : callable
+            Takes weights of shape (n_some, n_visitors) and returns an ndarray of shape (n_some, ...).
+        weights : ndarray of shape (n_resamples, n_visitors)
+            Weights that `weights` drew, or columns of them.
+
+        Returns
+        -------
+        ndarray of shape (n_resamples, ...)
+            The statistic of every resample.
+        """
+        some = np.split(weights, range(RESAMPLES_AT_ONCE, len(weights), RESAMPLES_AT_ONCE))
+        with ThreadPoolExecutor(self.threads) as pool:
+            return np.concatenate(list(pool.map(statistic, some)))
+
+    def interval(self, resampled: Floats) -> tuple[float, float]:
+        """Return the percentile interval of resampled values; those that are not finite are left out.
+
+        Parameters
+        ----------
+        resampled : ndarray of shape (n_resamples,)
+            The values.
+
+        Returns
+        -------
+        (float, float)
+            Lower and upper end; NaN where no value is finite.
+        """
+        finite = resampled[np.isfinite(resampled)]
+        if not len(finite):
+            return np.nan, np.nan
+        tail = 50 * (1 - self.confidence)
+        lower, upper = np.percentile(finite, [tail, 100 - tail])
+        return float(lower), float(upper)
+
+
+def visitor_weights(visitors: int, resamples: int, seed: int) -> Weights:
+    """Draw the weights of a `Bootstrap`: ndarray of shape (n_resamples, n_visitors)."""
+    return Bootstrap(resamples, 0.95, seed).weights(visitors)
 
 
 @cache
-def _poisson_quantiles() -> npt.NDArray[np.uint8]:
+def _poisson_quantiles() -> Weights:
+    from scipy.stats import poisson
+
     # Inverse-CDF sampling from a table: eight times faster than drawing Poisson numbers one by one.
     return np.asarray(poisson.ppf((np.arange(2**16) + 0.5) / 2**16, mu=1).astype(np.uint8))
 
@@ -77,9 +142,7 @@ def percentile_interval(resampled: Floats, confidence: float) -> tuple[float, fl
     (float, float)
         Lower and upper end.
     """
-    tail = 50 * (1 - confidence)
-    lower, upper = np.percentile(resampled[np.isfinite(resampled)], [tail, 100 - tail])
-    return float(lower), float(upper)
+    return Bootstrap(0, confidence, 0).interval(resampled)
 
 
 def resampled_sums(columns: Floats, segment: Rows, segments: int, codes: Rows, weights: Weights) -> Floats:

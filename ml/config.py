@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from ml.bootstrap import Bootstrap
 from warehouse.errors import FunneliftError
 
 DEFAULTS = Path(__file__).with_name("config.yml")
@@ -108,7 +109,7 @@ class Calibration(Section):
     bins: Annotated[int, Field(ge=2)]
 
 
-class Evaluation(Section):
+class EvaluationSettings(Section):
     """How intervals are made."""
 
     bootstrap_resamples: Annotated[int, Field(ge=20)]
@@ -230,13 +231,17 @@ class Config(Section):
     sampling: Sampling
     models: Models
     calibration: Calibration
-    evaluation: Evaluation
+    evaluation: EvaluationSettings
     risk_bands: RiskBands
     explanation: Explanation
     experiment: ExperimentSettings
     uplift: UpliftSettings
     policy: PolicySettings
     planner: PlannerSettings
+
+    def bootstrap(self, resamples: int) -> Bootstrap:
+        """Return the bootstrap of this run's seed, confidence and threads with a section's number of resamples."""
+        return Bootstrap(resamples, self.evaluation.confidence, self.seed, self.threads)
 
 
 def load_config(

@@ -1,14 +1,12 @@
 """How good are the probabilities: discrimination, calibration, slices, and intervals that resample visitors."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from ml.arrays import Floats, Labels, Rows
-from ml.bootstrap import RESAMPLES_AT_ONCE, visitor_weights
-from ml.config import Evaluation
+from ml.arrays import Floats, Labels, Rows, Weights
+from ml.bootstrap import Bootstrap, visitor_codes
 from ml.conversion.calibration import row_log_loss
 from ml.conversion.curve import equal_count_edges
 from ml.data.rows import Dataset
@@ -71,29 +69,26 @@ class RankedScores:
         columns += [np.where(bin_of_row == number, error, 0) for number in range(len(edges))]
         self.sums = np.stack([np.bincount(self.visitor, column, visitors) for column in columns], axis=1)
 
-    def metrics(self, weights: npt.NDArray[np.uint8], pool: ThreadPoolExecutor) -> Floats:
+    def metrics(self, weights: Weights) -> Floats:
         """Return the values of `METRICS` under weights of the visitors.
 
         Parameters
         ----------
-        weights : array of int
-            One row a resample, one column a visitor: its weight, 0 to 255.
-        pool : ThreadPoolExecutor
-            Threads that share the resamples.
+        weights : ndarray of shape (n_resamples, n_visitors)
+            Weight of each visitor, 0 to 255.
 
         Returns
         -------
-        array of float
-            One row a resample and one column a metric; NaN where a metric needs both classes and one is missing.
+        ndarray of shape (n_resamples, n_metrics)
+            NaN where a metric needs both classes and one is missing.
         """
-        some = np.split(weights, range(RESAMPLES_AT_ONCE, len(weights), RESAMPLES_AT_ONCE))
-        totals = np.concatenate(list(pool.map(lambda part: part.astype(np.float64) @ self.sums, some)))
+        totals = weights.astype(np.float64) @ self.sums
         with np.errstate(invalid="ignore"):
             means = totals / totals[:, 2:3]
-        ranking = np.array(list(pool.map(self._ranking, weights)))
+        ranking = np.array([self._ranking(own) for own in weights])
         return np.column_stack([ranking, means[:, :2], np.abs(means[:, 3:]).sum(axis=1)])
 
-    def _ranking(self, weights: npt.NDArray[np.uint8]) -> tuple[float, float]:
+    def _ranking(self, weights: Weights) -> tuple[float, float]:
         positive = np.bincount(
             self.positive_group, weights[self.positive_visitor].astype(np.float64), len(self.group_start)
         )
@@ -146,56 +141,46 @@ def evaluate(
     label: Labels,
     visitor: npt.NDArray[np.int32],
     slices: dict[str, Rows],
+    *,
     bins: int,
-    settings: Evaluation,
-    seed: int,
-    threads: int,
+    bootstrap: Bootstrap,
 ) -> list[Metric]:
-    """Judge every model on every slice of the test rows.
+    """Evaluate every model on every slice of the test rows.
 
     Parameters
     ----------
-    probabilities : dict
+    probabilities : dict of str to ndarray of shape (n_rows,)
         Model name to its calibrated probabilities of the test rows.
-    label : array of int
-        Labels of the test rows.
-    visitor : array of int
-        Visitor codes of the test rows.
-    slices : dict
+    label : ndarray of shape (n_rows,)
+        1 where the test row converted.
+    visitor : ndarray of shape (n_rows,)
+        Number of each test row's visitor.
+    slices : dict of str to ndarray of int
         Slice name to positions within the test rows.
     bins : int
         Bins of the expected calibration error.
-    settings : Evaluation
-        Resamples and confidence.
-    seed : int
-        Seed of the resamples.
-    threads : int
-        Threads to use; the numbers do not depend on it.
+    bootstrap : Bootstrap
+        Resamples of the visitors.
 
     Returns
     -------
     list of Metric
         Every metric with a percentile interval; None where a slice lacks one of the classes.
     """
-    known, codes = np.unique(visitor, return_inverse=True)
-    resamples = visitor_weights(len(known), settings.bootstrap_resamples, seed)
-    tails = [50 * (1 - settings.confidence), 100 - 50 * (1 - settings.confidence)]
+    codes, n_visitors = visitor_codes(visitor)
+    resamples = bootstrap.weights(n_visitors)
     found = []
-    with ThreadPoolExecutor(threads) as pool:
-        for name, rows in slices.items():
-            present, own = np.unique(codes[rows], return_inverse=True)
-            weights = resamples[:, present]
-            counts = (len(rows), int(label[rows].sum()), len(present))
-            for model, probability in probabilities.items():
-                ranked = RankedScores(probability[rows], label[rows], own, len(present), bins)
-                values = ranked.metrics(np.ones((1, len(present)), np.uint8), pool)[0]
-                resampled = ranked.metrics(weights, pool)
-                for metric, value, column in zip(METRICS, values, resampled.T, strict=True):
-                    usable = column[np.isfinite(column)]
-                    lower, upper = np.percentile(usable, tails) if len(usable) else (np.nan, np.nan)
-                    found.append(
-                        Metric(model, name, metric, _or_none(value), _or_none(lower), _or_none(upper), *counts)
-                    )
+    for name, rows in slices.items():
+        present, own = np.unique(codes[rows], return_inverse=True)
+        weights = resamples[:, present]
+        counts = (len(rows), int(label[rows].sum()), len(present))
+        for model, probability in probabilities.items():
+            ranked = RankedScores(probability[rows], label[rows], own, len(present), bins)
+            values = ranked.metrics(np.ones((1, len(present)), np.uint8))[0]
+            resampled = bootstrap.run(ranked.metrics, weights)
+            for metric, value, column in zip(METRICS, values, resampled.T, strict=True):
+                lower, upper = bootstrap.interval(column)
+                found.append(Metric(model, name, metric, _or_none(value), _or_none(lower), _or_none(upper), *counts))
     return found
 
 

@@ -91,10 +91,8 @@ def train_conversion(run: Run, checked: Checked) -> Outcome:
             test_label,
             data.visitor[test_rows],
             test_slices,
-            config.calibration.bins,
-            config.evaluation,
-            config.seed,
-            config.threads,
+            bins=config.calibration.bins,
+            bootstrap=config.bootstrap(config.evaluation.bootstrap_resamples),
         )
         bins = [
             entry

@@ -1,7 +1,6 @@
 """Metrics equal scikit-learn's; intervals agree with theory and resample visitors, not rows."""
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +13,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
 
 import ml_mart
-from ml.bootstrap import visitor_weights
-from ml.config import Evaluation
+from ml.bootstrap import Bootstrap
 from ml.conversion.curve import calibration_curve, equal_count_edges, wilson_interval
 from ml.conversion.evaluate import METRICS, Metric, RankedScores, evaluate, slices_of
 from ml.data.features import read_mart
@@ -32,8 +30,7 @@ def made_up(rows: int, seed: int, decimals: int = 17) -> tuple[Array, npt.NDArra
 
 def metrics_of(probability: Array, label: npt.NDArray[np.int8], visitor: npt.NDArray[np.intp], weights: Array) -> Array:
     ranked = RankedScores(probability, label, visitor, len(weights), 10)
-    with ThreadPoolExecutor(1) as pool:
-        return ranked.metrics(weights[None].astype(np.uint8), pool)[0]
+    return ranked.metrics(weights[None].astype(np.uint8))[0]
 
 
 @settings(max_examples=40, deadline=None)
@@ -73,8 +70,8 @@ def test_one_class_alone_has_no_ranking_metric() -> None:
 
 def by_metric(probability: Array, label: npt.NDArray[np.int8], visitor: npt.NDArray[np.int32]) -> dict[str, Metric]:
     slices = {"overall": np.arange(len(label))}
-    plan = Evaluation(bootstrap_resamples=400, confidence=0.95)
-    return {entry.metric: entry for entry in evaluate({"m": probability}, label, visitor, slices, 10, plan, 1, 2)}
+    found = evaluate({"m": probability}, label, visitor, slices, bins=10, bootstrap=Bootstrap(400, 0.95, 1, 2))
+    return {entry.metric: entry for entry in found}
 
 
 def width(entry: Metric) -> float:
@@ -110,16 +107,16 @@ def test_copied_rows_of_a_visitor_do_not_narrow_the_interval() -> None:
 def test_intervals_are_the_same_with_any_number_of_threads() -> None:
     probability, label = made_up(500, 9)
     visitor = np.arange(500, dtype=np.int32) // 2
-    plan = Evaluation(bootstrap_resamples=30, confidence=0.9)
+    overall = {"overall": np.arange(500)}
     runs = [
-        evaluate({"m": probability}, label, visitor, {"overall": np.arange(500)}, 5, plan, 1, threads)
+        evaluate({"m": probability}, label, visitor, overall, bins=5, bootstrap=Bootstrap(30, 0.9, 1, threads))
         for threads in (1, 3)
     ]
     assert runs[0] == runs[1]
 
 
 def test_visitor_weights_are_poisson() -> None:
-    weights = visitor_weights(5000, 100, 1)
+    weights = Bootstrap(100, 0.95, 1).weights(5000)
     assert weights.mean() == pytest.approx(1, abs=0.01)
     assert weights.var() == pytest.approx(1, abs=0.02)
     assert (weights == 0).mean() == pytest.approx(np.exp(-1), abs=0.005)
