@@ -4,7 +4,7 @@ import argparse
 import sys
 from importlib import import_module
 
-COMMANDS = ("load", "synth", "baseline")
+COMMANDS = {"load": "ingest.load", "synth": "ingest.synth.command", "baseline": "ingest.baseline"}
 
 
 def main() -> int:
@@ -14,7 +14,7 @@ def main() -> int:
     # Only the one asked for: what the others need, such as pandas, takes longer to import than a small file to load.
     asked = [command for command in COMMANDS if command in sys.argv[1:2]]
     for command in asked or COMMANDS:
-        import_module(f"ingest.{command}").add_parser(commands)
+        import_module(COMMANDS[command]).add_parser(commands)
     args = parser.parse_args()
     code: int = args.run(args)
     return code

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from hypothesis import strategies as st
 
 from compiled import World
-from ingest.synth import synthesise
+from ingest.synth.files import synthesise
 from reference import Category, Event, Property
 
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000

@@ -12,8 +12,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ingest import synth, synth_visitors
-from ingest import synth_calibration as facts
+from ingest.synth import calibration as facts
+from ingest.synth import command, files
+from ingest.synth import visitors as synth_visitors
 
 WEEK_MS = 7 * 24 * 3_600_000
 # Of 2,000 visitors with seed 1. A change of the generator changes it on purpose; a machine or a numpy must not.
@@ -30,7 +31,7 @@ def digest(folder: Path) -> str:
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("small")
-    synth.synthesise(folder, 2_000, 1, show_progress=False)
+    files.synthesise(folder, 2_000, 1, show_progress=False)
     return folder
 
 
@@ -41,13 +42,13 @@ def events(small: Path) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def properties(small: Path) -> pd.DataFrame:
-    parts = [pd.read_csv(small / name, dtype={"property": str, "value": str}) for name in synth.PROPERTIES]
+    parts = [pd.read_csv(small / name, dtype={"property": str, "value": str}) for name in files.PROPERTIES]
     return pd.concat(parts)
 
 
 def test_files_have_retailrocket_headers(small: Path) -> None:
-    assert sorted(path.name for path in small.iterdir()) == sorted(synth.FILES)
-    headers = {name: (small / name).read_text().splitlines()[0] for name in synth.FILES if name.endswith(".csv")}
+    assert sorted(path.name for path in small.iterdir()) == sorted(files.FILES)
+    headers = {name: (small / name).read_text().splitlines()[0] for name in files.FILES if name.endswith(".csv")}
     assert headers == {
         "events.csv": "timestamp,visitorid,event,itemid,transactionid",
         "item_properties_part1.csv": "timestamp,itemid,property,value",
@@ -61,7 +62,7 @@ def test_lines_look_like_the_original(small: Path) -> None:
         "category_tree.csv": r"\d+,\d*",
     }
     patterns["events.csv"] = r"14\d{11},\d+,(?:(?:view|addtocart),\d+,|transaction,\d+,\d+)"
-    patterns |= dict.fromkeys(synth.PROPERTIES, r"14\d{11},\d+,(?:790,n\d+\.000|available,[01]|categoryid,\d+|\d+,.+)")
+    patterns |= dict.fromkeys(files.PROPERTIES, r"14\d{11},\d+,(?:790,n\d+\.000|available,[01]|categoryid,\d+|\d+,.+)")
     for name, pattern in patterns.items():
         lines = (small / name).read_text().splitlines()[1:]
         assert [line for line in lines if not re.fullmatch(pattern, line)] == [], name
@@ -110,39 +111,39 @@ def test_properties_are_weekly_snapshots_that_change(properties: pd.DataFrame) -
 
 
 def test_property_rows_are_split_like_the_original(small: Path) -> None:
-    first, second = (len((small / name).read_text().splitlines()) - 1 for name in synth.PROPERTIES)
+    first, second = (len((small / name).read_text().splitlines()) - 1 for name in files.PROPERTIES)
     assert first / (first + second) == pytest.approx(0.5425, abs=0.001)
 
 
 def test_marker_names_generator_visitors_and_seed(small: Path) -> None:
     marker = json.loads((small / "synthetic.json").read_text())
     assert marker["synthetic"] is True
-    assert (marker["generator_version"], marker["visitors"], marker["seed"]) == (synth.GENERATOR_VERSION, 2_000, 1)
+    assert (marker["generator_version"], marker["visitors"], marker["seed"]) == (files.GENERATOR_VERSION, 2_000, 1)
 
 
 def test_same_visitors_and_seed_give_the_same_bytes(small: Path, tmp_path: Path) -> None:
-    synth.synthesise(tmp_path, 2_000, 1, show_progress=False)
+    files.synthesise(tmp_path, 2_000, 1, show_progress=False)
     assert digest(tmp_path) == digest(small)
     assert digest(small).startswith(GOLDEN)
 
 
 def test_another_seed_gives_other_bytes(small: Path, tmp_path: Path) -> None:
-    synth.synthesise(tmp_path, 2_000, 2, show_progress=False)
-    names = [name for name in synth.FILES if (tmp_path / name).read_bytes() == (small / name).read_bytes()]
+    files.synthesise(tmp_path, 2_000, 2, show_progress=False)
+    names = [name for name in files.FILES if (tmp_path / name).read_bytes() == (small / name).read_bytes()]
     assert names == []
 
 
 @pytest.mark.parametrize("visitors", [100, 1_001])
 def test_blocks_of_visitors_join_without_a_seam(visitors: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(synth_visitors, "BLOCK_VISITORS", 60)
-    synth.synthesise(tmp_path, visitors, 3, show_progress=False)
+    files.synthesise(tmp_path, visitors, 3, show_progress=False)
     events = pd.read_csv(tmp_path / "events.csv")
     assert set(events["visitorid"]) == set(range(visitors))
     assert (events.dropna().groupby("transactionid")["visitorid"].nunique() == 1).all()
 
 
 def run(out: Path, visitors: int = 100, seed: int = 1) -> int:
-    return synth.run(Namespace(out=out, visitors=visitors, seed=seed))
+    return command.run(Namespace(out=out, visitors=visitors, seed=seed))
 
 
 @pytest.mark.parametrize(
@@ -200,7 +201,7 @@ def test_a_run_that_dies_leaves_the_earlier_output(
     def full(*_: object) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(synth, "_tree_table", full)
+    monkeypatch.setattr(files, "_tree_table", full)
     assert run(tmp_path, seed=2) == 1
     assert "No space left" in capsys.readouterr().err
     assert digest(tmp_path) == before

@@ -6,9 +6,9 @@ import duckdb
 import pandas as pd
 import pytest
 
-from ingest import synth
-from ingest import synth_calibration as facts
-from ingest.synth_calibration import MARGINALS, Marginal
+from ingest.synth import calibration as facts
+from ingest.synth import files, marginals
+from ingest.synth.marginals import MARGINALS, Marginal
 
 VISITORS, SEED = 80_000, 42
 
@@ -16,13 +16,13 @@ VISITORS, SEED = 80_000, 42
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("synthetic")
-    synth.synthesise(folder, VISITORS, SEED, show_progress=False)
+    files.synthesise(folder, VISITORS, SEED, show_progress=False)
     return folder
 
 
 @pytest.fixture(scope="module")
 def measured(folder: Path) -> dict[str, float]:
-    return facts.measure(folder)
+    return marginals.measure(folder)
 
 
 @pytest.mark.parametrize("marginal", MARGINALS, ids=lambda marginal: marginal.key)
@@ -32,7 +32,7 @@ def test_marginal_is_near_the_published_one(marginal: Marginal, measured: dict[s
 
 
 def test_table_has_a_line_a_marginal(folder: Path) -> None:
-    lines = facts.markdown_table([folder, folder]).splitlines()
+    lines = marginals.markdown_table([folder, folder]).splitlines()
     assert len(lines) == 2 + len(MARGINALS)
     assert {line.count("|") for line in lines} == {7}
     assert "80,000 visitors" in lines[0]
@@ -48,7 +48,7 @@ def real(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
         (folder / name).symlink_to(sample / name)
     (folder / "item_properties_part1.csv").symlink_to(sample / "item_properties_excerpt.csv")
     (folder / "item_properties_part2.csv").write_text("timestamp,itemid,property,value\n")
-    return facts.measure(folder)
+    return marginals.measure(folder)
 
 
 # Figures of the sample as published, to their last digit; one cart whose view has the same millisecond counts as seen.
@@ -126,7 +126,7 @@ def shop(folder: Path) -> duckdb.DuckDBPyConnection:
     )
     connection.execute(
         "create table property as from read_csv($1, types = {'property': 'varchar', 'value': 'varchar'})",
-        [[str(folder / name) for name in synth.PROPERTIES]],
+        [[str(folder / name) for name in files.PROPERTIES]],
     )
     connection.execute("""
         create table seen as

@@ -6,8 +6,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest import synth_calibration as facts
-from ingest.synth_draws import Bools, Draws, Floats, Ints, cumulative_table, pick, sigmoid
+from ingest.synth import calibration as facts
+from ingest.synth.draws import Bools, Draws, Floats, Ints, cumulative_table, pick, sigmoid
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from ingest import synth_calibration as facts
-from ingest.synth_catalogue import Catalogue
-from ingest.synth_draws import (
+from ingest.synth import calibration as facts
+from ingest.synth.catalogue import Catalogue
+from ingest.synth.draws import (
     Bools,
     Draws,
     Floats,
@@ -112,6 +112,16 @@ class _Orders:
     place: Ints
     item: Ints
     number: Ints
+
+
+@dataclass(frozen=True)
+class _Purchases:
+    """What the sessions of a block buy."""
+
+    from_cart: _Orders
+    from_before: _Orders  # what the session before left in the cart
+    repeated: _Orders
+    silent: Bools  # by cart: leaves no row, although its session buys
 
 
 class _Actions:
@@ -218,7 +228,7 @@ class Shop:
         session = np.repeat(np.arange(len(sessions.owner)), views_each)
         views = self._views(draws, sessions, session)
         carts = self._carts(draws, sessions, views)
-        actions = self._story(draws, views, carts, *self._orders_of(draws, sessions, views, carts))
+        actions = self._story(draws, views, carts, self._orders_of(draws, sessions, views, carts))
         return _timed(draws, actions, session[actions.place // _PLACES], sessions, visitor)
 
     def _sessions(self, draws: Draws, intent: Floats, engagement: Floats, trade: int) -> tuple[_Sessions, Ints]:
@@ -303,13 +313,7 @@ class Shop:
         item = np.where(listed, self._neighbour(draws, views.item[at]), views.item[at])
         return _Carts(at, item, nth, hidden)
 
-    def _orders_of(
-        self, draws: Draws, sessions: _Sessions, views: _Views, carts: _Carts
-    ) -> tuple[_Orders, _Orders, _Orders, Bools]:
-        """Orders of the session's carts, of the carts of the session before, and repeat orders.
-
-        The last value flags the carts that leave no row, although their session buys.
-        """
+    def _orders_of(self, draws: Draws, sessions: _Sessions, views: _Views, carts: _Carts) -> _Purchases:
         size, cart_session = len(sessions.owner), views.session[carts.view]
         cart = np.arange(len(carts.view))
         has_cart = np.zeros(size, dtype=bool)
@@ -347,25 +351,17 @@ class Shop:
         item = self._neighbour(draws, views.item[last_view[again]])
         repeated = self._numbered(last_view[again], place_in_group(again), item, begins)
         silent = buys & draws.happens(facts.BUYS_WITHOUT_CART, size)
-        return from_cart, from_before, repeated, silent[cart_session]
+        return _Purchases(from_cart, from_before, repeated, silent[cart_session])
 
     def _numbered(self, view: Ints, place: Ints, item: Ints, begins: Bools) -> _Orders:
         number = self._orders - 1 + np.cumsum(begins)
         self._orders += int(begins.sum())
         return _Orders(view, place, item, number)
 
-    def _story(
-        self,
-        draws: Draws,
-        views: _Views,
-        carts: _Carts,
-        from_cart: _Orders,
-        from_before: _Orders,
-        repeated: _Orders,
-        silent: Bools,
-    ) -> _Actions:
+    def _story(self, draws: Draws, views: _Views, carts: _Carts, bought: _Purchases) -> _Actions:
         """Everything in the order in which it happens; a row's place is its view's number times 256 plus a step."""
-        shown, kept = np.flatnonzero(~carts.hidden), np.flatnonzero(~silent)
+        shown, kept = np.flatnonzero(~carts.hidden), np.flatnonzero(~bought.silent)
+        from_cart, from_before, repeated = bought.from_cart, bought.from_before, bought.repeated
         looked = np.flatnonzero(~draws.happens(facts.REORDER_UNSEEN, len(repeated.view)))
         again = repeated.view * _PLACES + 32 + 2 * repeated.place
         parts = [

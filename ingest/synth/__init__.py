@@ -1,0 +1,1 @@
+"""A synthetic shop, calibrated to published RetailRocket figures."""
