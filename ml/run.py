@@ -27,11 +27,13 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Stamp:
-    """What every published row carries."""
+    """What every published row carries, and whether the visitors (synthetic) or the effects (simulated) are made up."""
 
     run_id: str
     model_version: str
     scored_at: datetime
+    is_synthetic: bool = False
+    is_simulated: bool = False
 
 
 def run_name(started: datetime) -> str:
