@@ -1,4 +1,4 @@
-"""What both commands share: options, progress on stderr, and one way to fail."""
+"""What the four commands of ml share: options, progress on stderr, and one way to fail."""
 
 import argparse
 import time

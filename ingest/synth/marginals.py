@@ -71,13 +71,13 @@ def _rate(parts: tuple[int, ...], wholes: tuple[int, ...], at: tuple[int, ...]) 
 
 
 MARGINALS = (
-    Marginal("sessions_per_visitor", "sessions a visitor, mean", 1.2516, 0.03, _FACTS),
+    Marginal("sessions_per_visitor", "sessions per visitor, mean", 1.2516, 0.03, _FACTS),
     Marginal("returning_percent", "visitors with more than one session, %", 12.904, 0.05, _PROBABILITY),
-    Marginal("events_per_session", "events a session, mean", 1.5642, 0.05, _DISTRIBUTION),
+    Marginal("events_per_session", "events per session, mean", 1.5642, 0.05, _DISTRIBUTION),
     Marginal("single_event_percent", "sessions of one event, %", 78.0, 0.02, _FACTS),
-    Marginal("session_events_p99", "events a session, p99", 7, 1, _SAMPLE, absolute=True),
-    Marginal("visitor_events_p99", "events a visitor, p99", 11, 2, _SAMPLE, absolute=True),
-    Marginal("views_per_visitor", "views a visitor, mean", 1.8928, 0.05, _DISTRIBUTION),
+    Marginal("session_events_p99", "events per session, p99", 7, 1, _SAMPLE, absolute=True),
+    Marginal("visitor_events_p99", "events per visitor, p99", 11, 2, _SAMPLE, absolute=True),
+    Marginal("views_per_visitor", "views per visitor, mean", 1.8928, 0.05, _DISTRIBUTION),
     Marginal(
         "four_views_percent", "visitors with four or more views, %", 113_451 / VISITORS * 100, 0.15, _DISTRIBUTION
     ),
@@ -124,8 +124,8 @@ MARGINALS = (
     Marginal("buying_session_percent", "sessions with a transaction, %", 11_143 / 1_761_660 * 100, 0.2, _FACTS),
     Marginal("carts_per_100_events", "carts in 100 events", 69_332 / 27_561.01, 0.15, _FACTS),
     Marginal("sales_per_100_events", "transaction rows in 100 events", 22_457 / 27_561.01, 0.15, _FACTS),
-    Marginal("rows_per_order", "transaction rows an order", 22_457 / 17_672, 0.1, _FACTS),
-    Marginal("orders_per_buyer", "orders a buyer", 17_672 / 11_719, 0.15, _FACTS),
+    Marginal("rows_per_order", "transaction rows per order", 22_457 / 17_672, 0.1, _FACTS),
+    Marginal("orders_per_buyer", "orders per buyer", 17_672 / 11_719, 0.15, _FACTS),
     Marginal(
         "repeat_buyer_percent", "buyers with more than one transaction row, %", 2_576 / 11_719 * 100, 0.25, _SEGMENTS
     ),

@@ -1,4 +1,4 @@
-"""The two commands, on a real warehouse: outputs, determinism, atomicity, and scoring between trainings."""
+"""`ml.train` and `ml.score`, on a real warehouse: outputs, determinism, atomicity, and scoring between trainings."""
 
 import csv
 import json
