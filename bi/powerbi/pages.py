@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from bi import measures as numbers
 from bi.powerbi.pbir import HEIGHT, WIDTH, Box, Field, Page, Visual
 from bi.powerbi.star import KEY_MEASURES, VISITOR_TYPE
-from bi.powerbi.star import NOTICE as NOTICE_MEASURE
 
 EDGE, GAP = 16, 12
 # Rows of every page, from the top: what to know first, slicers, figures; the charts below share the rest.
@@ -75,7 +74,7 @@ def _top(slicers: Sequence[tuple[str, Field, str]], figures: Sequence[str]) -> l
             "Read this first",
             "cardVisual",
             notice,
-            {"Data": [_m(NOTICE_MEASURE.name)]},
+            {"Data": [_m("Notice")]},
             "Whether data or effects are made up.",
             shows_title=False,
         ),

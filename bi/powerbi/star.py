@@ -1,16 +1,16 @@
 """The semantic model: which views become which tables, how they relate, and what people see of them.
 
-Tables, measures and parameters come from `bi.measures`, columns and descriptions from `models/bi/_bi__models.yml`, of
-which dbt makes its manifest; so the model can be written anew without a warehouse or a dbt run.
+Measures and parameters come from `bi.measures`, how tables are shown from `bi/tables.yml`, columns and descriptions
+from `models/bi/_bi__models.yml`, of which dbt makes its manifest; so the model can be written anew without a warehouse
+or a dbt run.
 """
 
 from functools import cache
 from typing import Any
 
-import yaml
-
 from bi import measures as numbers
 from bi.powerbi.tmdl import Column, Measure, Relationship, Table
+from bi.tables import models, shown
 
 SERVER, DATABASE = "127.0.0.1:3306", "funnelift"
 KEY_MEASURES, VISITOR_TYPE = "Key Measures", "Visitor Type"
@@ -46,48 +46,6 @@ _FORMATS = {
     "date": "yyyy-mm-dd",
     "int64": "0",
 }
-# What the model can do without: the run's name on every row, and a time beside its date and hour.
-_LEFT_OUT = frozenset({"run_id", "started_at"})
-# What people may put on a page themselves; keys, flags and figures that a measure already gives are hidden.
-_SHOWN = {
-    "Session": "session_id furthest_step risk_band quadrant segment decile reason_1 reason_2 reason_3 started_hour",
-    "Session Decision": "session_id risk_band reason_1 reason_2 reason_3 dataset_split",
-    "Funnel Daily": "step next_step",
-    "Date": "date_day weekday_name week_start_date month_start_date year_number is_weekend",
-    "Category": "category_name",
-    "Decision Point": "decision_point moment",
-    "ROI": "strategy share_percent",
-    "ROI Gain": "strategy versus",
-    "ROI Sensitivity": "cost revenue_per_conversion",
-    "Uplift Decile": "decile",
-    "Uplift Metric": "learner versus metric",
-    "Experiment Plan": "share_percent",
-    "AB Test": "replicate",
-    "SHAP": "decision_point feature feature_group description direction",
-    "Model Metric": "model slice metric",
-    "Calibration": "model slice bin",
-    "Status": "",
-}
-_SORTED_BY = {
-    "risk_band": "risk_band_number",
-    "quadrant": "quadrant_number",
-    "step": "step_number",
-    "weekday_name": "weekday_number",
-    "decision_point": "decision_point_number",
-}
-_RELATIONSHIPS = (
-    ("Session", "started_date", "Date", "date_day"),
-    ("Session", "category_id", "Category", "category_id"),
-    ("Session", "visitor_type", VISITOR_TYPE, "visitor_type"),
-    ("Session", "decision_point", "Decision Point", "decision_point"),
-    ("Session Decision", "decided_date", "Date", "date_day"),
-    ("Session Decision", "category_id", "Category", "category_id"),
-    ("Session Decision", "visitor_type", VISITOR_TYPE, "visitor_type"),
-    ("Session Decision", "decision_point", "Decision Point", "decision_point"),
-    ("Funnel Daily", "funnel_date", "Date", "date_day"),
-    ("Funnel Daily", "category_id", "Category", "category_id"),
-    ("Funnel Daily", "visitor_type", VISITOR_TYPE, "visitor_type"),
-)
 
 
 def parameters() -> list[tuple[str, str, str]]:
@@ -113,9 +71,7 @@ def tables() -> tuple[Table, ...]:
     tuple of Table
         Facts, dimensions, results, what-if parameters and, first, the table of all measures.
     """
-    described = yaml.safe_load(numbers.MODELS.read_text(encoding="utf-8"))["models"]
-    models = {model["name"]: model for model in described}
-    views = (_of_view(view, name, models[view]) for view, name in numbers.TABLES.items())
+    views = (_of_view(view, entry, models()[view]) for view, entry in shown()["tables"].items())
     return (_key_measures(), *views, _visitor_types(), *map(_what_if, numbers.PARAMETERS.values()))
 
 
@@ -127,7 +83,7 @@ def relationships() -> list[Relationship]:
     list of Relationship
         All of them, each filtering in one direction.
     """
-    return [Relationship((fact, key), (dimension, its)) for fact, key, dimension, its in _RELATIONSHIPS]
+    return [Relationship(tuple(entry["many"]), tuple(entry["one"])) for entry in shown()["relationships"]]
 
 
 def data_type(column: str) -> str:
@@ -146,59 +102,29 @@ def data_type(column: str) -> str:
     return next((kind for kind, columns in _TYPES.items() if column in columns.split()), "int64")
 
 
-def _of_view(view: str, name: str, model: dict[str, Any]) -> Table:
-    documented = {column["name"]: column.get("description", "") for column in model["columns"]}
-    keys = {its for _, _, dimension, its in _RELATIONSHIPS if dimension == name}
+def _of_view(view: str, entry: dict[str, Any], model: dict[str, Any]) -> Table:
+    documented = {column["name"]: column for column in model["columns"]}
+    keys = {
+        its for dimension, its in (relationship.one for relationship in relationships()) if dimension == entry["name"]
+    }
     columns = []
-    for column, description in documented.items():
-        if column in _LEFT_OUT:
+    for name, column in documented.items():
+        if name in shown()["left_out"]:
             continue
-        kind, by = data_type(column), _SORTED_BY.get(column)
+        kind, by = data_type(name), shown()["sorted_by"].get(name)
         columns.append(
             Column(
-                name=column,
+                name=name,
                 data_type=kind,
-                source=column,
-                description=description,
+                source=name,
+                description=column["description"],
                 format_string=_FORMATS.get(kind),
                 sort_by=by if by in documented else None,
-                is_hidden=column not in _SHOWN[name].split(),
-                is_key=column in keys,
+                is_hidden=name not in entry["shown"],
+                is_key=name in keys,
             )
         )
-    return Table(name, model["description"], tuple(columns), view=view, is_date_table=name == "Date")
-
-
-NOTICE = numbers.Measure(
-    name="Notice",
-    page="All pages",
-    folder="About the data",
-    description="Whether the data are synthetic and the effects of the intervention simulated; stands on every page.",
-    table="bi_status",
-    sql=(
-        "concat(case when max(is_synthetic) = 1 then 'Synthetic data' else 'Real data' end, "
-        "case when max(is_simulated) = 1 then '; simulated effects: assumptions, no findings' "
-        "when max(is_simulated) = 0 then '; effects of a real experiment' else '; no effects yet' end)"
-    ),
-    dax=(
-        'IF(MAX(\'Status\'[is_synthetic]) = 1, "Synthetic data", "Real data") & '
-        "SWITCH(TRUE(), ISBLANK(MAX('Status'[is_simulated])), \"; no effects yet\", "
-        "MAX('Status'[is_simulated]) = 1, \"; simulated effects: assumptions, no findings\", "
-        '"; effects of a real experiment")'
-    ),
-    unit="text",
-)
-
-
-def all_measures() -> tuple[numbers.Measure, ...]:
-    """List what the model measures.
-
-    Returns
-    -------
-    tuple of Measure
-        The notice of every page, then the pages' own.
-    """
-    return (NOTICE, *numbers.MEASURES)
+    return Table(entry["name"], model["description"], tuple(columns), view=view, is_date_table=entry["name"] == "Date")
 
 
 def _key_measures() -> Table:
@@ -211,7 +137,7 @@ def _key_measures() -> Table:
             display_folder=f"{measure.page}\\{measure.folder}",
             description=measure.description,
         )
-        for measure in all_measures()
+        for measure in numbers.all_measures()
     )
     blank = Column("blank", "string", "[blank]", "Empty: a table must have a column.", is_hidden=True)
     return Table(

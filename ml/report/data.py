@@ -4,16 +4,16 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
-from bi.measures import MEASURES, evaluate, evaluate_together
+from bi.measures import Measure, evaluate, evaluate_together, page_measures
 from ml.config import Config
 from ml.reports.wording import QUADRANTS, RULES, TITLES
 from warehouse.base import SCHEMA, Warehouse
 from warehouse.errors import FunneliftError
 
 Row = dict[str, Any]
-NAMED = {measure.name: measure for measure in MEASURES}
 # So many values of a filter, and points of a trend, can be looked at; it also bounds the size of the page.
 CATEGORIES = 24
 PERIODS = 200
@@ -74,7 +74,7 @@ def read_report(warehouse: Warehouse, config: Config, created: datetime | None =
         "titles": {"learners": TITLES, "rules": RULES, "quadrants": QUADRANTS},
         "definitions": {
             name: {"text": measure.description, "table": measure.table, "sql": measure.sql, "where": measure.where}
-            for name, measure in NAMED.items()
+            for name, measure in _named().items()
         },
     }
     plain: Row = json.loads(json.dumps(report, default=_plain))
@@ -103,8 +103,10 @@ def _funnel(warehouse: Warehouse) -> Row:
             ) as bucketed
             group by started_date, visitor_type, category_id, bucket
         """)
-        medians = {"all": evaluate(warehouse, NAMED[median])[0]["value"]}
-        medians |= {row["visitor_type"]: row["value"] for row in evaluate(warehouse, NAMED[median], ["visitor_type"])}
+        medians = {"all": evaluate(warehouse, _named()[median])[0]["value"]}
+        medians |= {
+            row["visitor_type"]: row["value"] for row in evaluate(warehouse, _named()[median], ["visitor_type"])
+        }
         times.append({"measure": median, "medians": medians, "cells": shape.cube(found, ["bucket"], ["n"])})
     return {
         "grain": shape.grain,
@@ -147,7 +149,7 @@ def _risk(warehouse: Warehouse) -> Row:
             f"from {SCHEMA}.bi_shap where feature_rank <= 10 order by decision_point, feature_rank"
         ),
         "open_sessions": open_sessions,
-        "open_count": evaluate(warehouse, NAMED["Open sessions"])[0]["value"],
+        "open_count": evaluate(warehouse, _named()["Open sessions"])[0]["value"],
     }
 
 
@@ -181,8 +183,13 @@ def _roi(warehouse: Warehouse) -> Row:
     }
 
 
+@cache
+def _named() -> dict[str, Measure]:
+    return {measure.name: measure for measure in page_measures()}
+
+
 def _ask(warehouse: Warehouse, names: Sequence[str], by: Sequence[str] = ()) -> list[Row]:
-    return evaluate_together(warehouse, [NAMED[name] for name in names], by)
+    return evaluate_together(warehouse, [_named()[name] for name in names], by)
 
 
 class _Shape:

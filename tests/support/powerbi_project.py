@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bi.measures import known_columns
+from bi.tables import known_columns
 from paths import ROOT
 
 PROJECT = ROOT / "powerbi"

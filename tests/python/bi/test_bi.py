@@ -17,17 +17,16 @@ import pytest
 import yaml
 
 from bi.measures import (
-    MEASURES,
     PAGES,
     PARAMETERS,
-    TABLES,
     MeasureError,
     evaluate,
     evaluate_together,
-    known_columns,
     measure_sql,
+    page_measures,
     together,
 )
+from bi.tables import known_columns, power_bi_names
 from compiled import ROOT
 from ml.config import load_config
 from ml.publish.tables import KEYS
@@ -46,6 +45,7 @@ QUICK = {
     "policy": {"bootstrap_resamples": 40},
     "planner": {"simulations": 30},
 }
+MEASURES = page_measures()
 NAMED = {measure.name: measure for measure in MEASURES}
 # Columns that measures are broken down by on the pages.
 BREAKDOWNS = {
@@ -361,8 +361,8 @@ def test_medians_and_biggest_steps_are_asked_alone() -> None:
 def test_each_measure_has_a_place_and_a_dax_twin_of_what_there_is() -> None:
     assert len(NAMED) == len(MEASURES), "two measures of one name"
     assert len({measure.name.lower() for measure in MEASURES}) == len(MEASURES), "Power BI does not tell case apart"
-    assert known_columns().keys() - {"bi_session_facts"} == TABLES.keys()
-    tables = {power_bi: set(known_columns()[table]) for table, power_bi in TABLES.items()}
+    assert known_columns().keys() - {"bi_session_facts"} == power_bi_names().keys()
+    tables = {power_bi: set(known_columns()[table]) for table, power_bi in power_bi_names().items()}
     tables |= {parameter.table: {parameter.column} for parameter in PARAMETERS.values()}
     for measure in MEASURES:
         assert measure.page in PAGES

@@ -19,6 +19,7 @@ import pytest
 
 from bi import measures as numbers
 from bi.powerbi import star
+from bi.tables import power_bi_names
 from powerbi_project import MODEL, PROJECT, copied
 from powerbi_tools import Tools, tools
 from training import QUICK
@@ -27,7 +28,7 @@ ROOT = PROJECT.parent
 VISITORS = "20000"
 # A warehouse of one's own that is trained, instead of the small shop that the test makes.
 OWN = "FUNNELIFT_TEST_TRAINED_DUCKDB"
-MEASURES = {measure.name: measure for measure in star.all_measures()}
+MEASURES = {measure.name: measure for measure in numbers.all_measures()}
 KINDS = {"VARCHAR": "string", "INTEGER": "int64", "BIGINT": "int64", "DOUBLE": "double", "DATE": "date"}
 # Measures of one row of a table, and the columns that pick it.
 KEYS = {
@@ -140,7 +141,7 @@ def cases(warehouse: duckdb.DuckDBPyConnection) -> list[Case]:
         else:
             choices = [["landing"], ["engaged", "cart"]]
         for measure in MEASURES.values():
-            if numbers.TABLES[measure.table] == fact:
+            if power_bi_names()[measure.table] == fact:
                 found += [Case(measure.name, {f"{dimension}.{its}": choice}, {key: choice}, {}) for choice in choices]
     for measure in MEASURES.values():
         columns = KEYS.get(measure.table, ())
@@ -152,7 +153,7 @@ def cases(warehouse: duckdb.DuckDBPyConnection) -> list[Case]:
             picked = warehouse.execute(query).fetchall()
             for row in picked[:: max(1, len(picked) // 12)]:
                 keys = {column: [value] for column, value in zip(columns, row, strict=True)}
-                table = numbers.TABLES[measure.table]
+                table = power_bi_names()[measure.table]
                 found.append(Case(measure.name, {f"{table}.{column}": each for column, each in keys.items()}, keys, {}))
         if measure.parameters:
             for asked in (
@@ -272,7 +273,7 @@ def test_columns_hold_what_the_model_says(warehouse: duckdb.DuckDBPyConnection) 
 
 
 def test_keys_are_unique_and_every_fact_finds_its_dimension(warehouse: duckdb.DuckDBPyConnection) -> None:
-    views = {name: view for view, name in numbers.TABLES.items()}
+    views = {name: view for view, name in power_bi_names().items()}
     for relationship in star.relationships():
         (fact, key), (dimension, its) = relationship.many, relationship.one
         if dimension == star.VISITOR_TYPE:

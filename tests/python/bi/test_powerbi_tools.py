@@ -8,6 +8,7 @@ import pytest
 
 from bi import measures as numbers
 from bi.powerbi import star
+from bi.tables import power_bi_names
 from powerbi_project import MODEL, PROJECT, REPORT, Project, copied
 from powerbi_tools import Tools, tools
 
@@ -76,7 +77,7 @@ def test_microsofts_validator_catches(fault: str, copy: Project, node: Tools) ->
 
 def test_every_query_is_well_formed_power_query(node: Tools) -> None:
     errors = node.query_errors(Project(PROJECT).queries())
-    assert set(errors) == {*numbers.TABLES.values(), "MySQLServer", "MySQLDatabase"}
+    assert set(errors) == {*power_bi_names().values(), "MySQLServer", "MySQLDatabase"}
     assert set(errors.values()) == {None}
 
 
@@ -95,7 +96,7 @@ def test_microsofts_object_model_reads_the_model(model: dict[str, Any]) -> None:
     expected = {table.name for table in star.tables()}
     assert set(model["tables"]) == expected
     assert {name for table in model["tables"].values() for name in table["measures"]} == {
-        measure.name for measure in star.all_measures()
+        measure.name for measure in numbers.all_measures()
     }
 
 
@@ -113,7 +114,7 @@ def test_every_table_column_and_measure_is_described_and_every_measure_has_its_p
         for measure, (description, format_string, folder) in table["measures"].items():
             assert description, measure
             assert folder, measure
-            assert format_string or measure in {each.name for each in star.all_measures() if each.unit == "text"}
+            assert format_string or measure in {each.name for each in numbers.all_measures() if each.unit == "text"}
 
 
 def test_relationships_filter_one_way_and_their_keys_on_the_facts_are_hidden(model: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pytest
 
-from bi.measures import MEASURES, evaluate
+from bi.measures import evaluate, page_measures
 from compiled import World, create_raw_tables, insert_raw, run_dbt
 from ml import train
 from ml.cli import Progress
@@ -28,7 +28,7 @@ from worlds import synthetic_world
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-NAMED = {measure.name: measure for measure in MEASURES}
+NAMED = {measure.name: measure for measure in page_measures()}
 PAGES = ("funnel", "risk", "uplift", "roi")
 # A shop may call a category what it likes.
 EVIL = "<script>document.title='owned'</script><b>&amp;'\"</b>"
