@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -30,8 +30,8 @@ KINDS: dict[str, tuple[str, str]] = {
     "ratio": ("1e0 * {dividend} / nullif({divisor}, 0)", "{dax}"),
 }
 OWN_KEYS = ("column", "sql", "dax", "dividend", "divisor")
-# It is put between quotes in SQL and in DAX.
-Literal_ = int | Annotated[str, Field(pattern=r"^[\w .-]*$")]
+# What may stand between quotes in SQL and in DAX.
+PLAIN = re.compile(r"[\w .-]*")
 
 
 class _Strict(BaseModel):
@@ -50,7 +50,7 @@ class _Entry(_Strict):
     divisor: str = ""
     sql: str = ""
     dax: str = ""
-    only: dict[str, Literal_] = {}
+    only: dict[str, int | str] = {}
     top: str = ""
     top_order: str = ""
 
@@ -58,7 +58,7 @@ class _Entry(_Strict):
 class _Group(_Strict):
     folder: str
     table: str
-    only: dict[str, Literal_] = {}
+    only: dict[str, int | str] = {}
     where: str = ""
     measures: list[_Entry]
 
@@ -227,6 +227,9 @@ class _Reading:
             self._fail("bounds", "only a measure of kind single has bounds; leave them out")
         if bool(entry.top) != bool(entry.top_order):
             self._fail("top", "top and top_order go together; give both or none")
+        for column, value in self.only.items():
+            if isinstance(value, str) and not PLAIN.fullmatch(value):
+                self._fail("only", f"{column} cannot be {value!r}; use letters, digits, spaces, dots and hyphens")
         if self.group.where and self.only:
             self._fail("only", "its group has a where, which says it all; put the measure into a group without one")
 
@@ -276,5 +279,5 @@ def _explained(path: Path, content: Any, error: Any) -> str:
         "missing": "missing; add it",
     }.get(error["type"], error["msg"])
     if error["type"] == "string_pattern_mismatch":
-        message = f"{error['input']!r} has a character that is not allowed; use letters, digits, spaces and hyphens"
+        message = f"{error['input']!r} is no name; leave out square brackets"
     return ": ".join([*place, *(str(key) for key in keys[:1]), message])
