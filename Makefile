@@ -1,15 +1,24 @@
 # make demo    set-up, then the whole road on a synthetic shop; make demo RAW=folder [MAPPING=file] takes your own files;
 #              make demo TARGET=mysql works on the MySQL or MariaDB server of the environment or of .env (docs/mysql.md)
-# make test    set-up, then every check: lint, types, SQL lint, tests
+#              make demo DBT=latest works with the newest dbt, in a virtual environment of its own (no MySQL there)
+# make check   set-up, then lint, types, SQL lint and the fast tests: no server, no browser, no statistics
+# make test    set-up, then every check
 # make bench   the benchmarks (long)      make lock   pin the dependencies anew (needs uv)      make clean
+DBT ?=
+ifeq ($(DBT),latest)
+VENV := .venv-latest-dbt
+LOCK := requirements-latest-dbt.lock
+else
 VENV := .venv
+LOCK := requirements.lock
+endif
 BIN := $(VENV)/bin
 RAW ?=
 MAPPING ?=
 TARGET ?=
 VISITORS ?= 150000
 SEED ?= 42
-DEMO_RAW := data/demo
+DEMO_RAW ?= data/demo
 
 # The first of these that runs: 3.11 or 3.12 are what the locked packages were resolved for.
 PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
@@ -44,7 +53,7 @@ SHELL := /bin/bash
 PIP_INSTALL = $(BIN)/python -m pip install --require-hashes --no-deps --progress-bar off -r $< 2>&1 \
 	| { grep --line-buffered -E '^ *(Collecting|Installing|ERROR|error)' || true; } | cut -c1-160
 
-.PHONY: help setup setup-dev demo test lint bench lock clean
+.PHONY: help setup setup-dev demo check test lint bench lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -53,7 +62,7 @@ help:
 setup: $(VENV)/.installed
 setup-dev: $(VENV)/.installed-dev
 
-$(VENV)/.installed: requirements.lock
+$(VENV)/.installed: $(LOCK)
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 with venv is needed; none was found. Install it, or say PYTHON=/path/to/python3.11."; exit 1; }
 	@echo "Set-up: virtual environment with $(PYTHON), packages pinned in $< (a minute or two) ..."
 	@$(PYTHON) -m venv $(VENV)
@@ -81,8 +90,13 @@ endif
 	@echo "4/4 Train, evaluate, write predictions"
 	@$(WITH_ENV) $(BIN)/python -m ml.train
 
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile
+
+check: lint
+	@$(PYTEST) -m "not server and not browser and not statistics" -rs
+
 test: lint
-	@$(BIN)/python -m pytest --durations=15 -rs
+	@$(PYTEST) --durations=10 -rs
 
 lint: setup-dev
 	@$(BIN)/ruff check .
@@ -93,11 +107,13 @@ lint: setup-dev
 bench: setup
 	@$(BIN)/python -m benchmarks.run
 
+COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --no-annotate --no-header
+
 lock:
-	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-emit-find-links --no-annotate --no-header -o requirements.lock
-	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-emit-find-links --no-annotate --no-header -o requirements-dev.lock
+	$(COMPILE) --extra mysql -o requirements.lock
+	$(COMPILE) --extra mysql --group dev -o requirements-dev.lock
+	$(COMPILE) --extra latest-dbt -o requirements-latest-dbt.lock
 
 clean:
-	rm -rf $(VENV) target logs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-latest-dbt target logs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,5 +1,7 @@
 {# Values that are not null lie between the bounds, both included. #}
-{% test accepted_range(model, column_name, min_value=none, max_value=none) %}
+{% test accepted_range(model, column_name, min_value=none, max_value=none, arguments={}) %}
+{%- set min_value = arguments.get('min_value', min_value) %}
+{%- set max_value = arguments.get('max_value', max_value) %}
 select {{ column_name }}
 from {{ model }}
 where

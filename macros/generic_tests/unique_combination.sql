@@ -1,5 +1,6 @@
 {# No two rows share these columns' values. #}
-{% test unique_combination(model, columns) %}
+{% test unique_combination(model, columns=none, arguments={}) %}
+{%- set columns = arguments.get('columns', columns) %}
 select
     {{ sorted_groups_of(model, columns) }}
     {{ columns | join(', ') }}

@@ -1,4 +1,4 @@
-"""Fixtures that more than one test file uses."""
+"""Fixtures that more than one test file uses, and the marks that follow from what a test uses."""
 
 import os
 from collections.abc import Iterator
@@ -7,7 +7,23 @@ from pathlib import Path
 import pytest
 
 from paths import ROOT
-from servers import DatabaseServer, lacking, serve
+from servers import DatabaseServer, lacking, named_server, serve, start_private_mariadb
+
+# What a test needs, told by its fixtures, at whatever distance.
+MARKS_OF_FIXTURES = {"mysql_server": "server", "private_mariadb": "server", "browser": "browser"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for fixture, mark in MARKS_OF_FIXTURES.items():
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(mark)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One process per core; one in all on a server that the environment names, whose databases have fixed names."""
+    return 0 if named_server() else os.cpu_count() or 1
 
 
 @pytest.fixture(scope="session")
@@ -21,8 +37,19 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def mysql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabaseServer]:
-    """One MySQL or MariaDB server for all tests; skipped, or under CI failed, where there is none."""
+    """One MySQL or MariaDB server for all tests of a process; skipped, or under CI failed, where there is none."""
     yield from serve(tmp_path_factory.mktemp("mysql"))
+
+
+@pytest.fixture
+def private_mariadb(tmp_path: Path) -> Iterator[DatabaseServer]:
+    """A server that a test may kill."""
+    server = start_private_mariadb(tmp_path)
+    try:
+        yield server
+    finally:
+        if server.process is not None:
+            server.stop()
 
 
 @pytest.fixture

@@ -54,6 +54,7 @@ def test_compose_publishes_on_this_machine_only_and_demands_passwords(compose: d
         assert re.fullmatch(rf"\$\{{FUNNELIFT_{password}:\?.+\}}", server["environment"][password])
 
 
+@pytest.mark.server
 def test_mariadb_knows_the_options_of_compose(compose: dict[str, Any]) -> None:
     require_mariadb()
     options = compose["services"]["mysql"]["command"]

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ import yaml
 
 from compiled import ROOT
 from ml.publish.tables import KEYS
-from servers import DatabaseServer, start_private_mariadb
+from servers import DatabaseServer
 from warehouse.errors import ServerError
 from warehouse.mysql_session import Session
 
@@ -56,15 +55,10 @@ def shop(mysql_server: DatabaseServer, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture
-def private_shop(tmp_path: Path) -> Iterator[tuple[DatabaseServer, Path]]:
-    """A server that a test may kill."""
-    server = start_private_mariadb(tmp_path)
-    try:
-        built(server, tmp_path)
-        yield server, tmp_path
-    finally:
-        if server.process is not None:
-            server.stop()
+def private_shop(private_mariadb: DatabaseServer, tmp_path: Path) -> tuple[DatabaseServer, Path]:
+    """A shop on a server that a test may kill."""
+    built(private_mariadb, tmp_path)
+    return private_mariadb, tmp_path
 
 
 def contents(server: DatabaseServer) -> dict[str, tuple[int, int]]:

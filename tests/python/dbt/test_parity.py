@@ -212,9 +212,9 @@ def expected(
 
 
 @pytest.fixture(scope="module", params=["first", *(["second"] if named_server(SECOND) else [])])
-def server(request: pytest.FixtureRequest) -> DatabaseServer:
+def server(request: pytest.FixtureRequest, mysql_server: DatabaseServer) -> DatabaseServer:
     second = named_server(SECOND) if request.param == "second" else None
-    return second or request.getfixturevalue("mysql_server")
+    return second or mysql_server
 
 
 @pytest.fixture(scope="module", params=SHOPS)
