@@ -260,12 +260,12 @@
         { measure: "Step drop-off rate", where: { ...whereOf(cube, values, "funnel_date"), ...(worst ? { step: [worst.step] } : {}) }, label: worst ? `Biggest drop-off: ${stepName(worst.step)} → ${stepName(worst.after)}` : "Biggest drop-off", text: worst ? percent(worst.rate) : "none", raw: worst?.rate,
           lines: worst ? [`${whole(worst.left)} of ${whole(worst.entered)} go no further`, between(percent, ...wilson(worst.left, worst.entered))] : [] },
         ...(hasPrices ? [{ measure: "Revenue lost", where, label: "Value left in carts", text: big(total["Revenue lost"]), raw: total["Revenue lost"], lines: ["Not all of it can be won back.", `Revenue: ${big(total.Revenue)}`] }] : []),
-        ...times_.map(({ measure, text, known, n }, place) => ({ measure, where, label: `${timeNames[place]}: usual time`, text, raw: n ? known : null, lines: [`median of ${whole(n)} sessions`, isWhole ? "" : "Exact for all days and categories."] })),
+        ...times_.map(({ measure, text, known, n }, place) => ({ measure, where, label: `${timeNames[place]}: median time`, text, raw: n ? known : null, lines: [`of ${whole(n)} sessions`, isWhole ? "" : "Exact for all days and categories."] })),
       ]);
 
       const stepCounts = steps.map((step) => reached.get(step)["Sessions at step"]);
       chart("funnel-steps", {
-        title: "How far sessions come", note: `Sessions with each step, n = ${whole(sessions)} sessions.`,
+        title: "How far sessions get", note: `Sessions with each step, n = ${whole(sessions)} sessions.`,
         label: steps.map((step, i) => `${stepName(step)}: ${whole(stepCounts[i])}.`).join(" "),
         traces: ({ blue }) => [{ type: "bar", orientation: "h", y: steps.map(stepName), x: stepCounts, marker: { color: blue }, cliponaxis: false,
           text: stepCounts.map((count) => `${whole(count)} (${percent(sessions ? count / sessions : 0)})`), textposition: "outside", hoverinfo: "skip" }],
@@ -333,7 +333,7 @@
 
       const shareOf = ({ counts, n }) => bucketNames.map((_, bucket) => (n ? (counts.get(bucket)?.n ?? 0) / n : 0));
       chart("funnel-times", {
-        title: "Time to convert", note: "Of the sessions that go on to the next step in order: how long it takes.",
+        title: "Time to convert", note: "How long it takes the sessions that go on to the next step in order.",
         traces: ({ blue, orange, ink }) => times_.map((own, place) => ({ type: "bar", name: `${timeNames[place]} (n = ${whole(own.n)})`, x: bucketNames, y: shareOf(own), hovertemplate: "%{x}: %{y:.1%}<extra></extra>",
           marker: { color: [blue, orange][place], pattern: { shape: place ? "/" : "", fgcolor: ink, bgcolor: orange, size: 6, solidity: 0.12 } } })),
         layout: { yaxis: { tickformat: ".0%", title: "Share of sessions" }, xaxis: { type: "category" } }, height: 260,
@@ -357,31 +357,31 @@
       const latest = (point) => group(cube, { ...base, is_latest: (own) => own === 1, ...(point ? { decision_point: (own) => own === point } : {}) }, "risk_band");
       const atRisk = (band, point) => latest(point).get(band)?.["Value at risk at the decision point"] ?? 0;
       const allAtRisk = bands.reduce((all, band) => all + atRisk(band), 0);
-      const value = (cell) => ({ n: cell["Scored decisions"], judged: cell["Judged decisions"], converted: Math.round(cell["Observed conversion"]), predicted: cell["Predicted conversion"] });
+      const value = (cell) => ({ n: cell["Scored decisions"], evaluated: cell["Judged decisions"], converted: Math.round(cell["Observed conversion"]), predicted: cell["Predicted conversion"] });
       const total = value(sum(cube, tests)), groups = group(cube, tests, "risk_band");
-      const shown = bands.map((band) => ({ band, ...(groups.has(band) ? value(groups.get(band)) : { n: 0, judged: 0, converted: 0, predicted: 0 }) }));
+      const shown = bands.map((band) => ({ band, ...(groups.has(band) ? value(groups.get(band)) : { n: 0, evaluated: 0, converted: 0, predicted: 0 }) }));
       const [high] = shown, low = shown[shown.length - 1], slice = `decision_point=${values.point}`, place = values.point;
-      const auc = risk.metrics.find((row) => row.metric === "auc_roc" && row.slice === slice), judgedOn = risk.rows.find((row) => row.slice === slice);
-      const rateCard = (cell, label) => ({ measure: "Observed conversion", where: { ...where, risk_band: [cell.band] }, label, text: cell.judged ? percent(cell.converted / cell.judged) : "none", raw: cell.judged ? cell.converted / cell.judged : null,
-        lines: cell.judged ? [`${whole(cell.converted)} of ${whole(cell.judged)}`, between(percent, ...wilson(cell.converted, cell.judged))] : [] });
+      const auc = risk.metrics.find((row) => row.metric === "auc_roc" && row.slice === slice), evaluatedOn = risk.rows.find((row) => row.slice === slice);
+      const rateCard = (cell, label) => ({ measure: "Observed conversion", where: { ...where, risk_band: [cell.band] }, label, text: cell.evaluated ? percent(cell.converted / cell.evaluated) : "none", raw: cell.evaluated ? cell.converted / cell.evaluated : null,
+        lines: cell.evaluated ? [`${whole(cell.converted)} of ${whole(cell.evaluated)}`, between(percent, ...wilson(cell.converted, cell.evaluated))] : [] });
       notes("risk", [total.n ? null : "No scored session is left with these filters.",
         status.is_model_behind_data ? "The data have changed since the last training: run `python -m ml.train`." : null,
-        "Only sessions that are later than all that the model learnt from count. Risk is that of leaving without buying, against the usual at the same decision point: high is below half the usual chance of buying, low is twice and more (settings: risk_bands)."]);
+        "Only sessions later than all that the model learnt from count. Risk is that of leaving without buying, against the baseline rate of the decision point. High: the chance of buying is below half the baseline rate. Low: it is twice the baseline rate or more (settings: risk_bands)."]);
       cards("risk", [
         { measure: "Scored decisions", where: { ...where, risk_band: ["high"] }, label: "Sessions at high risk", text: big(high.n), raw: high.n, lines: [total.n ? `${percent(high.n / total.n)} of ${whole(total.n)} scored` : ""] },
         ...(hasMoney ? [{ measure: "Abandoned value at risk", where: whereOf(cube, values, "decided_date"), label: "Cart value at risk", text: big(allAtRisk), raw: allAtRisk, lines: ["cart value × chance of leaving, at each session's latest decision: an estimate"] }] : []),
         rateCard(high, "High-risk sessions that buy"), rateCard(low, "Low-risk sessions that buy"),
-        ...(auc ? [{ measure: "Model metric", where: { slice: [slice], metric: ["auc_roc"] }, label: "How well buyers are told apart (AUC)", text: auc["Model metric"].toFixed(3), raw: auc["Model metric"], lines: [between((v) => v.toFixed(3), auc["Model metric lower"], auc["Model metric upper"]), `1 is perfect, 0.5 is chance; ${place}, n = ${whole(judgedOn?.n_rows ?? 0)}`] }] : []),
+        ...(auc ? [{ measure: "Model metric", where: { slice: [slice], metric: ["auc_roc"] }, label: "How well buyers are told apart (AUC)", text: auc["Model metric"].toFixed(3), raw: auc["Model metric"], lines: [between((v) => v.toFixed(3), auc["Model metric lower"], auc["Model metric upper"]), `1 is perfect, 0.5 is chance; ${place}, n = ${whole(evaluatedOn?.n_rows ?? 0)}`] }] : []),
         { measure: "Open sessions", label: "Open sessions now", text: big(risk.open_count), raw: risk.open_count, lines: ["not over, nothing bought: listed below"] },
       ]);
-      const names = shown.map(({ band }) => capital(band)), rows = shown.map((cell) => [capital(cell.band), whole(cell.n), total.n ? percent(cell.n / total.n) : "", cell.judged ? percent(cell.predicted / cell.judged) : "", whole(cell.converted), ...(cell.judged ? [percent(cell.converted / cell.judged), wilson(cell.converted, cell.judged).map(percent).join(" to ")] : ["", ""])]);
+      const names = shown.map(({ band }) => capital(band)), rows = shown.map((cell) => [capital(cell.band), whole(cell.n), total.n ? percent(cell.n / total.n) : "", cell.evaluated ? percent(cell.predicted / cell.evaluated) : "", whole(cell.converted), ...(cell.evaluated ? [percent(cell.converted / cell.evaluated), wilson(cell.converted, cell.evaluated).map(percent).join(" to ")] : ["", ""])]);
       const heads = ["Risk", "Sessions", "Share", "Predicted to buy", "Bought", "Rate", `${level} interval`];
-      const filled = shown.filter((cell) => cell.judged), labels = filled.map((c) => `${capital(c.band)} (n = ${whole(c.judged)})`);
+      const filled = shown.filter((cell) => cell.evaluated), labels = filled.map((c) => `${capital(c.band)} (n = ${whole(c.evaluated)})`);
       chart("risk-bands", {
         title: "Do the bands tell buyers apart?", note: `Share of sessions that buy, in each band: predicted, and observed with its ${level} interval.`, heads, rows,
         traces: ({ blue, orange }) => [
-          { type: "scatter", mode: "markers", name: "Observed", x: labels, y: filled.map((c) => c.converted / c.judged), marker: { color: blue, size: 13 }, error_y: bars(filled.map((c) => wilson(c.converted, c.judged)[0]), filled.map((c) => wilson(c.converted, c.judged)[1]), filled.map((c) => c.converted / c.judged), blue), hovertemplate: "observed %{y:.2%}<extra></extra>" },
-          { type: "scatter", mode: "markers", name: "Predicted", x: labels, y: filled.map((c) => c.predicted / c.judged), marker: { color: orange, size: 12, symbol: "diamond-open", line: { width: 3 } }, hovertemplate: "predicted %{y:.2%}<extra></extra>" }],
+          { type: "scatter", mode: "markers", name: "Observed", x: labels, y: filled.map((c) => c.converted / c.evaluated), marker: { color: blue, size: 13 }, error_y: bars(filled.map((c) => wilson(c.converted, c.evaluated)[0]), filled.map((c) => wilson(c.converted, c.evaluated)[1]), filled.map((c) => c.converted / c.evaluated), blue), hovertemplate: "observed %{y:.2%}<extra></extra>" },
+          { type: "scatter", mode: "markers", name: "Predicted", x: labels, y: filled.map((c) => c.predicted / c.evaluated), marker: { color: orange, size: 12, symbol: "diamond-open", line: { width: 3 } }, hovertemplate: "predicted %{y:.2%}<extra></extra>" }],
         layout: { yaxis: { tickformat: ".1%", rangemode: "tozero", title: "Sessions that buy" }, xaxis: { type: "category", title: "Risk of leaving" } },
       });
       const held = bands.map((band) => risk.points.map((point) => (hasMoney ? atRisk(band, point) : latest(point).get(band)?.["Scored decisions"] ?? 0)));
@@ -397,7 +397,7 @@
       const bins = risk.calibration.filter((row) => row.slice === slice).sort((a, b) => a.mean_predicted - b.mean_predicted);
       const seen = bins.filter((row) => row.observed_rate > 0), ends = bins.length ? [Math.min(...bins.map((b) => b.mean_predicted)), Math.max(...bins.map((b) => b.mean_predicted))] : [0.01, 1];
       chart("risk-calibration", {
-        title: "Can the probabilities be trusted?", note: `Of sessions that are given 5 %, about 5 % should buy. Model ${status.champion}, ${place}, whole test slice; lines show ${level} intervals; both scales logarithmic.`,
+        title: "Can the probabilities be trusted?", note: `Of sessions that are given 5 %, about 5 % should buy. Model ${status.champion}, ${place}, whole test split; lines show ${level} intervals; both scales logarithmic.`,
         traces: ({ blue, grey }) => [
           { type: "scatter", mode: "lines", name: "Perfect", x: ends, y: ends, line: { color: grey, dash: "dot" }, hoverinfo: "skip" },
           { type: "scatter", mode: "lines+markers", name: "Observed", x: seen.map((b) => b.mean_predicted), y: seen.map((b) => b.observed_rate), line: { color: blue }, marker: { size: 8 }, hovertemplate: "predicted %{x:.2%}, observed %{y:.2%}<extra></extra>", error_y: bars(seen.map((b) => b.ci_lower), seen.map((b) => b.ci_upper), seen.map((b) => b.observed_rate), blue) }],
@@ -434,7 +434,7 @@
     const metric = (name, learner = "t_learner", versus = "") => uplift.metrics.find((row) => row.metric === name && row.learner === learner && row.versus === versus);
     const average = metric("average_effect", "all"), top = metric("uplift_at_10"), qini = metric("qini"), kind = simulatedWord();
     const quadrants = Object.keys(data.titles.quadrants);
-    const dimensions = [["segment", "Segment of the simulation"], ["quadrant", "Kind of shopper"], ["visitor_type", "New or returning"], ["category_id", "Root category"], ["decile", "Tenth by score"]]
+    const dimensions = [["segment", "Segment of the simulation"], ["quadrant", "Kind of shopper"], ["visitor_type", "New or returning"], ["category_id", "Root category"], ["decile", "Decile of the score"]]
       .filter(([name]) => name !== "segment" || cube.values.segment.some((segment) => segment !== null));
     // Both arms of a group, and all its sessions that the learner did not learn from.
     const arms = (tests, by) => {
@@ -443,11 +443,11 @@
       for (const [key, cell] of all) {
         const entry = { n: cell["Sessions with uplift"], uplift: cell["Predicted uplift"], treated: treated.get(key)?.["Experiment sessions"] ?? 0, control: control.get(key)?.["Experiment sessions"] ?? 0,
           boughtTreated: Math.round(treated.get(key)?.["Treated conversion"] ?? 0), boughtControl: Math.round(control.get(key)?.["Control conversion"] ?? 0) };
-        both.set(key, { ...entry, isJudged: entry.treated > 0 && entry.control > 0 });
+        both.set(key, { ...entry, isEvaluated: entry.treated > 0 && entry.control > 0 });
       }
       return both;
     };
-    const nothing = { n: 0, uplift: 0, treated: 0, control: 0, boughtTreated: 0, boughtControl: 0, isJudged: false };
+    const nothing = { n: 0, uplift: 0, treated: 0, control: 0, boughtTreated: 0, boughtControl: 0, isEvaluated: false };
     filters("uplift", [{ name: "visitor", label: "Visitors", options: byVisitor, value: "all" }, { name: "category", label: "Root category", options: categoriesOf(cube), value: "all" }, { name: "by", label: "Compare groups by", options: dimensions, value: dimensions[0][0] }], (values) => {
       const tests = testsOf(cube, values), total = arms(tests).get("all") ?? nothing, kinds = arms(tests, "quadrant"), where = whereOf(cube, values);
       const [effect, lower, upper] = difference(total), isFiltered = values.visitor !== "all" || values.category !== "all", persuadable = kinds.get("persuadable")?.n ?? 0;
@@ -456,21 +456,21 @@
         gain ? { verdict: `Highest uplift first against likeliest buyers first, each at its own best share: profit differs by ${number(gain.difference)} (${between(number, gain.ci_lower, gain.ci_upper)}): ${verdict(gain.ci_lower, gain.ci_upper, "choosing by uplift earns more", "choosing by uplift earns less")}. ${status.is_simulated ? "Simulated: nobody earned it." : ""}` } : null]);
       cards("uplift", [
         isFiltered || !average
-          ? { measure: "Observed uplift", where, label: `Effect of treating (${kind})`, text: total.isJudged ? points(effect) : "none", raw: total.isJudged ? effect : null, lines: [total.isJudged ? between(points, lower, upper) : "", "percentage points of conversion, treated less control"] }
+          ? { measure: "Observed uplift", where, label: `Effect of treating (${kind})`, text: total.isEvaluated ? points(effect) : "none", raw: total.isEvaluated ? effect : null, lines: [total.isEvaluated ? between(points, lower, upper) : "", "percentage points of conversion, treated less control"] }
           : { measure: "Average uplift", label: `Effect of treating everybody (${kind})`, text: points(average.value), raw: average.value, lines: [between(points, average.ci_lower, average.ci_upper), "percentage points of conversion"] },
         ...(top ? [{ measure: "Learner metric", where: { learner: ["t_learner"], versus: [""], metric: ["uplift_at_10"] }, label: `Effect among the top 10 % by score (${kind})`, text: points(top.value), raw: top.value, lines: [between(points, top.ci_lower, top.ci_upper), "all visitors and categories"] }] : []),
         { measure: "Persuadables", where, label: "Persuadable sessions", text: total.n ? percent(persuadable / total.n) : "none", raw: persuadable, lines: [`${whole(persuadable)} of ${whole(total.n)}`, "expected to bring more than they cost"] },
         ...(qini ? [{ measure: "Qini T-learner", label: "How well the ranking works (Qini)", text: qini.value.toFixed(3), raw: qini.value, lines: [between((v) => v.toFixed(3), qini.ci_lower, qini.ci_upper), "0 is a random order"] }] : []),
-        { measure: "Experiment sessions", where, label: "Sessions judged on", text: big(total.treated + total.control), raw: total.treated + total.control, lines: [`${whole(total.treated)} treated, ${whole(total.control)} not`, uplift.test_span.first_at ? `${uplift.test_span.first_at.slice(0, 10)} to ${uplift.test_span.last_at.slice(0, 10)}` : ""] },
+        { measure: "Experiment sessions", where, label: "Sessions evaluated", text: big(total.treated + total.control), raw: total.treated + total.control, lines: [`${whole(total.treated)} treated, ${whole(total.control)} not`, uplift.test_span.first_at ? `${uplift.test_span.first_at.slice(0, 10)} to ${uplift.test_span.last_at.slice(0, 10)}` : ""] },
       ]);
       const deciles = uplift.deciles;
       chart("uplift-deciles", {
-        title: `Effect by tenth of the score (${kind})`, note: `1 is the tenth with the highest predicted uplift. All visitors; lines show ${level} intervals.`,
+        title: `Effect by decile of the score (${kind})`, note: `Decile 1 has the highest predicted uplift. All visitors; lines show ${level} intervals.`,
         traces: ({ blue, orange }) => [
           { type: "bar", name: "Observed", x: deciles.map((d) => d.decile), y: deciles.map((d) => d.observed_uplift), marker: { color: blue }, error_y: bars(deciles.map((d) => d.ci_lower), deciles.map((d) => d.ci_upper), deciles.map((d) => d.observed_uplift), colours().ink), hovertemplate: "observed %{y:.2%}<extra></extra>" },
           { type: "scatter", mode: "markers", name: "Predicted", x: deciles.map((d) => d.decile), y: deciles.map((d) => d.predicted_uplift), marker: { color: orange, size: 10, symbol: "diamond", line: { color: colours().ink, width: 1 } }, hovertemplate: "predicted %{y:.2%}<extra></extra>" }],
-        layout: { xaxis: { dtick: 1, title: "Tenth of the score" }, yaxis: { tickformat: ".0%", title: "Added conversion" } },
-        heads: ["Tenth", "Predicted", "Observed", `${level} interval`, "Treated", "Control", ...(status.is_simulated ? ["True (known, as simulated)"] : [])],
+        layout: { xaxis: { dtick: 1, title: "Decile of the score" }, yaxis: { tickformat: ".0%", title: "Added conversion" } },
+        heads: ["Decile", "Predicted", "Observed", `${level} interval`, "Treated", "Control", ...(status.is_simulated ? ["True (known, as simulated)"] : [])],
         rows: deciles.map((d) => [d.decile, percent(d.predicted_uplift), percent(d.observed_uplift), `${percent(d.ci_lower)} to ${percent(d.ci_upper)}`, whole(d.n_treatment), whole(d.n_control), ...(status.is_simulated ? [d.true_uplift === null ? "" : percent(d.true_uplift)] : [])]),
       });
       if (roi) {
@@ -495,20 +495,20 @@
         heads: ["Kind", "Meaning", "Sessions", "Mean predicted uplift"], rows: shownKinds.map((k) => [capital(k.name), data.titles.quadrants[k.name], whole(k.n), k.n ? points(k.uplift / k.n) : ""]),
       });
       const dimension = dimensions.find(([name]) => name === values.by);
-      const groups = [...arms(tests, values.by)].map(([name, cell]) => ({ name: values.by === "category_id" ? categoryName(name) : values.by === "decile" ? `Tenth ${name}` : capital(String(name ?? "none")), order: values.by === "decile" ? name : -cell.n, cell, effect: difference(cell) }))
+      const groups = [...arms(tests, values.by)].map(([name, cell]) => ({ name: values.by === "category_id" ? categoryName(name) : values.by === "decile" ? `Decile ${name}` : capital(String(name ?? "none")), order: values.by === "decile" ? name : -cell.n, cell, effect: difference(cell) }))
         .filter((entry) => entry.cell.n).sort((a, b) => a.order - b.order).slice(0, 12);
-      const judged = groups.filter((entry) => entry.cell.isJudged);
+      const evaluated = groups.filter((entry) => entry.cell.isEvaluated);
       chart("uplift-groups", {
         title: `Effect by group: ${dimension[1].toLowerCase()} (${kind})`, note: `Treated less control, with ${level} intervals (sessions taken as independent), and predicted. Groups with one arm only are in the table.`, height: 340,
         traces: ({ blue, orange }) => [
-          { type: "scatter", mode: "markers", name: "Observed", y: judged.map((g) => plain(`${shorten(g.name, 28)} (n = ${whole(g.cell.n)})`)), x: judged.map((g) => g.effect[0]), marker: { color: blue, size: 10 }, error_x: bars(judged.map((g) => g.effect[1]), judged.map((g) => g.effect[2]), judged.map((g) => g.effect[0]), blue), hovertemplate: "observed %{x:.2%}<extra></extra>" },
-          { type: "scatter", mode: "markers", name: "Predicted", y: judged.map((g) => plain(`${shorten(g.name, 28)} (n = ${whole(g.cell.n)})`)), x: judged.map((g) => g.cell.uplift / g.cell.n), marker: { color: orange, size: 11, symbol: "diamond-open", line: { width: 2.5 } }, hovertemplate: "predicted %{x:.2%}<extra></extra>" }],
+          { type: "scatter", mode: "markers", name: "Observed", y: evaluated.map((g) => plain(`${shorten(g.name, 28)} (n = ${whole(g.cell.n)})`)), x: evaluated.map((g) => g.effect[0]), marker: { color: blue, size: 10 }, error_x: bars(evaluated.map((g) => g.effect[1]), evaluated.map((g) => g.effect[2]), evaluated.map((g) => g.effect[0]), blue), hovertemplate: "observed %{x:.2%}<extra></extra>" },
+          { type: "scatter", mode: "markers", name: "Predicted", y: evaluated.map((g) => plain(`${shorten(g.name, 28)} (n = ${whole(g.cell.n)})`)), x: evaluated.map((g) => g.cell.uplift / g.cell.n), marker: { color: orange, size: 11, symbol: "diamond-open", line: { width: 2.5 } }, hovertemplate: "predicted %{x:.2%}<extra></extra>" }],
         layout: { yaxis: { type: "category", autorange: "reversed" }, xaxis: { tickformat: ".0%", title: "Added conversion", zeroline: true, zerolinewidth: 2 } },
-        heads: ["Group", "Sessions", "Treated", "Control", "Predicted", "Observed", `${level} interval`], rows: groups.map((g) => [g.name, whole(g.cell.n), whole(g.cell.treated), whole(g.cell.control), points(g.cell.uplift / g.cell.n), ...(g.cell.isJudged ? [points(g.effect[0]), `${points(g.effect[1])} to ${points(g.effect[2])}`] : ["", ""])]),
+        heads: ["Group", "Sessions", "Treated", "Control", "Predicted", "Observed", `${level} interval`], rows: groups.map((g) => [g.name, whole(g.cell.n), whole(g.cell.treated), whole(g.cell.control), points(g.cell.uplift / g.cell.n), ...(g.cell.isEvaluated ? [points(g.effect[0]), `${points(g.effect[1])} to ${points(g.effect[2])}`] : ["", ""])]),
       });
     });
     const learners = Object.keys(data.titles.learners).map((learner) => [learner, metric("qini", learner)]).filter(([, row]) => row);
-    tableBlock("uplift-rankings", `Rankings compared (${kind})`, `Qini, ${level} intervals, n = ${whole(average?.n_rows ?? status.uplift_test_row_count)} sessions. The T-learner is the one that is used.`, ["Ranking", "Qini", `${level} interval`, "T-learner less this", `${level} interval`, "The T-learner is"],
+    tableBlock("uplift-rankings", `Rankings compared (${kind})`, `Qini, ${level} intervals, n = ${whole(average?.n_rows ?? status.uplift_test_row_count)} sessions. Scores come from the T-learner.`, ["Ranking", "Qini", `${level} interval`, "T-learner less this", `${level} interval`, "The T-learner is"],
       learners.map(([learner, row]) => {
         const own = metric("qini", "t_learner", learner), other = metric("qini", learner, "t_learner");
         const paired = own ?? (other && { value: -other.value, ci_lower: -other.ci_upper, ci_upper: -other.ci_lower });
@@ -563,7 +563,7 @@
         { ...measured("What-if ROI", "Curve ROI"), label: `Return on investment (${kind})`, text: now.roi === null ? "not defined" : percent(now.roi), raw: now.roi, lines: now.roi === null ? ["there is no cost"] : now.roiLower === null ? [] : [between(percent, now.roiLower, now.roiUpper), `cost ${big(now.cost)}`] },
         { ...(fixed ? { measure: "Break-even cost" } : { measure: "What-if break-even cost", parameters: asked }), label: "Breaks even at a cost of", text: breakEven === null ? "none" : number(breakEven), raw: breakEven, lines: [`for ${unit}`, notLosing.length ? `no loss up to a share of ${Math.max(...notLosing)} %` : "a loss at every share"] },
         { measure: "Planned sessions an arm", where: { share_percent: [tested?.share_percent ?? 0] }, label: "Experiment to run first", text: tested?.sessions_per_arm ? whole(tested.sessions_per_arm) : "none", raw: tested?.sessions_per_arm, lines: tested?.sessions_per_arm ? [`sessions in each arm, ${Math.ceil(tested.days_needed)} days`, `on ${tested.share_percent} % of sessions, at today's traffic`] : ["no plan is small enough"] },
-        { measure: "Experiment sessions", label: "Judged on", text: big(at.n_rows), raw: at.n_rows, lines: [`test sessions; ${whole(at.n_targeted)} are targeted: ${whole(at.n_targeted_treatment)} treated, ${whole(at.n_targeted_control)} not`, `${whole(Math.round(at.targeted_sessions))} of ${whole(Math.round(at.eligible_sessions))} in ${status.horizon_days} days`] },
+        { measure: "Experiment sessions", label: "Sessions evaluated", text: big(at.n_rows), raw: at.n_rows, lines: [`test sessions; ${whole(at.n_targeted)} are targeted: ${whole(at.n_targeted_treatment)} treated, ${whole(at.n_targeted_control)} not`, `${whole(Math.round(at.targeted_sessions))} of ${whole(Math.round(at.eligible_sessions))} in ${status.horizon_days} days`] },
       ]);
       const lines = strategies.map((name) => [name, roi.projections.filter((row) => row.strategy === name).map((row) => ({ share: row.share_percent, ...value(row) }))]);
       const own = lines.find(([name]) => name === "uplift")[1];
@@ -579,13 +579,13 @@
         rows: own.filter((p) => p.share % 5 === 0 || p.share === share).map((p) => [p.share, ...lines.flatMap(([, line]) => { const q = line.find((other) => other.share === p.share); return [number(q.profit), `${number(q.lower)} to ${number(q.upper)}`]; })]),
       });
     });
-    tableBlock("roi-rivals", `The plan against simpler rules (${kind})`, `Difference of profit in ${status.horizon_days} days, each rule at its own best share, with ${level} intervals; at the published prices.`, ["Rule", "The plan earns more by", `${level} interval`, "The plan"],
+    tableBlock("roi-challengers", `The plan against simpler rules (${kind})`, `Difference of profit in ${status.horizon_days} days, each rule at its own best share, with ${level} intervals; at the published prices.`, ["Rule", "The plan earns more by", `${level} interval`, "The plan"],
       roi.gains.map((row) => [capital(data.titles.rules[row.versus] ?? row.versus), number(row.difference), `${number(row.ci_lower)} to ${number(row.ci_upper)}`, verdict(row.ci_lower, row.ci_upper, "earns more", "earns less")]));
     const costs = [...new Set(roi.sensitivity.map((row) => row.cost))], revenues = [...new Set(roi.sensitivity.map((row) => row.revenue_per_conversion))];
     if (roi.sensitivity.length) tableBlock("roi-sensitivity", `If cost or revenue were different (${kind})`, `Profit with its ${level} interval, the share chosen anew each time. Rows: cost of ${unit}.`, ["Cost", ...revenues.map((revenue) => `Revenue ${number(revenue)}`)],
       costs.map((cost) => [number(cost), ...revenues.map((revenue) => { const r = roi.sensitivity.find((row) => row.cost === cost && row.revenue_per_conversion === revenue); return `${number(r.profit)} [${number(r.profit_ci_lower)} to ${number(r.profit_ci_upper)}] at ${r.share_percent} %`; })]));
-    if (roi.plans.length) tableBlock("roi-plan", "The experiment to run next", `Sessions for each arm and days that show the expected effect. ${tested && roi.tests["Simulated experiments"] ? `Played through ${whole(roi.tests["Simulated experiments"])} times, the marked one found a difference in ${percent(roi.tests["Simulated experiments that find it"])} of the runs. ` : ""}Run whole weeks.`,
-      ["Share tested (%)", "Buy untreated", "Expected effect", "Sessions an arm", "Days", `Smallest effect that ${roi.plans[0].days_short} days show`, `Smallest effect that ${roi.plans[0].days_long} days show`],
+    if (roi.plans.length) tableBlock("roi-plan", "The experiment to run next", `Sessions per arm and days that show the expected effect. ${tested && roi.tests["Simulated experiments"] ? `In ${whole(roi.tests["Simulated experiments"])} repeats of the marked one on the estimated effects, ${percent(roi.tests["Simulated experiments that find it"])} found a difference. ` : ""}Run whole weeks.`,
+      ["Share tested (%)", "Buy untreated", "Expected effect", "Sessions per arm", "Days", `Smallest effect that ${roi.plans[0].days_short} days show`, `Smallest effect that ${roi.plans[0].days_long} days show`],
       roi.plans.map((plan) => [plan.share_percent, percent(plan.control_rate), points(plan.expected_lift), plan.sessions_per_arm === null ? "too many" : whole(plan.sessions_per_arm), plan.days_needed === null ? "too many" : whole(Math.ceil(plan.days_needed)), ...[plan.smallest_lift_short, plan.smallest_lift_long].map((lift) => (lift === null ? "none" : points(lift)))]), (place) => tested && roi.plans[place] === tested);
   };
 
@@ -595,7 +595,7 @@
     status.uplift_run_id && `uplift model ${status.uplift_model_version}, run ${status.uplift_run_id} of ${status.uplift_run_finished_at} UTC, arms from: ${status.experiment_source}, at decision point ${status.experiment_decision_point}`].filter(Boolean);
   byId("about").textContent = [
     `${status.is_synthetic ? "Synthetic" : "Real"} data`, status.session_count ? `${whole(status.session_count)} sessions, ${whole(status.visitor_count)} visitors, ${status.data_from} to ${status.data_to} UTC` : "no sessions yet",
-    data.uplift ? (status.is_simulated ? "simulated effects" : "effects measured in an experiment") : "no effects yet", `report made ${data.created} UTC`].join(" · ");
+    data.uplift ? (status.is_simulated ? "simulated effects" : "effects measured in an experiment") : "no effects yet", `written ${data.created} UTC`].join(" · ");
   byId("footer").textContent = `${trained.length ? `${capital(trained.join("; "))}.` : "No model has been trained yet: python -m ml.train."} Intervals are at ${level}; money has no currency of its own. Every filter works on sums inside this file; nothing is sent anywhere.`;
 
   const tabs = [...document.querySelectorAll('[role="tab"]')], pages = tabs.map((tab) => byId(tab.getAttribute("aria-controls")));
