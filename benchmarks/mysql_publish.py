@@ -17,11 +17,11 @@ import pyarrow as pa
 import sqlalchemy
 
 from benchmarks.mysql_scratch import DATABASE, scratch_database, take_turns
-from ml.config import RiskBands
-from ml.conversion.bands import Thresholds
+from ml.conversion.predictions import Predictions
 from ml.data.rows import Dataset
-from ml.data.split import NAMES
-from ml.publish.tables import KEYS, prediction_rows, publication
+from ml.data.split import SPLITS
+from ml.publish.predictions import prediction_rows
+from ml.publish.tables import KEYS, publication
 from ml.run import Stamp
 from warehouse.mysql import MySQLWarehouse
 from warehouse.mysql_session import Session, name
@@ -66,17 +66,20 @@ def predictions(rows: int) -> pa.Table:
         for value in range(2000)
     )
     explained = np.arange(int(rows * 0.7), rows)
-    return prediction_rows(
-        data,
-        rng.beta(1, 80, rows),
-        Thresholds(dict.fromkeys(POINTS, 0.01), 0.01, RiskBands(high_below=0.5, low_from=2)),
-        np.where(np.arange(rows) < rows * 0.7, NAMES.index("train"), NAMES.index("test")).astype(np.int8),
-        NAMES,
-        explained,
-        [
+    probability = rng.beta(1, 80, rows)
+    found = Predictions(
+        data=data,
+        split=pd.Categorical(np.where(np.arange(rows) < rows * 0.7, "train", "test"), pd.Index(SPLITS, dtype=object)),
+        probability=probability,
+        risk_band=np.digitize(probability, [0.005, 0.02]).astype(np.int8),
+        explained=explained,
+        reasons=[
             pa.DictionaryArray.from_arrays(pa.array(rng.integers(0, len(texts), len(explained), np.int32)), texts)
             for _ in range(3)
         ],
+    )
+    return prediction_rows(
+        found,
         Stamp("20261125T120000000Z", "catboost-0123456789ab", datetime.now(UTC)),
     )
 

@@ -1,6 +1,6 @@
-"""The plain way to a model: CatBoost's defaults on every training row. Prints its AUC on the test slice as JSON.
+"""The plain way to a model: CatBoost's defaults on every training row. Prints its AUC on the test split as JSON.
 
-Rows, features and slices are those of `python -m ml.train`; nothing is sampled, stopped early or tuned.
+Rows, features and splits are those of `python -m ml.train`; nothing is sampled, stopped early or tuned.
 """
 
 import json
@@ -16,16 +16,16 @@ from warehouse.open import open_warehouse
 
 
 def main() -> None:
-    """Fit on the training slice and score the test slice."""
+    """Fit on the training split and score the test split."""
     config = load_config()
     mart = read_mart(config.manifest)
     with open_warehouse(config) as warehouse:
         rows, batches = warehouse.read(MART, mart.columns)
         data = build_dataset(batches, rows, mart)
-    slices = split_by_time(data, config.split)
+    splits = split_by_time(data, config.split)
     categorical = [name for name, column in data.inputs.items() if column.dtype == "category"]
     inputs = data.inputs.astype(dict.fromkeys(categorical, str))
-    train, test = slices.rows("train"), slices.rows("test")
+    train, test = splits.rows("train"), splits.rows("test")
     model = CatBoostClassifier(
         cat_features=categorical, random_seed=config.seed, thread_count=config.threads, verbose=False
     )

@@ -2,23 +2,29 @@
 
 import sys
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ml.cli import Progress, parse_arguments, run
 from ml.config import Config
+from ml.conversion.champion import Champion
+from ml.conversion.predictions import Predictions, predict
 from ml.conversion.reasons import reasons_of
-from ml.data.features import MART, check_columns, read_mart
-from ml.data.gates import check_values
-from ml.data.rows import build_dataset
+from ml.data.features import MART, Mart, check_columns, read_mart
+from ml.data.rows import Dataset, build_dataset
+from ml.data.values import check_values
 from ml.publish.artifacts import check_features, check_files, load_model
-from ml.publish.tables import KEYS, prediction_rows, publication
+from ml.publish.predictions import prediction_rows
+from ml.publish.tables import KEYS, publication
 from ml.run import Stamp
 from warehouse.base import Warehouse
 from warehouse.errors import FunneliftError
 from warehouse.open import open_warehouse
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DESCRIPTION = (
     "Score the rows of session_features that conversion_predictions does not have yet, with the champion that the last "
@@ -75,9 +81,7 @@ def score(config: Config, progress: Progress) -> list[str]:
     with threadpool_limits(1, user_api="blas"), open_warehouse(config) as warehouse:
         check_columns(mart, warehouse.columns(MART))
         last = last_run(warehouse)
-        folder = config.results / "models"
-        check_files(folder, last)
-        check_features(folder, mart)
+        champion = load_checked(config, mart, last)
         with progress.step("reading the rows without a prediction"):
             row_count, batches = warehouse.read(MART, mart.columns, not_in=(PREDICTIONS, KEYS[PREDICTIONS]))
             if not row_count:
@@ -86,23 +90,42 @@ def score(config: Config, progress: Progress) -> list[str]:
         with progress.step("gate: nulls and ranges"):
             check_values(data, mart, config)
         with progress.step(f"scoring and explaining {row_count:,} rows"):
-            champion, thresholds = load_model(folder, mart, config.threads)
-            probability = champion.probability(data.inputs)
-            rows = np.arange(len(data))
-            reasons = reasons_of(champion.model, data, mart, rows, config.threads)
+            reasons = reasons_of(champion.model, data.inputs, config.threads)
+            predictions = predict(champion, data, _split(data), np.arange(row_count), reasons)
         with progress.step("publishing"):
-            stamp = Stamp(last["run_id"], last["model_version"], datetime.now(UTC))
-            predictions = prediction_rows(
-                data, probability, thresholds, data.is_mature, ("open", "new"), rows, reasons, stamp
+            stamp = Stamp(
+                last["run_id"], last["model_version"], datetime.now(UTC), is_synthetic=bool(last["is_synthetic"])
             )
-            warehouse.publish([publication(PREDICTIONS, predictions, append=True)])
-    made_up = "SYNTHETIC data: " if last["is_synthetic"] else ""
-    open_rows = int((data.is_mature == 0).sum())
-    return [
-        f"{made_up}{row_count:,} rows scored by {last['model_version']}, {open_rows:,} of them in sessions still open.",
-        f"Mean probability of a conversion {probability.mean():.4%}.",
-        "They are in funnelift.conversion_predictions, dataset_split 'new' or 'open'.",
-    ]
+            warehouse.publish([publication(PREDICTIONS, prediction_rows(predictions, stamp), append=True)])
+    return _findings(predictions, stamp)
+
+
+def load_checked(config: Config, mart: Mart, last: dict[str, Any]) -> Champion:
+    """Load the champion that a run saved, if its files are what the run recorded and its features those of the mart.
+
+    Parameters
+    ----------
+    config : Config
+        Settings.
+    mart : Mart
+        What the manifest says now.
+    last : dict
+        The run's row of `ml_runs`.
+
+    Returns
+    -------
+    Champion
+        The model that scores.
+
+    Raises
+    ------
+    FunneliftError
+        When a file is missing or changed, or the features are others.
+    """
+    folder = config.results / "models"
+    check_files(folder, last)
+    check_features(folder, mart)
+    return load_model(folder, mart, config.threads)
 
 
 def last_run(warehouse: Warehouse) -> dict[str, Any]:
@@ -141,6 +164,23 @@ def last_run(warehouse: Warehouse) -> dict[str, Any]:
             f"{kinds[synthetic_now]} data: run `python -m ml.train`"
         )
     return last
+
+
+def _split(data: Dataset) -> "pd.Categorical":
+    import pandas as pd
+
+    return pd.Categorical.from_codes(data.is_mature, pd.Index(("open", "new"), dtype=object))
+
+
+def _findings(predictions: Predictions, stamp: Stamp) -> list[str]:
+    made_up = "SYNTHETIC data: " if stamp.is_synthetic else ""
+    open_rows = int((predictions.data.is_mature == 0).sum())
+    return [
+        f"{made_up}{len(predictions.data):,} rows scored by {stamp.model_version}, {open_rows:,} of them in sessions "
+        "still open.",
+        f"Mean probability of a conversion {predictions.probability.mean():.4%}.",
+        "They are in funnelift.conversion_predictions, dataset_split 'new' or 'open'.",
+    ]
 
 
 if __name__ == "__main__":

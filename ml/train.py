@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
 
@@ -10,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from ml.cli import Progress, add_money_options, parse_arguments, run
 from ml.config import Config
 from ml.data.checked import read_checked
-from ml.data.features import read_mart
+from ml.data.features import Mart, read_mart
 from ml.parts.conversion import train_conversion
 from ml.parts.outcome import Outcome
 from ml.parts.uplift import publish_uplift, read_known, train_uplift
@@ -69,26 +70,26 @@ def train(config: Config, progress: Progress, only: str | None = None) -> list[s
     started = datetime.now(UTC)
     run_id = run_name(started)
     mart = read_mart(config.manifest)
-    with (
-        # The threads below share the work; linear algebra with threads of its own only gets in their way.
-        threadpool_limits(1, user_api="blas"),
-        open_warehouse(config) as warehouse,
-    ):
+    # The threads of each part share the work; linear algebra with threads of its own only gets in their way.
+    with threadpool_limits(1, user_api="blas"), open_warehouse(config) as warehouse:
         with staged_files(config.results, run_id) as folder:
             this = Run(config, run_id, started, folder, progress)
-            outcomes: list[Outcome] = []
-            if only == "policy":
-                outcomes.append(publish_uplift(this, warehouse, read_known(this, warehouse), with_policy=True))
-            else:
-                checked = read_checked(this, warehouse, mart)
-                if only in (None, "conversion"):
-                    outcomes.append(train_conversion(this, checked))
-                if only in (None, "uplift"):
-                    known = train_uplift(this, checked, warehouse)
-                    outcomes.append(publish_uplift(this, warehouse, known, with_policy=only is None))
+            outcomes = list(_outcomes(this, warehouse, mart, only))
             with progress.step("publishing tables"):
                 warehouse.publish([table for outcome in outcomes for table in outcome.publications])
         return [line for outcome in outcomes for line in outcome.findings] + _report(this, warehouse)
+
+
+def _outcomes(this: Run, warehouse: Warehouse, mart: Mart, only: str | None) -> Iterator[Outcome]:
+    """Run the parts asked for, one after the other."""
+    if only == "policy":
+        yield publish_uplift(this, warehouse, read_known(this, warehouse), with_policy=True)
+        return
+    checked = read_checked(this, warehouse, mart)
+    if only != "uplift":
+        yield train_conversion(this, checked)
+    if only != "conversion":
+        yield publish_uplift(this, warehouse, train_uplift(this, checked, warehouse), with_policy=only is None)
 
 
 def _report(this: Run, warehouse: Warehouse) -> list[str]:

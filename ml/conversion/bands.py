@@ -1,12 +1,11 @@
-"""Risk bands: how likely a session is to leave, against the usual at its decision point."""
+"""Risk bands: how likely a session is to leave, against the baseline rate of its decision point."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-from ml.arrays import Floats
+from ml.arrays import Codes, Floats, Rows
 from ml.config import RiskBands
 from ml.data.rows import Dataset
 
@@ -18,29 +17,29 @@ BANDS = ("low", "medium", "high")
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Conversion rates of the training slice and the multiples of them that part the risk bands."""
+    """Baseline rates (conversion rates of the training split) and the multiples of them that part the risk bands."""
 
     rates: dict[str, float]
     overall_rate: float
     bands: RiskBands
 
     @classmethod
-    def from_rows(cls, data: Dataset, rows: npt.NDArray[np.intp], bands: RiskBands) -> "Thresholds":
-        """Take the usual rates from rows of the data set.
+    def from_rows(cls, data: Dataset, rows: Rows, bands: RiskBands) -> "Thresholds":
+        """Take the baseline rates from rows of the data set.
 
         Parameters
         ----------
         data : Dataset
             All rows.
-        rows : array of int
-            Positions of the training slice's rows.
+        rows : ndarray of int
+            Positions of the training split's rows.
         bands : RiskBands
-            Multiples of the usual rate.
+            Multiples of the baseline rate.
 
         Returns
         -------
         Thresholds
-            With a rate for each decision point that has one.
+            With a rate for each decision point where a row converted.
         """
         points = data.decision_point
         codes, label = points.codes[rows], data.label[rows]
@@ -53,22 +52,22 @@ class Thresholds:
         }
         return cls(rates, float(label.mean()), bands)
 
-    def risk_band(self, probability: Floats, points: "pd.Categorical") -> npt.NDArray[np.int8]:
-        """Say how likely each row is to leave, compared with the usual at its decision point.
+    def risk_band(self, probability: Floats, points: "pd.Categorical") -> Codes:
+        """Say how likely each row is to leave, compared with the baseline rate of its decision point.
 
         Parameters
         ----------
-        probability : array of float
+        probability : ndarray of shape (n_rows,)
             Probability of a conversion.
-        points : Categorical
+        points : Categorical of shape (n_rows,)
             Decision point of the same rows.
 
         Returns
         -------
-        array of int
+        ndarray of shape (n_rows,)
             Risk of leaving, as a position in `BANDS`.
         """
-        usual = np.array([self.rates.get(str(point)) or self.overall_rate for point in points.categories])
-        ratio = probability / usual[points.codes]
+        baseline_rate = np.array([self.rates.get(str(point)) or self.overall_rate for point in points.categories])
+        ratio = probability / baseline_rate[points.codes]
         edges = [-self.bands.low_from, -self.bands.high_below]
         return np.asarray(np.digitize(-ratio, edges, right=True), dtype=np.int8)

@@ -24,28 +24,28 @@ class Calibrator:
     knots: tuple[float, ...]
     values: tuple[float, ...]
 
-    def probability(self, margin: Floats) -> Floats:
+    def probability(self, log_odds: Floats) -> Floats:
         """Turn log-odds into probabilities.
 
         Parameters
         ----------
-        margin : array of float
+        log_odds : ndarray of shape (n_rows,)
             A model's log-odds.
 
         Returns
         -------
-        array of float
+        ndarray of shape (n_rows,)
             Calibrated probabilities.
         """
         if self.method == "platt":
             slope, intercept = self.values
-            return np.asarray(expit(slope * margin + intercept))
-        return np.interp(margin, self.knots, self.values)
+            return np.asarray(expit(slope * log_odds + intercept))
+        return np.interp(log_odds, self.knots, self.values)
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A fitted model with its calibrator and the cross-fitted log loss of each calibration method."""
+class Fit:
+    """A model fitted and calibrated, with the cross-fitted log loss of each calibration method."""
 
     model: Model
     calibrator: Calibrator
@@ -58,19 +58,19 @@ class Candidate:
 
     def probability(self, inputs: "pd.DataFrame") -> Floats:
         """Return the calibrated probability of a conversion for each row."""
-        return self.calibrator.probability(self.model.margin(inputs))
+        return self.calibrator.probability(self.model.log_odds(inputs))
 
 
-def fit_calibrator(method: str, margin: Floats, label: Labels) -> Calibrator:
+def fit_calibrator(method: str, log_odds: Floats, label: Labels) -> Calibrator:
     """Fit one calibration method.
 
     Parameters
     ----------
     method : str
         `platt` or `isotonic`.
-    margin : array of float
-        Log-odds on the calibration slice.
-    label : array of int
+    log_odds : ndarray of shape (n_rows,)
+        Log-odds of the calibration split's rows.
+    label : ndarray of shape (n_rows,)
         Labels of the same rows, both values present.
 
     Returns
@@ -89,7 +89,7 @@ def fit_calibrator(method: str, margin: Floats, label: Labels) -> Calibrator:
         from sklearn.linear_model import LogisticRegression
 
         # A sigmoid that falls would turn the ranking round; flat is the most that a useless model gets.
-        fitted = LogisticRegression(C=np.inf, tol=1e-8).fit(margin.reshape(-1, 1), label)
+        fitted = LogisticRegression(C=np.inf, tol=1e-8).fit(log_odds.reshape(-1, 1), label)
         slope, intercept = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
         if slope <= 0:
             slope, intercept = 0.0, float(np.log(label.mean() / (1 - label.mean())))
@@ -97,27 +97,27 @@ def fit_calibrator(method: str, margin: Floats, label: Labels) -> Calibrator:
     from sklearn.isotonic import IsotonicRegression
 
     smallest = 1 / (len(label) + 2)
-    steps = IsotonicRegression(y_min=smallest, y_max=1 - smallest, out_of_bounds="clip").fit(margin, label)
+    steps = IsotonicRegression(y_min=smallest, y_max=1 - smallest, out_of_bounds="clip").fit(log_odds, label)
     return Calibrator(method, tuple(map(float, steps.X_thresholds_)), tuple(map(float, steps.y_thresholds_)))
 
 
 def calibrate(
-    model: Model, margin: Floats, label: Labels, visitor: npt.NDArray[np.int32], settings: Calibration
-) -> Candidate:
-    """Choose the calibration method by cross-fitted log loss and fit it on the whole calibration slice.
+    model: Model, log_odds: Floats, label: Labels, visitor: npt.NDArray[np.int32], settings: Calibration
+) -> Fit:
+    """Choose the calibration method by cross-fitted log loss and fit it on the whole calibration split.
 
     Parameters
     ----------
     model : Model
         The fitted model.
-    margin, label, visitor : array
-        Log-odds, label and visitor code of the calibration slice's rows.
+    log_odds, label, visitor : ndarray of shape (n_rows,)
+        Log-odds, label and visitor number of the calibration split's rows.
     settings : Calibration
         Methods to try and number of folds; a visitor's rows stay in one fold.
 
     Returns
     -------
-    Candidate
+    Fit
         The model with the better calibrator.
     """
     fold = visitor % settings.folds
@@ -126,10 +126,10 @@ def calibrate(
         probability = np.empty(len(label))
         for held_out in range(settings.folds):
             rest = fold != held_out
-            probability[~rest] = fit_calibrator(method, margin[rest], label[rest]).probability(margin[~rest])
+            probability[~rest] = fit_calibrator(method, log_odds[rest], label[rest]).probability(log_odds[~rest])
         log_losses[method] = float(row_log_loss(probability, label).mean())
     best = min(log_losses, key=lambda method: log_losses[method])
-    return Candidate(model, fit_calibrator(best, margin, label), log_losses)
+    return Fit(model, fit_calibrator(best, log_odds, label), log_losses)
 
 
 def row_log_loss(probability: Floats, label: Labels) -> Floats:
@@ -137,14 +137,14 @@ def row_log_loss(probability: Floats, label: Labels) -> Floats:
 
     Parameters
     ----------
-    probability : array of float
+    probability : ndarray of shape (n_rows,)
         Predicted probabilities of a conversion.
-    label : array of int
+    label : ndarray of shape (n_rows,)
         1 where the row converted.
 
     Returns
     -------
-    array of float
+    ndarray of shape (n_rows,)
         Losses in nats.
     """
     return np.asarray(-np.log(np.clip(np.where(label == 1, probability, 1 - probability), 1e-15, 1)))

@@ -20,6 +20,7 @@ class CatBoostModel:
     """Gradient boosting with native categorical features."""
 
     name: ClassVar[str] = "catboost"
+    title: ClassVar[str] = "CatBoost"
     file_name: ClassVar[str] = "catboost_model.cbm"
 
     def __init__(self, booster: Any, mart: Mart, threads: int) -> None:
@@ -30,7 +31,7 @@ class CatBoostModel:
 
     @classmethod
     def fit(cls, training: Training, settings: CatBoostSettings) -> "CatBoostModel":
-        """Fit on the training rows, stop when the calibration slice's log loss no longer falls; without one, never."""
+        """Fit on the training rows, stop when the calibration split's log loss no longer falls; without one, never."""
         from catboost import CatBoostClassifier, Pool
 
         cats = training.mart.categorical
@@ -63,13 +64,13 @@ class CatBoostModel:
 
         return cls(CatBoostClassifier().load_model(str(path)), mart, threads)
 
-    def margin(self, inputs: "pd.DataFrame") -> Floats:
+    def log_odds(self, inputs: "pd.DataFrame") -> Floats:
         """Return the log-odds of a conversion for each row."""
         settings = {"prediction_type": "RawFormulaVal", "thread_count": self.threads}
         return np.concatenate([self.booster.predict(self._pool(chunk), **settings) for chunk in chunks(inputs)])
 
     def contributions(self, inputs: "pd.DataFrame") -> Floats:
-        """Return SHAP values in log-odds, one column a feature.
+        """Return SHAP values in log-odds, one column per feature.
 
         They add up over trees, and within a symmetric tree they depend on the leaf alone. So CatBoost is asked once a
         leaf, and each row sums its leaves: the same numbers seven times faster than asking for every row.

@@ -7,9 +7,10 @@ import numpy.typing as npt
 
 from ml.arrays import Floats, Labels, Rows, Weights
 from ml.bootstrap import Bootstrap, visitor_codes
-from ml.conversion.calibration import row_log_loss
-from ml.conversion.curve import equal_count_edges
+from ml.conversion.calibration import Fit, row_log_loss
+from ml.conversion.curve import CalibrationBin, calibration_curve, equal_count_edges
 from ml.data.rows import Dataset
+from ml.data.split import Splits
 
 METRICS = ("auc_roc", "average_precision", "log_loss", "brier_score", "expected_calibration_error")
 
@@ -34,11 +35,11 @@ class RankedScores:
 
     Parameters
     ----------
-    probability : array of float
+    probability : ndarray of shape (n_rows,)
         Predicted probabilities.
-    label : array of int
+    label : ndarray of shape (n_rows,)
         1 where the row converted.
-    visitor : array of int
+    visitor : ndarray of shape (n_rows,)
         Visitor code of each row, an index into the bootstrap's weights.
     visitors : int
         Number of visitor codes.
@@ -46,9 +47,7 @@ class RankedScores:
         Number of equal-count bins of the expected calibration error.
     """
 
-    def __init__(
-        self, probability: Floats, label: Labels, visitor: npt.NDArray[np.intp], visitors: int, bins: int
-    ) -> None:
+    def __init__(self, probability: Floats, label: Labels, visitor: Rows, visitors: int, bins: int) -> None:
         order = np.argsort(probability, kind="stable")
         probability, label, self.visitor = probability[order], label[order], visitor[order]
         # Rows of equal probability rank together; only groups that hold a positive matter to AUC and AP, so a
@@ -106,17 +105,82 @@ class RankedScores:
         return float(auc), float((positive * precision).sum() / all_positive)
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """How good every model is on the test rows.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_test_rows,)
+        Positions of the test rows in the data set.
+    label : ndarray of shape (n_test_rows,)
+        1 where the test row converted.
+    probabilities : dict of str to ndarray of shape (n_test_rows,)
+        Model name to its calibrated probabilities.
+    metrics : list of Metric
+        Metrics of every model on every slice.
+    curves : list of CalibrationBin
+        Calibration curves of every model, overall and at each decision point.
+    """
+
+    rows: Rows
+    label: Labels
+    probabilities: dict[str, Floats]
+    metrics: list[Metric]
+    curves: list[CalibrationBin]
+
+    def overall(self, model: str) -> dict[str, Metric]:
+        """Return a model's metrics on all test rows by name."""
+        return {entry.metric: entry for entry in self.metrics if (entry.model, entry.slice) == (model, "overall")}
+
+
+def evaluate(fits: dict[str, Fit], data: Dataset, splits: Splits, *, bins: int, bootstrap: Bootstrap) -> Evaluation:
+    """Evaluate every model on the test split.
+
+    Parameters
+    ----------
+    fits : dict of str to Fit
+        Models by name.
+    data : Dataset
+        All rows.
+    splits : Splits
+        Their splits.
+    bins : int
+        Bins of the calibration curves and of the expected calibration error.
+    bootstrap : Bootstrap
+        Resamples of the visitors.
+
+    Returns
+    -------
+    Evaluation
+        Metrics with intervals, calibration curves, and the probabilities they come from.
+    """
+    rows = splits.rows("test")
+    inputs, label = data.inputs.iloc[rows], data.label[rows]
+    probabilities = {name: fit.probability(inputs) for name, fit in fits.items()}
+    slices = slices_of(data, rows, splits.rows("train"))
+    curves = [
+        entry
+        for model, probability in probabilities.items()
+        for name, own in slices.items()
+        if name == "overall" or name.startswith("decision_point=")
+        for entry in calibration_curve(model, name, probability[own], label[own], bins)
+    ]
+    metrics = slice_metrics(probabilities, label, data.visitor[rows], slices, bins=bins, bootstrap=bootstrap)
+    return Evaluation(rows, label, probabilities, metrics, curves)
+
+
 def slices_of(data: Dataset, rows: Rows, train_rows: Rows) -> dict[str, Rows]:
-    """Return the slices on which every model is judged.
+    """Return the slices on which every model is evaluated.
 
     Parameters
     ----------
     data : Dataset
         All rows.
-    rows : array of int
+    rows : ndarray of shape (n_test_rows,)
         Positions of the test rows.
-    train_rows : array of int
-        Positions of the training slice's rows.
+    train_rows : ndarray of int
+        Positions of the training split's rows.
 
     Returns
     -------
@@ -136,7 +200,7 @@ def slices_of(data: Dataset, rows: Rows, train_rows: Rows) -> dict[str, Rows]:
     return {name: positions for name, positions in slices.items() if len(positions)}
 
 
-def evaluate(
+def slice_metrics(
     probabilities: dict[str, Floats],
     label: Labels,
     visitor: npt.NDArray[np.int32],
@@ -145,7 +209,7 @@ def evaluate(
     bins: int,
     bootstrap: Bootstrap,
 ) -> list[Metric]:
-    """Evaluate every model on every slice of the test rows.
+    """Return every metric of every model on every slice of the test rows.
 
     Parameters
     ----------

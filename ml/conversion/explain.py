@@ -34,9 +34,10 @@ class FeatureEffect:
 
 
 @dataclass(frozen=True)
-class Explanations:
-    """Top reasons of the explained rows, the summary by feature, and a sample for the figure."""
+class Explanation:
+    """Top reasons of the rows explained, the summary by feature, and a sample of test rows for the figure."""
 
+    rows: Rows
     reasons: "list[pa.DictionaryArray]"
     effects: list[FeatureEffect]
     sample_values: Floats
@@ -44,8 +45,8 @@ class Explanations:
 
 
 def explain(
-    model: Model, data: Dataset, mart: Mart, rows: Rows, test_rows: Rows, plot_rows: int, seed: int, threads: int
-) -> Explanations:
+    model: Model, data: Dataset, rows: Rows, test_rows: Rows, *, plot_rows: int, seed: int, threads: int
+) -> Explanation:
     """Explain rows of the data set by the model's own SHAP values.
 
     Parameters
@@ -54,11 +55,9 @@ def explain(
         The champion.
     data : Dataset
         All rows.
-    mart : Mart
-        Features with their descriptions.
-    rows : array of int
+    rows : ndarray of int
         Positions of the rows to explain, ascending.
-    test_rows : array of int
+    test_rows : ndarray of int
         Those among them that the summary and the figure are about.
     plot_rows : int
         Size of the sample for the figure.
@@ -69,48 +68,59 @@ def explain(
 
     Returns
     -------
-    Explanations
+    Explanation
         Reasons of `rows` in their order, and the summary.
     """
-    points = data.decision_point
-    chunks = [rows[start : start + SHAP_ROWS] for start in range(0, len(rows), SHAP_ROWS)]
-    in_test = np.zeros(len(data), dtype=bool)
+    mart, points = model.mart, data.decision_point
+    in_test, in_sample = np.zeros((2, len(data)), dtype=bool)
     in_test[test_rows] = True
-    drawn = np.random.default_rng(seed).choice(test_rows, min(plot_rows, len(test_rows)), replace=False)
-    in_sample = np.zeros(len(data), dtype=bool)
-    in_sample[drawn] = True
-    totals = np.zeros((len(points.categories), len(mart.features)))
+    in_sample[np.random.default_rng(seed).choice(test_rows, min(plot_rows, len(test_rows)), replace=False)] = True
 
     def explain_chunk(chunk: Rows) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.bool_], Floats, Floats]:
         values = model.contributions(data.inputs.iloc[chunk])
         top, pushes_up = top_reasons(values, mart)
         tested = in_test[chunk]
-        magnitude = np.abs(values[tested])
-        codes = points.codes[chunk][tested]
+        magnitude, codes = np.abs(values[tested]), points.codes[chunk][tested]
         sums = np.stack([magnitude[codes == code].sum(axis=0) for code in range(len(points.categories))])
         return top, pushes_up, sums, values[in_sample[chunk]]
 
+    chunks = [rows[start : start + SHAP_ROWS] for start in range(0, len(rows), SHAP_ROWS)]
     with ThreadPoolExecutor(threads) as pool:
-        done = list(pool.map(explain_chunk, chunks))
-    for _, _, sums, _ in done:
-        totals += sums
-    top = np.concatenate([part[0] for part in done])
-    pushes_up = np.concatenate([part[1] for part in done])
-    sample_values = np.concatenate([part[3] for part in done])
-    sample_inputs = data.inputs.iloc[np.flatnonzero(in_sample)]
-    counts = np.bincount(points.codes[test_rows], minlength=len(points.categories))
-    directions = [
-        direction_of(sample_inputs[feature.name], sample_values[:, index])
-        if feature.kind == "numeric"
-        else "by category"
+        tops, pushes, sums, samples = zip(*pool.map(explain_chunk, chunks), strict=True)
+    sample_inputs, sample_values = data.inputs.iloc[np.flatnonzero(in_sample)], np.concatenate(samples)
+    totals = np.zeros((len(points.categories), len(mart.features)))
+    for chunk_sums in sums:
+        totals += chunk_sums
+    return Explanation(
+        rows=rows,
+        reasons=reason_texts(data.inputs.iloc[rows], mart, np.concatenate(tops), np.concatenate(pushes)),
+        effects=_effects(totals, points.take(test_rows), mart, directions_of(sample_inputs, sample_values, mart)),
+        sample_values=sample_values,
+        sample_inputs=sample_inputs,
+    )
+
+
+def directions_of(inputs: "pd.DataFrame", values: Floats, mart: Mart) -> list[str]:
+    """Say which way each feature pushes the score.
+
+    Parameters
+    ----------
+    inputs : DataFrame
+        Features of some rows.
+    values : ndarray of shape (n_rows, n_features)
+        Their SHAP values.
+    mart : Mart
+        Features, in the order of the columns.
+
+    Returns
+    -------
+    list of str
+        What `direction_of` says of a numeric feature, `by category` for others.
+    """
+    return [
+        direction_of(inputs[feature.name], values[:, index]) if feature.kind == "numeric" else "by category"
         for index, feature in enumerate(mart.features)
     ]
-    effects = _rank("all", totals.sum(axis=0), int(counts.sum()), mart, directions)
-    for code, point in enumerate(points.categories):
-        if counts[code]:
-            effects += _rank(str(point), totals[code], int(counts[code]), mart, directions)
-    reasons = reason_texts(data.inputs.iloc[rows], mart, top, pushes_up)
-    return Explanations(reasons, effects, sample_values, sample_inputs)
 
 
 def direction_of(column: "pd.Series[float]", values: Floats) -> str:
@@ -118,9 +128,9 @@ def direction_of(column: "pd.Series[float]", values: Floats) -> str:
 
     Parameters
     ----------
-    column : Series
+    column : Series of shape (n_rows,)
         Values of the feature; nulls are left out.
-    values : array of float
+    values : ndarray of shape (n_rows,)
         SHAP values of the same rows.
 
     Returns
@@ -140,18 +150,23 @@ def direction_of(column: "pd.Series[float]", values: Floats) -> str:
     return "higher: buying" if correlation > 0 else "higher: leaving"
 
 
-def _rank(point: str, totals: Floats, rows: int, mart: Mart, directions: Sequence[str]) -> list[FeatureEffect]:
-    order = np.argsort(-totals, kind="stable")
+def _effects(totals: Floats, points: "pd.Categorical", mart: Mart, directions: Sequence[str]) -> list[FeatureEffect]:
+    """Rank the features overall and at each decision point that has rows, by mean absolute SHAP value."""
+    counts = np.bincount(points.codes, minlength=len(points.categories))
+    groups = [("all", totals.sum(axis=0), int(counts.sum()))]
+    groups += [(str(point), totals[code], int(counts[code])) for code, point in enumerate(points.categories)]
     return [
         FeatureEffect(
-            point,
-            rank,
-            mart.features[index].name,
-            mart.features[index].group,
-            mart.features[index].description,
-            float(totals[index] / rows),
-            directions[index],
-            rows,
+            decision_point=point,
+            rank=rank,
+            feature=mart.features[index].name,
+            feature_group=mart.features[index].group,
+            description=mart.features[index].description,
+            mean_abs_shap=float(total[index] / rows),
+            direction=directions[index],
+            n_rows=rows,
         )
-        for rank, index in enumerate(order, 1)
+        for point, total, rows in groups
+        if rows
+        for rank, index in enumerate(np.argsort(-total, kind="stable"), 1)
     ]

@@ -19,6 +19,7 @@ class LogisticModel:
     """The baseline: logistic regression on log-scaled numbers and frequent categories."""
 
     name: ClassVar[str] = "logistic"
+    title: ClassVar[str] = "Logistic regression"
     file_name: ClassVar[str] = "logistic_model.joblib"
 
     def __init__(self, pipeline: Any, mart: Mart) -> None:
@@ -68,12 +69,12 @@ class LogisticModel:
 
         return cls(joblib.load(path), mart)
 
-    def margin(self, inputs: "pd.DataFrame") -> Floats:
+    def log_odds(self, inputs: "pd.DataFrame") -> Floats:
         """Return the log-odds of a conversion for each row."""
         return np.concatenate([self.pipeline.decision_function(chunk) for chunk in chunks(inputs)]).astype(np.float64)
 
     def contributions(self, inputs: "pd.DataFrame") -> Floats:
-        """Return SHAP values in log-odds (features taken as independent), one column a feature."""
+        """Return SHAP values in log-odds (features taken as independent), one column per feature."""
         from scipy import sparse
 
         encoder, regression = self.pipeline[0], self.pipeline[1]

@@ -21,13 +21,15 @@ class Model(Protocol):
     """A fitted model that scores in log-odds and can say which feature pushed a score where."""
 
     name: ClassVar[str]
+    title: ClassVar[str]
     file_name: ClassVar[str]
+    mart: Mart
 
-    def margin(self, inputs: "pd.DataFrame") -> Floats:
+    def log_odds(self, inputs: "pd.DataFrame") -> Floats:
         """Return the log-odds of a conversion for each row."""
 
     def contributions(self, inputs: "pd.DataFrame") -> Floats:
-        """Return SHAP values in log-odds, one row a row and one column a feature, in the mart's order."""
+        """Return SHAP values in log-odds: ndarray of shape (n_rows, n_features), features in the mart's order."""
 
     def save(self, path: Path) -> None:
         """Write the model to a file; equal models give equal bytes."""
@@ -35,7 +37,7 @@ class Model(Protocol):
 
 @dataclass(frozen=True)
 class Training:
-    """Rows to fit on, with weights that undo the sampling, and the calibration slice for early stopping."""
+    """Rows to fit on, with weights that undo the sampling, and the calibration split for early stopping."""
 
     inputs: "pd.DataFrame"
     label: Labels

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ml.arrays import Floats, Rows
+from ml.arrays import Floats
 from ml.conversion.model import Model
 from ml.data.features import NONE, Feature, Mart
-from ml.data.rows import Dataset
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,32 +23,28 @@ FLAG = re.compile(r"1 (when|on|in) (?P<claim>[^;]+?)(, 0 when not)?[.;]")
 LEAVING, BUYING = "Towards leaving", "Towards buying"
 
 
-def reasons_of(model: Model, data: Dataset, mart: Mart, rows: Rows, threads: int) -> "list[pa.DictionaryArray]":
+def reasons_of(model: Model, inputs: "pd.DataFrame", threads: int) -> "list[pa.DictionaryArray]":
     """Return the top reasons of rows, without a summary.
 
     Parameters
     ----------
     model : Model
         The champion.
-    data : Dataset
-        All rows.
-    mart : Mart
-        Features with their descriptions.
-    rows : array of int
-        Positions of the rows to explain.
+    inputs : DataFrame
+        Features of the rows to explain.
     threads : int
         Threads to use; the reasons do not depend on it.
 
     Returns
     -------
     list of pyarrow.DictionaryArray
-        One text a row for each reason.
+        For each reason one text per row.
     """
-    chunks = [data.inputs.iloc[rows[start : start + SHAP_ROWS]] for start in range(0, len(rows), SHAP_ROWS)]
+    chunks = [inputs.iloc[start : start + SHAP_ROWS] for start in range(0, len(inputs), SHAP_ROWS)]
     with ThreadPoolExecutor(threads) as pool:
-        done = list(pool.map(lambda chunk: top_reasons(model.contributions(chunk), mart), chunks))
+        done = list(pool.map(lambda chunk: top_reasons(model.contributions(chunk), model.mart), chunks))
     top, pushes_up = (np.concatenate(parts) for parts in zip(*done, strict=True))
-    return reason_texts(data.inputs.iloc[rows], mart, top, pushes_up)
+    return reason_texts(inputs, model.mart, top, pushes_up)
 
 
 def top_reasons(values: Floats, mart: Mart) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.bool_]]:
@@ -57,16 +52,16 @@ def top_reasons(values: Floats, mart: Mart) -> tuple[npt.NDArray[np.int16], npt.
 
     Parameters
     ----------
-    values : array of float
-        SHAP values, one row a row and one column a feature.
+    values : ndarray of shape (n_rows, n_features)
+        SHAP values.
     mart : Mart
         Features, in the order of the columns.
 
     Returns
     -------
-    array of int
-        Feature positions, strongest first, one column a reason.
-    array of bool
+    ndarray of shape (n_rows, n_reasons)
+        Feature positions, strongest first.
+    ndarray of shape (n_rows, n_reasons)
         Whether each pushes towards buying.
     """
     magnitude = np.abs(values)
@@ -88,15 +83,15 @@ def reason_texts(
         Features of the explained rows.
     mart : Mart
         Features with their descriptions.
-    top : array of int
-        Feature positions, one column a reason.
-    pushes_up : array of bool
+    top : ndarray of shape (n_rows, n_reasons)
+        Feature positions.
+    pushes_up : ndarray of shape (n_rows, n_reasons)
         Whether each pushes towards buying.
 
     Returns
     -------
     list of pyarrow.DictionaryArray
-        One text a row for each reason.
+        For each reason one text per row.
     """
     import pyarrow as pa
 

@@ -20,6 +20,7 @@ class XGBoostModel:
     """Gradient boosting on histograms; categories that training did not see count as missing."""
 
     name: ClassVar[str] = "xgboost"
+    title: ClassVar[str] = "XGBoost"
     file_name: ClassVar[str] = "xgboost_model.json"
 
     def __init__(self, booster: Any, levels: dict[str, list[str]], mart: Mart, threads: int) -> None:
@@ -27,7 +28,7 @@ class XGBoostModel:
 
     @classmethod
     def fit(cls, training: Training, settings: XGBoostSettings) -> "XGBoostModel":
-        """Fit on the training rows, stop when the calibration slice's log loss no longer falls."""
+        """Fit on the training rows, stop when the calibration split's log loss no longer falls."""
         import xgboost
 
         used = {name: training.inputs[name].cat.remove_unused_categories() for name in training.mart.categorical}
@@ -81,12 +82,12 @@ class XGBoostModel:
         booster = xgboost.Booster({"nthread": threads}, model_file=str(path))
         return cls(booster, json.loads(booster.attr("levels") or "{}"), mart, threads)
 
-    def margin(self, inputs: "pd.DataFrame") -> Floats:
+    def log_odds(self, inputs: "pd.DataFrame") -> Floats:
         """Return the log-odds of a conversion for each row."""
         return np.concatenate([self._predict(chunk, output_margin=True) for chunk in chunks(inputs)]).astype(np.float64)
 
     def contributions(self, inputs: "pd.DataFrame") -> Floats:
-        """Return SHAP values in log-odds, one column a feature."""
+        """Return SHAP values in log-odds, one column per feature."""
         values = np.concatenate([self._predict(chunk, pred_contribs=True) for chunk in chunks(inputs)])
         return np.asarray(values[:, :-1], dtype=np.float64)
 

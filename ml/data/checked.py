@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+from ml.data.counts import Summary, check_counts
 from ml.data.features import MART, Mart, check_columns
-from ml.data.gates import Summary, check_counts, check_values
 from ml.data.leakage import FeatureAuc, check_leakage
 from ml.data.rows import Dataset, build_dataset
+from ml.data.values import check_values
 from ml.run import Run
 from warehouse.base import Warehouse
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from ml.arrays import Rows
 from ml.config import Config, Leakage
 from ml.data.features import Feature, Mart
 from ml.data.gates import GateError
@@ -44,7 +45,7 @@ def check_leakage(data: Dataset, mart: Mart, config: Config) -> list[FeatureAuc]
     Parameters
     ----------
     data : Dataset
-        All rows of the feature mart; only rows of closed sessions are judged.
+        All rows of the feature mart; only rows of closed sessions are evaluated.
     mart : Mart
         Roles of the columns.
     config : Config
@@ -53,7 +54,7 @@ def check_leakage(data: Dataset, mart: Mart, config: Config) -> list[FeatureAuc]
     Returns
     -------
     list of FeatureAuc
-        One entry a feature and judged decision point, best first.
+        One entry per feature and decision point with enough converting rows, best first.
 
     Raises
     ------
@@ -69,18 +70,22 @@ def check_leakage(data: Dataset, mart: Mart, config: Config) -> list[FeatureAuc]
     found = []
     for code, point in enumerate(points.categories):
         rows = np.flatnonzero((points.codes == code) & (data.is_mature == 1))
-        found += judge_features(data.inputs, mart.features, data.label, data.visitor, rows, str(point), config.leakage)
+        found += evaluate_features(
+            data.inputs, mart.features, data.label, data.visitor,
+            rows=rows, group=str(point), settings=config.leakage,
+        )  # fmt: skip
     found.sort(key=lambda entry: (-entry.auc, entry.feature, entry.decision_point))
     refuse_leaks(found, config.leakage)
     return found
 
 
-def judge_features(
+def evaluate_features(
     inputs: "pd.DataFrame",
     features: Sequence[Feature],
     label: npt.NDArray[np.int8],
     visitor: npt.NDArray[np.int32],
-    rows: npt.NDArray[np.intp],
+    *,
+    rows: Rows,
     group: str,
     settings: Leakage,
 ) -> list[FeatureAuc]:
@@ -91,20 +96,20 @@ def judge_features(
     inputs : DataFrame
         Features: float32 (NaN is null) and categories.
     features : sequence of Feature
-        Names and kinds of the features to judge.
-    label, visitor : array of int
-        Label (0 or 1) and visitor code of every row of `inputs`.
-    rows : array of int
-        Positions of the rows to judge.
+        Names and kinds of the features to evaluate.
+    label, visitor : ndarray of shape (n_rows,)
+        Label (0 or 1) and visitor number of every row of `inputs`.
+    rows : ndarray of int
+        Positions of the rows to evaluate.
     group : str
         What these rows are, for people: a decision point or a file.
     settings : Leakage
-        Fewest converting rows that can be judged, and the highest purity.
+        Fewest converting rows that can be evaluated, and the highest purity.
 
     Returns
     -------
     list of FeatureAuc
-        One entry a feature; none when there are too few converting rows.
+        One entry per feature; none when there are too few converting rows.
     """
     positive, negative = rows[label[rows] == 1], rows[label[rows] == 0]
     if len(positive) < settings.min_positives or not len(negative):
@@ -130,7 +135,7 @@ def refuse_leaks(found: Sequence[FeatureAuc], settings: Leakage) -> None:
     Parameters
     ----------
     found : sequence of FeatureAuc
-        What `judge_features` measured, best first.
+        What `evaluate_features` measured, best first.
     settings : Leakage
         Highest believable AUC and purity, and features accepted with a reason.
 
@@ -139,12 +144,12 @@ def refuse_leaks(found: Sequence[FeatureAuc], settings: Leakage) -> None:
     GateError
         When there is one; an AUC comes before a pure part.
     """
-    judged = [entry for entry in found if entry.feature not in settings.accepted]
+    suspects = [entry for entry in found if entry.feature not in settings.accepted]
     remedy = (
         "It probably knows the future: correct the feature or leave it out, or list it under leakage.accepted with a "
         "reason"
     )
-    for entry in judged:
+    for entry in suspects:
         if entry.auc > settings.highest_auc:
             raise GateError(
                 "leakage",
@@ -154,7 +159,7 @@ def refuse_leaks(found: Sequence[FeatureAuc], settings: Leakage) -> None:
                 f"{entry.auc:.4f}",
                 remedy,
             )
-    for entry in judged:
+    for entry in suspects:
         if entry.pure is not None:
             raise GateError(
                 "leakage",
@@ -171,7 +176,7 @@ def numeric_auc(positive: npt.NDArray[np.float32], negative: npt.NDArray[np.floa
 
     Parameters
     ----------
-    positive, negative : array of float
+    positive, negative : ndarray of shape (n_converting,), (n_other,)
         The feature's values on rows that convert and on rows that do not; NaN is null.
 
     Returns
@@ -192,9 +197,9 @@ def category_auc(
 
     Parameters
     ----------
-    positive, negative : array of int
+    positive, negative : ndarray of shape (n_converting,), (n_other,)
         Category codes on rows that convert and on rows that do not.
-    positive_visitor, negative_visitor : array of int
+    positive_visitor, negative_visitor : ndarray of shape (n_converting,), (n_other,)
         Visitor codes of the same rows.
 
     Returns

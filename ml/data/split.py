@@ -1,41 +1,53 @@
-"""Slices in time: train | embargo | calibration | embargo | test, and the sample that trains."""
+"""Splits in time: train | embargo | calibration | embargo | test, and the sample that trains."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
+from ml.arrays import Codes, Labels, Rows
 from ml.config import Sampling, Split
 from ml.data.rows import Dataset, to_codes
 from warehouse.errors import FunneliftError
 
-SLICES = ("train", "calibration", "test")
-NAMES = ("train", "calibration", "test", "embargo", "open")
+if TYPE_CHECKING:
+    import pandas as pd
+
+MODEL_SPLITS = ("train", "calibration", "test")
+SPLITS = (*MODEL_SPLITS, "embargo", "open")
+DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True)
-class Slices:
-    """The slice of every row, as a position in `NAMES`, and the times that part them (epoch ms)."""
+class Splits:
+    """The split of every row, as a position in `SPLITS`, and the times between the splits (epoch ms)."""
 
-    codes: npt.NDArray[np.int8]
+    codes: Codes
     starts_ms: int
     calibration_ms: int
     test_ms: int
     ends_ms: int
     embargo_ms: int
 
-    def rows(self, name: str) -> npt.NDArray[np.intp]:
-        """Return the positions of a slice's rows."""
-        return np.flatnonzero(self.codes == NAMES.index(name))
+    def rows(self, name: str) -> Rows:
+        """Return the positions of a split's rows."""
+        return np.flatnonzero(self.codes == SPLITS.index(name))
+
+    @property
+    def names(self) -> "pd.Categorical":
+        """Split of each row by name."""
+        import pandas as pd
+
+        return pd.Categorical.from_codes(self.codes, pd.Index(SPLITS, dtype=object))
 
 
-def split_by_time(data: Dataset, settings: Split) -> Slices:
-    """Part the rows by decision time, so that a model is judged on what came after what it learnt from.
+def split_by_time(data: Dataset, settings: Split) -> Splits:
+    """Split the rows by decision time, so that a model is evaluated on what came after what it learnt from.
 
     The boundaries lie at shares of the time span of the closed sessions' rows. The embargo follows each boundary:
-    rows at or after it and less than `embargo_seconds` later are in no slice. Nor are rows of a session that began in
-    an earlier slice, however long it lasted. Rows of sessions still open are only scored.
+    rows at or after it and less than `embargo_seconds` later belong to the embargo. So do rows of a session that began
+    in an earlier split, however long it lasted. Rows of sessions still open are only scored.
 
     Parameters
     ----------
@@ -46,57 +58,41 @@ def split_by_time(data: Dataset, settings: Split) -> Slices:
 
     Returns
     -------
-    Slices
-        One slice a row.
+    Splits
+        One split per row.
 
     Raises
     ------
     FunneliftError
-        When a slice has too few converting rows to learn from or to judge by.
+        When a split has too few converting rows to learn from or to evaluate by.
     """
-    mature = data.is_mature == 1
-    codes = np.full(len(data), NAMES.index("open"), dtype=np.int8)
-    times = data.decided_ms
+    mature, times = data.is_mature == 1, data.decided_ms
     closed = times[mature]
     first, last = (int(closed.min()), int(closed.max())) if len(closed) else (0, 0)
     calibration_from = first + round((last - first) * settings.train_share)
     test_from = first + round((last - first) * (settings.train_share + settings.calibration_share))
     embargo = settings.embargo_seconds * 1000
 
-    codes[mature] = NAMES.index("embargo")
-    codes[mature & (times < calibration_from)] = NAMES.index("train")
-    codes[mature & (times >= calibration_from + embargo) & (times < test_from)] = NAMES.index("calibration")
-    codes[mature & (times >= test_from + embargo)] = NAMES.index("test")
+    codes = np.full(len(data), SPLITS.index("open"), dtype=np.int8)
+    codes[mature] = SPLITS.index("embargo")
+    codes[mature & (times < calibration_from)] = SPLITS.index("train")
+    codes[mature & (times >= calibration_from + embargo) & (times < test_from)] = SPLITS.index("calibration")
+    codes[mature & (times >= test_from + embargo)] = SPLITS.index("test")
+    _embargo_begun_earlier(codes, data)
 
-    # Only visitors with rows in several slices can have a session in several: few enough to look at their sessions.
-    returned = np.zeros(int(data.visitor.max()) + 1, dtype=bool)
-    returned[data.visitor[codes != _first(data.visitor, codes)]] = True
-    rows = np.flatnonzero(returned[data.visitor])
-    began = _first(to_codes(data.identity.column("session_id").take(pa.array(rows))), codes[rows])
-    codes[rows[mature[rows] & (codes[rows] != began)]] = NAMES.index("embargo")
-
-    slices = Slices(codes, first, calibration_from, test_from, last, embargo)
-    found = {name: int(data.label[slices.rows(name)].sum()) for name in SLICES}
-    if min(found.values()) < settings.min_positives:
-        counts = ", ".join(f"{name} {count}" for name, count in found.items())
-        raise FunneliftError(
-            f"gate enough data failed: each slice needs {settings.min_positives} converting rows "
-            f"(split.min_positives), found {counts} in {(last - first) / 86_400_000:.1f} days. "
-            "Load a longer time or more visitors; fewer cannot carry a model or its intervals"
-        )
-    return slices
+    splits = Splits(codes, first, calibration_from, test_from, last, embargo)
+    _check_conversions(splits, data.label, settings)
+    return splits
 
 
-def sample_negatives(
-    rows: npt.NDArray[np.intp], label: npt.NDArray[np.int8], settings: Sampling, seed: int
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]:
+def sample_negatives(rows: Rows, label: Labels, settings: Sampling, seed: int) -> tuple[Rows, npt.NDArray[np.float32]]:
     """Keep all converting rows and a sample of the others, with the weights that undo the sampling.
 
     Parameters
     ----------
-    rows : array of int
-        Positions of the training slice's rows.
-    label : array of int
+    rows : ndarray of int
+        Positions of the training split's rows.
+    label : ndarray of shape (n_rows,)
         Label of every row of the data set.
     settings : Sampling
         How many rows without a purchase to keep.
@@ -105,9 +101,9 @@ def sample_negatives(
 
     Returns
     -------
-    array of int
+    ndarray of shape (n_chosen,)
         Positions of the chosen rows, in order.
-    array of float
+    ndarray of shape (n_chosen,)
         Their weights: 1 for converting rows, the inverse of the sampling rate for the others.
     """
     positive, negative = rows[label[rows] == 1], rows[label[rows] == 0]
@@ -120,8 +116,31 @@ def sample_negatives(
     return chosen, weights
 
 
-def _first(group: npt.NDArray[np.int32], codes: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
+def _embargo_begun_earlier(codes: Codes, data: Dataset) -> None:
+    """Put rows of a session that began in an earlier split into the embargo, in place."""
+    import pyarrow as pa
+
+    # Only visitors with rows in several splits can have a session in several: few enough to look at their sessions.
+    returned = np.zeros(int(data.visitor.max()) + 1, dtype=bool)
+    returned[data.visitor[codes != _first(data.visitor, codes)]] = True
+    rows = np.flatnonzero(returned[data.visitor])
+    began = _first(to_codes(data.identity.column("session_id").take(pa.array(rows))), codes[rows])
+    codes[rows[(data.is_mature[rows] == 1) & (codes[rows] != began)]] = SPLITS.index("embargo")
+
+
+def _first(group: npt.NDArray[np.int32], codes: Codes) -> Codes:
     # Rows come in time order, so written backwards a group's earliest row is the last to say its code.
     first = np.empty(int(group.max(initial=0)) + 1, dtype=np.int8)
     first[group[::-1]] = codes[::-1]
     return first[group]
+
+
+def _check_conversions(splits: Splits, label: Labels, settings: Split) -> None:
+    found = {name: int(label[splits.rows(name)].sum()) for name in MODEL_SPLITS}
+    if min(found.values()) < settings.min_positives:
+        counts = ", ".join(f"{name} {count}" for name, count in found.items())
+        raise FunneliftError(
+            f"gate enough data failed: each split needs {settings.min_positives} converting rows "
+            f"(split.min_positives), found {counts} in {(splits.ends_ms - splits.starts_ms) / DAY_MS:.1f} days. "
+            "Load a longer time or more visitors; fewer cannot carry a model or its intervals"
+        )

@@ -8,13 +8,14 @@ import numpy.typing as npt
 
 from ml.arrays import Codes, Floats
 from ml.config import ExperimentSettings
-from ml.data.split import NAMES, SLICES
+from ml.data.split import MODEL_SPLITS
+from ml.data.split import SPLITS as MART_SPLITS
 from warehouse.errors import FunneliftError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SPLITS = (*NAMES, "outside")
+SPLITS = (*MART_SPLITS, "outside")
 ARMS = ((1, "treated"), (0, "control"))
 
 
@@ -83,17 +84,17 @@ def check_arms(experiment: Experiment, settings: ExperimentSettings) -> None:
     """
     counts = {
         (name, arm): experiment.outcome[rows[experiment.treatment[rows] == arm]]
-        for name in SLICES
+        for name in MODEL_SPLITS
         for rows in [experiment.rows(name)]
         for arm in (1, 0)
     }
     told = "; ".join(
         f"{name}: "
         + ", ".join(f"{words} {int(counts[name, arm].sum())} of {len(counts[name, arm])} rows" for arm, words in ARMS)
-        for name in SLICES
+        for name in MODEL_SPLITS
     )
     for arm, words in ARMS:
-        outcomes = np.concatenate([counts[name, arm] for name in SLICES])
+        outcomes = np.concatenate([counts[name, arm] for name in MODEL_SPLITS])
         if not len(outcomes):
             raise FunneliftError(
                 f"the experiment has one arm only: no {words} row in any slice ({told}). An effect needs both: check "

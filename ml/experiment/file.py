@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ml.arrays import Codes
 from ml.config import Config
 from ml.data.features import NONE, Feature, Mart
-from ml.data.leakage import FeatureAuc, judge_features, refuse_leaks
+from ml.data.leakage import FeatureAuc, evaluate_features, refuse_leaks
 from ml.data.rows import to_codes
 from ml.experiment.experiment import ARMS, Experiment, check_arms, check_size
 from ml.experiment.randomisation import Randomisation, check_randomisation, is_first
@@ -159,9 +159,10 @@ def from_file(
         split=_random_split(ids, visitor, treatment, outcome, config),
         treated_share=float(treatment[is_first(visitor)].mean()) if treated_share is None else treated_share,
     )
-    single_features = judge_features(
-        experiment.inputs, mart.features, outcome, visitor, np.arange(len(rows)), path.name, config.leakage
-    )
+    single_features = evaluate_features(
+        experiment.inputs, mart.features, outcome, visitor,
+        rows=np.arange(len(rows)), group=path.name, settings=config.leakage,
+    )  # fmt: skip
     single_features.sort(key=lambda entry: (-entry.auc, entry.feature))
     refuse_leaks(single_features, config.leakage)
     randomisation = check_randomisation(experiment, settings, ratio_is_designed=treated_share is not None)

@@ -9,7 +9,8 @@ from typing import Any
 
 from ml.config import RiskBands
 from ml.conversion.bands import Thresholds
-from ml.conversion.calibration import Calibrator, Candidate
+from ml.conversion.calibration import Calibrator
+from ml.conversion.champion import Champion
 from ml.conversion.model import Model
 from ml.conversion.models import MODELS
 from ml.data.features import Mart
@@ -19,29 +20,24 @@ from warehouse.errors import FunneliftError
 CALIBRATOR_FILE, FEATURES_FILE = "calibrator.json", "features.json"
 
 
-def save_model(
-    folder: Path, champion: Candidate, catboost: Model, mart: Mart, thresholds: Thresholds
-) -> dict[str, str]:
+def save_model(folder: Path, champion: Champion, catboost: Model) -> dict[str, str]:
     """Save all that scoring needs: champion, calibrator, features and thresholds; and always the CatBoost model.
 
     Parameters
     ----------
     folder : Path
         Where the files go.
-    champion : Candidate
+    champion : Champion
         The model that scores.
     catboost : Model
         The CatBoost model, champion or not.
-    mart : Mart
-        Features.
-    thresholds : Thresholds
-        Risk bands.
 
     Returns
     -------
     dict
         File name to SHA-256.
     """
+    mart, thresholds = champion.model.mart, champion.thresholds
     folder.mkdir(parents=True, exist_ok=True)
     champion.model.save(folder / champion.model.file_name)
     catboost.save(folder / catboost.file_name)
@@ -62,7 +58,7 @@ def save_model(
     return {path.name: sha256_of(path) for path in sorted(folder.iterdir())}
 
 
-def load_model(folder: Path, mart: Mart, threads: int) -> tuple[Candidate, Thresholds]:
+def load_model(folder: Path, mart: Mart, threads: int) -> Champion:
     """Load what `save_model` saved; the caller has checked the files' hashes.
 
     Parameters
@@ -76,17 +72,15 @@ def load_model(folder: Path, mart: Mart, threads: int) -> tuple[Candidate, Thres
 
     Returns
     -------
-    Candidate
-        The champion.
-    Thresholds
-        Risk bands.
+    Champion
+        The model that scores.
     """
     saved = json.loads((folder / CALIBRATOR_FILE).read_text(encoding="utf-8"))
     features = json.loads((folder / FEATURES_FILE).read_text(encoding="utf-8"))
     model = MODELS[saved["model"]].load(folder / saved["model_file"], mart, threads)
     calibrator = Calibrator(saved["method"], tuple(saved["knots"]), tuple(saved["values"]))
     thresholds = Thresholds(features["rates"], features["overall_rate"], RiskBands(**features["risk_bands"]))
-    return Candidate(model, calibrator, {}), thresholds
+    return Champion(model, calibrator, thresholds)
 
 
 def features_signature(mart: Mart) -> list[dict[str, str]]:
@@ -100,7 +94,7 @@ def features_signature(mart: Mart) -> list[dict[str, str]]:
     Returns
     -------
     list of dict
-        One a feature.
+        One per feature.
     """
     types = {"numeric": "float32", "categorical": "text"}
     return [

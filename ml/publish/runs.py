@@ -5,17 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-import numpy as np
-import numpy.typing as npt
-
-from ml.config import Config
-from ml.conversion.calibration import Candidate
+from ml.conversion.model import Model
 from ml.conversion.models import MODELS
-from ml.data.gates import Summary
-from ml.data.rows import Dataset
-from ml.data.split import NAMES
+from ml.data.checked import Checked
+from ml.data.split import SPLITS, Splits
 from ml.publish.artifacts import CALIBRATOR_FILE, FEATURES_FILE
-from ml.run import git_commit, package_versions, settings_json
+from ml.run import Run, git_commit, package_versions, settings_json
 
 
 @dataclass(frozen=True)
@@ -50,62 +45,57 @@ class RunRecord:
 
 
 def run_record(
-    config: Config,
-    started_at: datetime,
-    finished_at: datetime,
-    summary: Summary,
-    data: Dataset,
-    data_sha256: str,
-    split_codes: npt.NDArray[np.int8],
+    run: Run,
+    checked: Checked,
+    splits: Splits,
+    champion: Model,
+    *,
     trained_rows: int,
-    champion: Candidate,
     hashes: Mapping[str, str],
+    finished: datetime,
 ) -> RunRecord:
     """Put a run's row for `ml_runs` together.
 
     Parameters
     ----------
-    config : Config
-        Settings of the run.
-    started_at, finished_at : datetime
-        Times in UTC.
-    summary : Summary
-        The data set in numbers.
-    data : Dataset
-        All rows.
-    data_sha256 : str
-        Their fingerprint.
-    split_codes : array of int
-        Slice of each row.
+    run : Run
+        Settings and start.
+    checked : Checked
+        All rows, and the data set in numbers.
+    splits : Splits
+        Split of each row.
+    champion : Model
+        The model that scores.
     trained_rows : int
         Rows left after sampling.
-    champion : Candidate
-        The champion.
     hashes : mapping
         SHA-256 of each model file.
+    finished : datetime
+        End in UTC.
 
     Returns
     -------
     RunRecord
         The row, without the stamp.
     """
-    counts = dict(zip(NAMES, np.bincount(split_codes, minlength=len(NAMES)).tolist(), strict=True))
+    summary, config = checked.summary, run.config
+    counts = {f"{name}_row_count": len(splits.rows(name)) for name in SPLITS}
     return RunRecord(
         target=config.target,
-        started_at=started_at,
-        finished_at=finished_at,
+        started_at=run.started,
+        finished_at=finished,
         seed=config.seed,
         is_synthetic=summary.is_synthetic,
-        data_sha256=data_sha256,
+        data_sha256=checked.data_sha256,
         session_count=summary.sessions,
         converting_session_count=summary.converting_sessions,
         conversion_rate=summary.conversion_rate,
-        feature_row_count=len(data),
+        feature_row_count=len(checked.data),
         trained_row_count=trained_rows,
-        **{f"{name}_row_count": count for name, count in counts.items()},
-        champion=champion.model.name,
-        champion_file=champion.model.file_name,
-        model_sha256=hashes[champion.model.file_name],
+        **counts,
+        champion=champion.name,
+        champion_file=champion.file_name,
+        model_sha256=hashes[champion.file_name],
         catboost_sha256=hashes[MODELS["catboost"].file_name],
         calibrator_sha256=hashes[CALIBRATOR_FILE],
         features_sha256=hashes[FEATURES_FILE],

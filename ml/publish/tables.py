@@ -1,16 +1,10 @@
 """Rows of the prediction tables."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
-from ml.arrays import Floats
-from ml.conversion.bands import BANDS, Thresholds
-from ml.data.rows import Dataset
 from ml.run import Stamp
 from warehouse.base import Publication
 
@@ -56,65 +50,6 @@ GRAINS = {
     "uplift_runs": "One row an uplift or policy run: experiment, settings, checks and decisions; rows are only ever "
     "added.",
 }
-
-
-def prediction_rows(
-    data: Dataset,
-    probability: Floats,
-    thresholds: Thresholds,
-    dataset_split: npt.NDArray[np.int8],
-    split_names: Sequence[str],
-    explained: npt.NDArray[np.intp],
-    reasons: "Sequence[pa.DictionaryArray]",
-    stamp: Stamp,
-) -> "pa.Table":
-    """Lay out the rows of `conversion_predictions`.
-
-    Parameters
-    ----------
-    data : Dataset
-        The scored rows.
-    probability : array of float
-        Probability that the session still converts.
-    thresholds : Thresholds
-        Risk bands.
-    dataset_split : array of int
-        Slice of each row, as a position in `split_names`.
-    split_names : sequence of str
-        Names of the slices.
-    explained : array of int
-        Positions of the rows that have reasons.
-    reasons : sequence of pyarrow.DictionaryArray
-        One text an explained row, for each reason.
-    stamp : Stamp
-        Run, model version and time.
-
-    Returns
-    -------
-    pyarrow.Table
-        One row a session and decision point.
-    """
-    import pyarrow as pa
-
-    place = np.full(len(data), -1, dtype=np.int64)
-    place[explained] = np.arange(len(explained))
-    mature = data.is_mature == 1
-    # Rows without reasons look up a null.
-    lookup = pa.array(place, mask=place < 0)
-    columns: dict[str, tuple[Any, bool]] = {
-        "session_id": (data.identity.column("session_id"), False),
-        "decision_point": (data.identity.column("decision_point"), False),
-        "visitor_id": (data.identity.column("visitor_id"), False),
-        "decided_at": (data.identity.column("decided_at").cast(pa.timestamp("us")), False),
-        "probability": (pa.array(probability), False),
-        "abandon_probability": (pa.array(1 - probability), False),
-        "risk_band": (_coded(thresholds.risk_band(probability, data.decision_point), BANDS), False),
-        **{f"reason_{number}": (texts.take(lookup), True) for number, texts in enumerate(reasons, 1)},
-        "dataset_split": (_coded(dataset_split, split_names), False),
-        "is_mature": (pa.array(data.is_mature.astype(np.int32)), False),
-        "has_transaction": (pa.array(data.label.astype(np.int32), mask=~mature), True),
-    }
-    return stamped(columns, len(data), stamp)
 
 
 def rows_of(entries: Iterable[Any], stamp: Stamp, kind: type[Any] | None = None) -> "pa.Table":
@@ -218,9 +153,3 @@ def stamped(columns: Mapping[str, tuple[Any, bool]], rows: int, stamp: Stamp) ->
     complete = dict(columns) | {name: (pa.repeat(value, rows), False) for name, value in stamps.items()}
     schema = pa.schema([pa.field(name, array.type, nullable) for name, (array, nullable) in complete.items()])
     return pa.Table.from_arrays([array for array, _ in complete.values()], schema=schema)
-
-
-def _coded(codes: npt.NDArray[np.int8], names: Sequence[str]) -> "pa.DictionaryArray":
-    import pyarrow as pa
-
-    return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(names, pa.string()))

@@ -51,7 +51,7 @@ class Fitter:
         for held_out in range(self.settings.folds):
             rows = self.train[(fold != held_out) & of_arm[self.train]]
             fitted = self._fit(rows, self.train[:0], self.settings.model_copy(update={"max_trees": trees}))
-            margin[fold == held_out] = fitted.margin(self.experiment.inputs.iloc[self.train[fold == held_out]])
+            margin[fold == held_out] = fitted.log_odds(self.experiment.inputs.iloc[self.train[fold == held_out]])
         own = of_arm[self.train]
         calibrator = fit_calibrator("platt", margin[own], self.experiment.outcome[self.train[own]])
         return ArmFit(model, calibrator, margin, trees)
@@ -69,7 +69,7 @@ class Fitter:
         everyone = np.ones(len(self.experiment), dtype=bool)
         model = self.whole(everyone)
         rows = self.experiment.rows("calibration")
-        margin = model.margin(self.experiment.inputs.iloc[rows])
+        margin = model.log_odds(self.experiment.inputs.iloc[rows])
         return model, fit_calibrator("platt", margin, self.experiment.outcome[rows])
 
     def rival_rows(self) -> Rows:

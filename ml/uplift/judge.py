@@ -11,7 +11,7 @@ from ml.arrays import Floats
 from ml.cli import Steps
 from ml.config import Config
 from ml.data.features import Mart
-from ml.data.split import SLICES
+from ml.data.split import MODEL_SPLITS
 from ml.experiment.average_effect import average_effect
 from ml.experiment.experiment import SPLITS, Experiment
 from ml.uplift.calibration import uplift_calibration
@@ -79,7 +79,7 @@ def judge(experiment: Experiment, mart: Mart, config: Config, steps: Steps) -> J
         decile = deciles(percentile[T_LEARNER])
         scores = {name: score[test] for name, score in learned.scores.items()}
         metrics = evaluate_uplift(scores, *arms, visitor, settings, confidence, config.seed, config.threads, simulated)
-        everyone = np.flatnonzero(np.isin(experiment.split, [SPLITS.index(name) for name in SLICES]))
+        everyone = np.flatnonzero(np.isin(experiment.split, [SPLITS.index(name) for name in MODEL_SPLITS]))
         metrics.append(_average_effect_of_all(experiment, everyone, confidence))
         metrics += uplift_calibration(
             T_LEARNER, prediction.uplift[test], *arms, visitor, CALIBRATION_BINS, settings, confidence, config.seed,

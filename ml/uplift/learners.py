@@ -104,7 +104,7 @@ def fit_learners(experiment: Experiment, mart: Mart, config: Config, step: "Call
             permuted = permuted_arms(experiment, config.seed + run)
             control, treatment = (
                 fit.calibrator.probability(
-                    fitter.whole(permuted == arm, trees=fit.trees).margin(experiment.inputs.iloc[test])
+                    fitter.whole(permuted == arm, trees=fit.trees).log_odds(experiment.inputs.iloc[test])
                 )
                 for arm, fit in enumerate(fits)
             )

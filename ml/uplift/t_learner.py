@@ -82,4 +82,4 @@ class TLearner:
         write_json(folder / UPLIFT_FILE, content)
 
     def _probability(self, name: str, inputs: "pd.DataFrame") -> Floats:
-        return self.calibrators[name].probability(self.models[name].margin(inputs))
+        return self.calibrators[name].probability(self.models[name].log_odds(inputs))

@@ -372,7 +372,7 @@ def test_marts_that_were_never_built(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_few_conversions_are_refused_by_name(copy: Place) -> None:
     config = copy.config()
     config = config.model_copy(update={"split": config.split.model_copy(update={"min_positives": 5000})})
-    with pytest.raises(FunneliftError, match=r"each slice needs 5000 converting rows .* found train \d+, calibration"):
+    with pytest.raises(FunneliftError, match=r"each split needs 5000 converting rows .* found train \d+, calibration"):
         train.train(config, Progress())
 
 

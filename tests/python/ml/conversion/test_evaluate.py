@@ -15,7 +15,7 @@ from sklearn.metrics import average_precision_score, brier_score_loss, log_loss,
 import ml_mart
 from ml.bootstrap import Bootstrap
 from ml.conversion.curve import calibration_curve, equal_count_edges, wilson_interval
-from ml.conversion.evaluate import METRICS, Metric, RankedScores, evaluate, slices_of
+from ml.conversion.evaluate import METRICS, Metric, RankedScores, slice_metrics, slices_of
 from ml.data.features import read_mart
 from ml.data.rows import build_dataset
 
@@ -70,7 +70,7 @@ def test_one_class_alone_has_no_ranking_metric() -> None:
 
 def by_metric(probability: Array, label: npt.NDArray[np.int8], visitor: npt.NDArray[np.int32]) -> dict[str, Metric]:
     slices = {"overall": np.arange(len(label))}
-    found = evaluate({"m": probability}, label, visitor, slices, bins=10, bootstrap=Bootstrap(400, 0.95, 1, 2))
+    found = slice_metrics({"m": probability}, label, visitor, slices, bins=10, bootstrap=Bootstrap(400, 0.95, 1, 2))
     return {entry.metric: entry for entry in found}
 
 
@@ -109,7 +109,7 @@ def test_intervals_are_the_same_with_any_number_of_threads() -> None:
     visitor = np.arange(500, dtype=np.int32) // 2
     overall = {"overall": np.arange(500)}
     runs = [
-        evaluate({"m": probability}, label, visitor, overall, bins=5, bootstrap=Bootstrap(30, 0.9, 1, threads))
+        slice_metrics({"m": probability}, label, visitor, overall, bins=5, bootstrap=Bootstrap(30, 0.9, 1, threads))
         for threads in (1, 3)
     ]
     assert runs[0] == runs[1]

@@ -61,11 +61,11 @@ def fitted(data: tuple[Dataset, Mart]) -> dict[str, Model]:
 @pytest.mark.parametrize("name", list(MODELS))
 def test_contributions_add_up_to_the_score(name: str, data: tuple[Dataset, Mart], fitted: dict[str, Model]) -> None:
     inputs = data[0].inputs.iloc[-700:]
-    values, margin = fitted[name].contributions(inputs), fitted[name].margin(inputs)
+    values, log_odds = fitted[name].contributions(inputs), fitted[name].log_odds(inputs)
     assert values.shape == (700, len(data[1].features))
-    base = margin - values.sum(axis=1)
+    base = log_odds - values.sum(axis=1)
     np.testing.assert_allclose(base, base[0], atol=2e-5)
-    assert margin.std() > 0.1
+    assert log_odds.std() > 0.1
 
 
 def test_contributions_by_leaf_are_catboosts_own(data: tuple[Dataset, Mart], fitted: dict[str, Model]) -> None:
@@ -86,7 +86,7 @@ def test_contributions_of_the_logistic_model_are_differences_from_the_average(
     after = before.assign(item_views_7d=before["item_views_7d"] + 50)
     moved = model.contributions(after) - model.contributions(before)
     index = mart.names.index("item_views_7d")
-    assert moved[0, index] == pytest.approx((model.margin(after) - model.margin(before))[0], abs=1e-5)
+    assert moved[0, index] == pytest.approx((model.log_odds(after) - model.log_odds(before))[0], abs=1e-5)
     assert np.abs(np.delete(moved[0], index)).max() < 1e-6
 
 
@@ -98,11 +98,11 @@ def test_saved_models_score_the_same_and_equal_models_save_equal_bytes(
     path = tmp_path / model.file_name
     model.save(path)
     loaded = MODELS[name].load(path, mart, 2)
-    whole = model.margin(rows.inputs)
-    np.testing.assert_array_equal(loaded.margin(rows.inputs), whole)
+    whole = model.log_odds(rows.inputs)
+    np.testing.assert_array_equal(loaded.log_odds(rows.inputs), whole)
     # A row's score does not depend on the rows scored with it.
     for some in (slice(5, 6), slice(0, 37), slice(3, None, 7)):
-        np.testing.assert_array_equal(loaded.margin(rows.inputs.iloc[some]), whole[some])
+        np.testing.assert_array_equal(loaded.log_odds(rows.inputs.iloc[some]), whole[some])
     content = path.read_bytes()
     model.save(path)
     assert path.read_bytes() == content
@@ -113,20 +113,20 @@ def test_categories_never_seen_are_scored(name: str, data: tuple[Dataset, Mart],
     inputs = data[0].inputs.iloc[:5].copy()
     for column in data[1].categorical:
         inputs[column] = inputs[column].cat.set_categories(["never seen"]).fillna("never seen")
-    assert np.isfinite(fitted[name].margin(inputs)).all()
+    assert np.isfinite(fitted[name].log_odds(inputs)).all()
 
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 1000), slope=st.floats(-2, 3), method=st.sampled_from(["platt", "isotonic"]))
 def test_calibrators_never_turn_the_ranking_round(seed: int, slope: float, method: str) -> None:
     rng = np.random.default_rng(seed)
-    margin = rng.normal(-2, 1.5, 400)
-    label = (rng.random(400) < 1 / (1 + np.exp(-slope * margin))).astype(np.int8)
+    log_odds = rng.normal(-2, 1.5, 400)
+    label = (rng.random(400) < 1 / (1 + np.exp(-slope * log_odds))).astype(np.int8)
     if label.min() == label.max():
         with pytest.raises(FunneliftError, match="with and without a purchase"):
-            fit_calibrator(method, margin, label)
+            fit_calibrator(method, log_odds, label)
         return
-    probability = fit_calibrator(method, margin, label).probability(np.linspace(-20, 20, 500))
+    probability = fit_calibrator(method, log_odds, label).probability(np.linspace(-20, 20, 500))
     assert (np.diff(probability) >= 0).all()
     assert (probability >= 0).all()
     assert (probability <= 1).all()
@@ -210,7 +210,7 @@ def test_top_reasons_are_the_strongest_either_way_and_never_the_decision_point(d
 def test_the_summary_is_the_mean_of_the_test_rows(data: tuple[Dataset, Mart], fitted: dict[str, Model]) -> None:
     rows, mart = data
     explained, test = np.arange(500, len(rows)), np.arange(1500, len(rows))
-    found = explain(fitted["catboost"], rows, mart, explained, test, 300, 1, 2)
+    found = explain(fitted["catboost"], rows, explained, test, plot_rows=300, seed=1, threads=2)
     values = np.abs(fitted["catboost"].contributions(rows.inputs.iloc[test]))
     overall = {effect.feature: effect for effect in found.effects if effect.decision_point == "all"}
     for index, name in enumerate(mart.names):
@@ -239,6 +239,6 @@ def test_risk_bands_are_multiples_of_the_rate_at_the_decision_point(data: tuple[
     points = np.asarray(rows.decision_point)
     for point, rate in thresholds.rates.items():
         assert rate == pytest.approx(rows.label[points == point].mean())
-    usual = np.array([thresholds.rates[point] for point in points])
+    baseline_rate = np.array([thresholds.rates[point] for point in points])
     for share, band in ((0.49, "high"), (0.5, "medium"), (1.99, "medium"), (2.0, "low")):
-        assert set(thresholds.risk_band(usual * share, rows.decision_point)) == {BANDS.index(band)}
+        assert set(thresholds.risk_band(baseline_rate * share, rows.decision_point)) == {BANDS.index(band)}

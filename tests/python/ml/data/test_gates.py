@@ -12,10 +12,12 @@ from sklearn.metrics import roc_auc_score
 
 import ml_mart
 from ml.config import Config, Leakage, load_config
+from ml.data.counts import check_counts
 from ml.data.features import MART, Feature, Mart, read_mart
-from ml.data.gates import GateError, check_counts, check_values
-from ml.data.leakage import PurePart, category_auc, check_leakage, judge_features, numeric_auc, refuse_leaks
+from ml.data.gates import GateError
+from ml.data.leakage import PurePart, category_auc, check_leakage, evaluate_features, numeric_auc, refuse_leaks
 from ml.data.rows import Dataset, build_dataset
+from ml.data.values import check_values
 from warehouse.errors import FunneliftError
 from warehouse.open import open_warehouse
 
@@ -246,14 +248,14 @@ def test_pure_parts_are_those_of_a_plain_search() -> None:
         values = np.round(rng.normal(size=400) + rng.choice([0, 0.5, 1.5]) * label, 1).astype(np.float32)
         values[rng.random(400) < rng.choice([0.0, 0.3]) * label] = np.nan
         values[rng.random(400) < rng.choice([0.0, 0.1]) * label] = 0.55
-        (entry,) = judge_features(
+        (entry,) = evaluate_features(
             pd.DataFrame({"x": values}),
             [Feature("x", "g", "numeric", "x")],
             label,
             visitor,
-            np.arange(400),
-            "g",
-            settings,
+            rows=np.arange(400),
+            group="g",
+            settings=settings,
         )
         expected = purest(values, label, visitor, settings)
         assert entry.pure == (None if expected is None else PurePart(*expected))
@@ -269,10 +271,12 @@ def test_a_visitor_who_always_buys_is_no_leak() -> None:
     inputs = pd.DataFrame({"prior": prior, "city": pd.Categorical(np.where(visitor == 0, "Ulm", "Bonn"))})
     features = [Feature("prior", "g", "numeric", ""), Feature("city", "g", "categorical", "")]
     settings = load_config(environment={}).leakage
-    for entry in judge_features(inputs, features, label, visitor, np.arange(4080), "g", settings):
+    for entry in evaluate_features(
+        inputs, features, label, visitor, rows=np.arange(4080), group="g", settings=settings
+    ):
         assert entry.pure is None
-    for entry in judge_features(
-        inputs, features, label, np.arange(4080, dtype=np.int32), np.arange(4080), "g", settings
+    for entry in evaluate_features(
+        inputs, features, label, np.arange(4080, dtype=np.int32), rows=np.arange(4080), group="g", settings=settings
     ):
         assert entry.pure is not None
 
@@ -284,11 +288,17 @@ def test_where_nearly_everybody_buys_a_pure_tail_is_no_leak_unless_it_is_long() 
     for _ in range(100):
         label = (rng.random(3000) < 0.95).astype(np.int8)
         inputs = pd.DataFrame({"x": rng.normal(size=3000).astype(np.float32)})
-        refuse_leaks(judge_features(inputs, features, label, rows.astype(np.int32), rows, "g", settings), settings)
+        refuse_leaks(
+            evaluate_features(inputs, features, label, rows.astype(np.int32), rows=rows, group="g", settings=settings),
+            settings,
+        )
     inputs.loc[label == 0, "x"] -= 1
     inputs.loc[(label == 0) & (inputs["x"] > 0), "x"] = -1
     with pytest.raises(GateError, match=r"share converting where x is .* or more"):
-        refuse_leaks(judge_features(inputs, features, label, rows.astype(np.int32), rows, "g", settings), settings)
+        refuse_leaks(
+            evaluate_features(inputs, features, label, rows.astype(np.int32), rows=rows, group="g", settings=settings),
+            settings,
+        )
 
 
 def test_single_feature_auc_equals_sklearns() -> None:

@@ -1,4 +1,4 @@
-"""Slices in time, the embargo between them, and the sample that trains."""
+"""Splits in time, the embargo between them, and the sample that trains."""
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ml.config import Sampling, Split
 from ml.data.rows import Dataset
-from ml.data.split import NAMES, sample_negatives, split_by_time
+from ml.data.split import SPLITS, sample_negatives, split_by_time
 from warehouse.errors import FunneliftError
 
 DAY = 86_400_000
@@ -35,7 +35,7 @@ def dataset(
 
 
 def names(data: Dataset, settings: Split = SETTINGS) -> list[str]:
-    return [NAMES[code] for code in split_by_time(data, settings).codes]
+    return [SPLITS[code] for code in split_by_time(data, settings).codes]
 
 
 def test_boundaries_are_exact_to_the_millisecond() -> None:
@@ -63,7 +63,7 @@ def test_open_sessions_neither_train_nor_move_the_boundaries() -> None:
     assert names(data) == ["train", "open", "calibration", "test", "test", "open"]
 
 
-def test_a_session_is_never_in_two_slices() -> None:
+def test_a_session_is_never_in_two_splits() -> None:
     times = [0, 69 * DAY, 72 * DAY, 75 * DAY, 90 * DAY, 95 * DAY, 100 * DAY]
     sessions = ["a", "poller", "poller", "b", "poller", "c", "c"]
     expected = ["train", "train", "embargo", "calibration", "embargo", "test", "test"]
@@ -74,21 +74,21 @@ def test_a_session_is_never_in_two_slices() -> None:
     times=st.lists(st.integers(0, 200 * DAY), min_size=30, max_size=60, unique=True),
     embargo_hours=st.integers(0, 48),
 )
-def test_slices_are_apart_by_the_embargo(times: list[int], embargo_hours: int) -> None:
+def test_splits_are_apart_by_the_embargo(times: list[int], embargo_hours: int) -> None:
     data = dataset(sorted(times))
     settings = SETTINGS.model_copy(update={"embargo_seconds": embargo_hours * 3600, "min_positives": 0})
-    slices = split_by_time(data, settings)
-    train, calibration, test = (data.decided_ms[slices.rows(name)] for name in ("train", "calibration", "test"))
+    splits = split_by_time(data, settings)
+    train, calibration, test = (data.decided_ms[splits.rows(name)] for name in ("train", "calibration", "test"))
     gap = embargo_hours * 3_600_000
     assert max(train) + gap < min([*calibration, *test], default=np.inf)
     assert max(calibration, default=-np.inf) + gap < min(test, default=np.inf)
-    assert len(data) == sum(len(slices.rows(name)) for name in NAMES)
+    assert len(data) == sum(len(splits.rows(name)) for name in SPLITS)
 
 
-def test_too_few_conversions_are_counted_by_slice() -> None:
+def test_too_few_conversions_are_counted_by_split() -> None:
     times = [0, 10 * DAY, 20 * DAY, 75 * DAY, 90 * DAY, 100 * DAY]
     data = dataset(times, label=[1, 1, 1, 1, 0, 0])
-    with pytest.raises(FunneliftError, match=r"each slice needs 2 .* train 3, calibration 1, test 0 in 100\.0 days"):
+    with pytest.raises(FunneliftError, match=r"each split needs 2 .* train 3, calibration 1, test 0 in 100\.0 days"):
         split_by_time(data, SETTINGS.model_copy(update={"min_positives": 2}))
 
 

@@ -431,7 +431,7 @@ def test_too_few_conversions_are_counted_by_slice_and_arm(tmp_path: Path) -> Non
 
 def test_slices_that_are_too_thin_name_the_experiments_settings(tmp_path: Path) -> None:
     thin = settings().split.model_copy(update={"min_positives": 5000})
-    with pytest.raises(FunneliftError, match=r"experiment at landing \(experiment.split\).*each slice needs 5000"):
+    with pytest.raises(FunneliftError, match=r"experiment at landing \(experiment.split\).*each split needs 5000"):
         run(tmp_path, settings(split=thin))
 
 

@@ -1,0 +1,76 @@
+"""The models that compete to score: each fitted on the same training rows and calibrated on the same others."""
+
+import numpy as np
+import numpy.typing as npt
+
+from ml.cli import Steps
+from ml.config import Config
+from ml.conversion.calibration import Fit, calibrate
+from ml.conversion.model import Training
+from ml.conversion.models import MODELS
+from ml.data.features import Mart
+from ml.data.rows import Dataset
+from ml.data.split import Splits, sample_negatives
+
+
+def training_rows(data: Dataset, mart: Mart, splits: Splits, config: Config) -> Training:
+    """Sample the training split and put the calibration split beside it.
+
+    Parameters
+    ----------
+    data : Dataset
+        All rows.
+    mart : Mart
+        Features.
+    splits : Splits
+        Split of each row.
+    config : Config
+        Settings of the sample.
+
+    Returns
+    -------
+    Training
+        What every model is fitted on.
+    """
+    chosen, weights = sample_negatives(splits.rows("train"), data.label, config.sampling, config.seed)
+    calibration = splits.rows("calibration")
+    return Training(
+        inputs=data.inputs.iloc[chosen],
+        label=data.label[chosen],
+        weights=weights,
+        stop_inputs=data.inputs.iloc[calibration],
+        stop_label=data.label[calibration],
+        mart=mart,
+        seed=config.seed,
+        threads=config.threads,
+    )
+
+
+def fit_candidates(
+    training: Training, calibration_visitor: npt.NDArray[np.int32], config: Config, progress: Steps
+) -> dict[str, Fit]:
+    """Fit every model, and calibrate it on the rows on which it stopped.
+
+    Parameters
+    ----------
+    training : Training
+        Rows to fit on, and the calibration split.
+    calibration_visitor : ndarray of shape (n_calibration_rows,)
+        Visitor number of the calibration split's rows.
+    config : Config
+        Settings of the models and of the calibration.
+    progress : Steps
+        Shows the steps.
+
+    Returns
+    -------
+    dict of str to Fit
+        Model name to its fit.
+    """
+    fits = {}
+    for name, kind in MODELS.items():
+        with progress.step(f"fitting and calibrating {kind.title}"):
+            model = kind.fit(training, getattr(config.models, name))
+            log_odds = model.log_odds(training.stop_inputs)
+            fits[name] = calibrate(model, log_odds, training.stop_label, calibration_visitor, config.calibration)
+    return fits

@@ -1,0 +1,151 @@
+"""The gate of counts: what Python read is what the warehouse's own SQL counts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ml.data.gates import REBUILD, GateError
+from ml.data.rows import Dataset
+from warehouse.base import Warehouse
+
+TABLES = ("sessions", "session_funnels", "dataset_summary", "int_decision_points")
+# Intermediate and funnel tables, not the mart itself: a row lost from the mart shows.
+ROWS_SQL = """
+select
+    points.decision_point,
+    count(*) as row_count,
+    sum(funnels.has_transaction) as positive_count
+from funnelift.int_decision_points as points
+inner join funnelift.session_funnels as funnels on points.session_id = funnels.session_id
+group by points.decision_point
+"""
+SESSIONS_SQL = """
+select
+    count(*) as session_count,
+    sum(case when transaction_count > 0 then 1 else 0 end) as converting_session_count
+from funnelift.sessions
+"""
+# Over whole numbers alone, MySQL's mean is a decimal with four digits.
+FUNNELS_SQL = """
+select
+    count(*) as session_count,
+    sum(has_transaction) as converting_session_count,
+    avg(1e0 * has_transaction) as conversion_rate
+from funnelift.session_funnels
+"""
+REPEATED_SQL = """
+select count(*) as repeated_count
+from (
+    select session_id, decision_point
+    from funnelift.session_features
+    group by session_id, decision_point
+    having count(*) > 1
+) as repeated_keys
+"""
+SUMMARY_SQL = """
+select session_count, converting_session_count, conversion_rate, is_synthetic, first_event_at, last_event_at
+from funnelift.dataset_summary
+"""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The data set in a few numbers, as the warehouse and Python agree on them."""
+
+    sessions: int
+    converting_sessions: int
+    conversion_rate: float
+    is_synthetic: bool
+    first_event_at: str
+    last_event_at: str
+
+
+def check_counts(warehouse: Warehouse, data: Dataset) -> Summary:
+    """Compare what Python read with what the warehouse's own SQL counts.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+        The open warehouse.
+    data : Dataset
+        All rows of the feature mart.
+
+    Returns
+    -------
+    Summary
+        The numbers both agree on.
+
+    Raises
+    ------
+    GateError
+        On the first number that differs.
+    """
+    for table in TABLES:
+        if not warehouse.columns(table):
+            raise GateError("tables", f"table funnelift.{table}", "one", "none", "Run `dbt build` first")
+    summaries = warehouse.query(SUMMARY_SQL)
+    if len(summaries) != 1:
+        raise GateError("summary", "rows of dataset_summary", 1, len(summaries), REBUILD)
+    summary = _summary(summaries[0])
+    _check_sessions(warehouse, summary, summaries[0])
+    _check_rows(warehouse, data)
+    return summary
+
+
+def _summary(row: Mapping[str, Any]) -> Summary:
+    sessions, converting = int(row["session_count"] or 0), int(row["converting_session_count"] or 0)
+    return Summary(
+        sessions=sessions,
+        converting_sessions=converting,
+        conversion_rate=converting / sessions if sessions else 0.0,
+        is_synthetic=bool(row["is_synthetic"]),
+        first_event_at=f"{row['first_event_at']:%Y-%m-%d %H:%M:%S}",
+        last_event_at=f"{row['last_event_at']:%Y-%m-%d %H:%M:%S}",
+    )
+
+
+def _check_sessions(warehouse: Warehouse, summary: Summary, summary_row: Mapping[str, Any]) -> None:
+    sessions, funnels = warehouse.query(SESSIONS_SQL)[0], warehouse.query(FUNNELS_SQL)[0]
+    expected = {"session_count": summary.sessions, "converting_session_count": summary.converting_sessions}
+    for table, counted in (("sessions", sessions), ("session_funnels", funnels)):
+        for name, number in expected.items():
+            found = int(counted[name] or 0)
+            if found != number:
+                raise GateError(name.replace("_", " "), f"dataset_summary against {table}", number, found, REBUILD)
+    for source, row in (("dataset_summary", summary_row), ("session_funnels", funnels)):
+        if not np.isclose(float(row["conversion_rate"] or 0), summary.conversion_rate, rtol=1e-9, atol=0):
+            raise GateError(
+                "conversion rate",
+                f"Python's {summary.converting_sessions}/{summary.sessions} against {source}",
+                summary.conversion_rate,
+                row["conversion_rate"],
+                REBUILD,
+            )
+
+
+def _check_rows(warehouse: Warehouse, data: Dataset) -> None:
+    repeated = int(warehouse.query(REPEATED_SQL)[0]["repeated_count"])
+    if repeated:
+        raise GateError("key", "keys (session_id, decision_point) that repeat", 0, repeated, REBUILD)
+    counted = {
+        str(row["decision_point"]): (int(row["row_count"]), int(row["positive_count"]))
+        for row in warehouse.query(ROWS_SQL)
+    }
+    points = data.decision_point
+    read = {str(point): np.flatnonzero(points.codes == code) for code, point in enumerate(points.categories)}
+    for point in sorted(read.keys() | counted.keys()):
+        row_count, positive_count = counted.get(point, (0, 0))
+        rows = read.get(point, np.empty(0, np.intp))
+        if len(rows) != row_count:
+            raise GateError("row count", f"rows of session_features at {point}", row_count, len(rows), REBUILD)
+        positives = int((data.label[rows] == 1).sum())
+        if positives != positive_count:
+            raise GateError(
+                "conversion rate",
+                f"converting rows of {row_count} at {point}",
+                f"{positive_count} ({positive_count / row_count:.6f}, SQL)",
+                f"{positives} ({positives / row_count:.6f}, Python)",
+                REBUILD,
+            )

@@ -1,0 +1,112 @@
+"""The gate of values: nulls, ranges and accepted values, by Great Expectations."""
+
+import importlib
+import logging
+import os
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+
+from ml.config import Config
+from ml.data.features import MART, NONE, STATUSES, Mart
+from ml.data.gates import REBUILD, GateError
+from ml.data.rows import Dataset
+
+
+def check_values(data: Dataset, mart: Mart, config: Config) -> int:
+    """Check nulls, ranges and accepted values with Great Expectations.
+
+    Parameters
+    ----------
+    data : Dataset
+        All rows of the feature mart.
+    mart : Mart
+        Roles of the columns.
+    config : Config
+        Ranges and features that are never null.
+
+    Returns
+    -------
+    int
+        Number of expectations met.
+
+    Raises
+    ------
+    GateError
+        When one is not; all that are not are named.
+    """
+    nulls = {name: data.identity.column(name).null_count for name in data.identity.column_names}
+    nulls["decision_point"] = int((np.asarray(data.decision_point) == NONE).sum())
+    for name, count in nulls.items():
+        if count:
+            raise GateError("nulls", f"nulls in {name}", 0, count, REBUILD)
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    logging.getLogger("great_expectations").setLevel(logging.ERROR)
+    expectations = _expectations(data, mart, config)
+    broken = [_describe(result) for result in _validate(data, mart, expectations) if not result.success]
+    if broken:
+        first, *others = broken
+        faults = "; ".join(f"{what}: expected {want}, found {got}" for what, want, got in others)
+        also = f" Also: {faults}." if others else ""
+        remedy = f"Correct the events or the mart, then `dbt build`; ranges are settings of ml/config.yml.{also}"
+        raise GateError("values", *first, remedy)
+    return len(expectations)
+
+
+def _expectations(data: Dataset, mart: Mart, config: Config) -> list[Any]:
+    gxe: Any = importlib.import_module("great_expectations.expectations")
+
+    expectations: list[Any] = [gxe.ExpectTableRowCountToBeBetween(min_value=1)]
+    for name in (mart.label, *STATUSES):
+        expectations.append(gxe.ExpectColumnValuesToBeInSet(column=name, value_set=[0, 1]))
+    expectations.append(gxe.ExpectColumnMinToBeBetween(column="decided_ms", min_value=0))
+    for name in mart.numeric:
+        low, high = _range_of(name, config)
+        # A feature that this shop cannot fill has no lowest value; whether it may be empty is the next question.
+        if not np.isnan(data.inputs[name].to_numpy()).all():
+            expectations.append(gxe.ExpectColumnMinToBeBetween(column=name, min_value=low))
+            expectations.append(gxe.ExpectColumnMaxToBeBetween(column=name, max_value=high))
+        if any(fnmatchcase(name, pattern) for pattern in config.never_null):
+            expectations.append(gxe.ExpectColumnValuesToNotBeNull(column=name))
+    return expectations
+
+
+def _validate(data: Dataset, mart: Mart, expectations: list[Any]) -> list[Any]:
+    gx: Any = importlib.import_module("great_expectations")
+
+    checked = {
+        mart.label: data.label,
+        "decided_ms": data.decided_ms,
+        "is_mature": data.is_mature,
+        "is_new_visitor": data.is_new_visitor,
+    }
+    frame = data.inputs.assign(**checked)  # type: ignore[arg-type]
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
+    asset = context.data_sources.add_pandas("marts").add_dataframe_asset(MART)
+    batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": frame})
+    outcome = batch.validate(gx.ExpectationSuite(MART, expectations=expectations), result_format="BASIC")
+    return list(outcome.results)
+
+
+def _range_of(name: str, config: Config) -> tuple[float, float]:
+    for entry in config.ranges:
+        if fnmatchcase(name, entry.pattern):
+            return entry.low, entry.high
+    return 0.0, float(np.finfo(np.float32).max)
+
+
+def _describe(result: Any) -> tuple[str, str, object]:
+    settings = result.expectation_config.kwargs
+    kind = result.expectation_config.type
+    found = result.result
+    low, high = settings.get("min_value"), settings.get("max_value")
+    if "not_be_null" in kind:
+        return f"nulls in {settings['column']}", "0", found.get("unexpected_count", "some")
+    if "value_set" in settings:
+        values = sorted(set(found.get("partial_unexpected_list", [])))
+        return f"values of {settings['column']} (-1: null)", f"{settings['value_set']}", f"also {values}"
+    bounds = f"at least {low:g}" if high is None else f"at most {high:g}"
+    what = "rows" if "row_count" in kind else f"{'lowest' if high is None else 'highest'} value"
+    return f"{what} of {settings.get('column', MART)}", bounds, found.get("observed_value")
