@@ -257,7 +257,7 @@ def _risk() -> Page:
 def _intervention() -> Page:
     (above, high), (below, low) = _halves()
     deciles, quadrants, effects = _columns(above, high, 5, 3, 4)
-    segments, strategies, rivals = _columns(below, low, 5, 4, 4)
+    segments, strategies, challengers = _columns(below, low, 5, 4, 4)
     return Page(
         numbers.INTERVENTION,
         (
@@ -285,7 +285,7 @@ def _intervention() -> Page:
                     "Category": [Field("Uplift Decile", "decile", label="Decile")],
                     "Y": [_m("Decile observed uplift"), _m("Decile predicted uplift")],
                 },
-                "Observed and predicted uplift by tenth of the score, with 95 % intervals of what was observed.",
+                "Observed and predicted uplift by decile of the score, with 95 % intervals of what was observed.",
                 bounds={_m("Decile observed uplift"): (_m("Decile uplift lower"), _m("Decile uplift upper"))},
             ),
             Visual(
@@ -334,13 +334,16 @@ def _intervention() -> Page:
                 sort=(SHARE, True),
             ),
             Visual(
-                "How much more uplift targeting earns than its rivals",
+                "How much more uplift targeting earns than its challengers",
                 "tableEx",
-                rivals,
+                challengers,
                 {
                     "Values": [
-                        Field("ROI Gain", "versus", label="Rival"),
-                        *map(_m, ("Profit over rival", "Profit over rival lower", "Profit over rival upper")),
+                        Field("ROI Gain", "versus", label="Challenger"),
+                        *map(
+                            _m,
+                            ("Profit over challenger", "Profit over challenger lower", "Profit over challenger upper"),
+                        ),
                     ]
                 },
             ),
@@ -421,7 +424,7 @@ def _roi() -> Page:
                         *map(
                             _m,
                             (
-                                "Planned sessions an arm",
+                                "Planned sessions per arm",
                                 "Planned days",
                                 "Planned lift",
                                 "Smallest lift, short",

@@ -27,8 +27,8 @@ TIMES = (
 )
 # Rates and means cannot be added up; times what they are a share or mean of, they can.
 WEIGHTS = {
-    "Observed conversion": "Judged decisions",
-    "Predicted conversion": "Judged decisions",
+    "Observed conversion": "Evaluated decisions",
+    "Predicted conversion": "Evaluated decisions",
     "Predicted uplift": "Sessions with uplift",
     "Treated conversion": "Experiment sessions",
     "Control conversion": "Experiment sessions",
@@ -119,7 +119,7 @@ def _funnel(warehouse: Warehouse) -> Row:
 
 
 def _risk(warehouse: Warehouse) -> Row:
-    names = ["Scored decisions", "Judged decisions", "Observed conversion", "Predicted conversion",
+    names = ["Scored decisions", "Evaluated decisions", "Observed conversion", "Predicted conversion",
              "Value at risk at the decision point"]  # fmt: skip
     by = ["decision_point", "is_latest", "risk_band", "decided_date", "visitor_type", "category_id"]
     rows = _ask(warehouse, names, by)

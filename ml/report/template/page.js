@@ -357,7 +357,7 @@
       const latest = (point) => group(cube, { ...base, is_latest: (own) => own === 1, ...(point ? { decision_point: (own) => own === point } : {}) }, "risk_band");
       const atRisk = (band, point) => latest(point).get(band)?.["Value at risk at the decision point"] ?? 0;
       const allAtRisk = bands.reduce((all, band) => all + atRisk(band), 0);
-      const value = (cell) => ({ n: cell["Scored decisions"], evaluated: cell["Judged decisions"], converted: Math.round(cell["Observed conversion"]), predicted: cell["Predicted conversion"] });
+      const value = (cell) => ({ n: cell["Scored decisions"], evaluated: cell["Evaluated decisions"], converted: Math.round(cell["Observed conversion"]), predicted: cell["Predicted conversion"] });
       const total = value(sum(cube, tests)), groups = group(cube, tests, "risk_band");
       const shown = bands.map((band) => ({ band, ...(groups.has(band) ? value(groups.get(band)) : { n: 0, evaluated: 0, converted: 0, predicted: 0 }) }));
       const [high] = shown, low = shown[shown.length - 1], slice = `decision_point=${values.point}`, place = values.point;
@@ -562,7 +562,7 @@
         { measure: "Curve incremental conversions", where: which, label: `Extra conversions (${kind})`, text: number(at.incremental_conversions), raw: at.incremental_conversions, lines: [between(number, at.incremental_conversions_ci_lower, at.incremental_conversions_ci_upper), `extra revenue ${big(now.revenue)}`] },
         { ...measured("What-if ROI", "Curve ROI"), label: `Return on investment (${kind})`, text: now.roi === null ? "not defined" : percent(now.roi), raw: now.roi, lines: now.roi === null ? ["there is no cost"] : now.roiLower === null ? [] : [between(percent, now.roiLower, now.roiUpper), `cost ${big(now.cost)}`] },
         { ...(fixed ? { measure: "Break-even cost" } : { measure: "What-if break-even cost", parameters: asked }), label: "Breaks even at a cost of", text: breakEven === null ? "none" : number(breakEven), raw: breakEven, lines: [`for ${unit}`, notLosing.length ? `no loss up to a share of ${Math.max(...notLosing)} %` : "a loss at every share"] },
-        { measure: "Planned sessions an arm", where: { share_percent: [tested?.share_percent ?? 0] }, label: "Experiment to run first", text: tested?.sessions_per_arm ? whole(tested.sessions_per_arm) : "none", raw: tested?.sessions_per_arm, lines: tested?.sessions_per_arm ? [`sessions in each arm, ${Math.ceil(tested.days_needed)} days`, `on ${tested.share_percent} % of sessions, at today's traffic`] : ["no plan is small enough"] },
+        { measure: "Planned sessions per arm", where: { share_percent: [tested?.share_percent ?? 0] }, label: "Experiment to run first", text: tested?.sessions_per_arm ? whole(tested.sessions_per_arm) : "none", raw: tested?.sessions_per_arm, lines: tested?.sessions_per_arm ? [`sessions in each arm, ${Math.ceil(tested.days_needed)} days`, `on ${tested.share_percent} % of sessions, at today's traffic`] : ["no plan is small enough"] },
         { measure: "Experiment sessions", label: "Sessions evaluated", text: big(at.n_rows), raw: at.n_rows, lines: [`test sessions; ${whole(at.n_targeted)} are targeted: ${whole(at.n_targeted_treatment)} treated, ${whole(at.n_targeted_control)} not`, `${whole(Math.round(at.targeted_sessions))} of ${whole(Math.round(at.eligible_sessions))} in ${status.horizon_days} days`] },
       ]);
       const lines = strategies.map((name) => [name, roi.projections.filter((row) => row.strategy === name).map((row) => ({ share: row.share_percent, ...value(row) }))]);
