@@ -1,5 +1,5 @@
 -- Question: what is in the warehouse: lines, duplicates, events, visitors, sessions, carts, buyers, bots?
--- Grain: one row a metric. `ratio` is `amount` over `out_of`: a share, or an average such as events a session.
+-- Grain: one row per metric. `ratio` is `amount` over `out_of`: a share, or an average such as events per session.
 -- Run: dbt show --select baseline_counts --limit -1 --output json   (other ways: docs/analyses.md)
 --
 -- Lines are null where the events were in the warehouse already, for then no load counted them. Sessions and visitors

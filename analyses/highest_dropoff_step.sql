@@ -1,5 +1,5 @@
 -- Question: at which step do most sessions leave, in the whole shop and in each segment?
--- Grain: one row a breakdown (all, visitor_type, category, weekday, hour), value and funnel step but the last.
+-- Grain: one row per breakdown (all, visitor_type, category, weekday, hour), value and funnel step but the last.
 -- Run: dbt show --select highest_dropoff_step --limit -1 --output json   (other ways: docs/analyses.md)
 --
 -- A session drops off at a step when it has an event of it and none of the next, in whatever order they came.

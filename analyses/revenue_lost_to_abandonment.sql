@@ -1,9 +1,9 @@
 -- Question: how much is left in carts, by whom, where and when, and how sure can we be of it?
--- Grain: one row a breakdown (all, visitor_type, category, weekday, hour, day) and value.
+-- Grain: one row per breakdown (all, visitor_type, category, weekday, hour, day) and value.
 -- Run: dbt show --select revenue_lost_to_abandonment --limit -1 --output json   (other ways: docs/analyses.md)
 --
 -- An item is abandoned when a session put it in the cart and did not buy it in the same session. It is worth its price
--- (property 790, var price_property, or the event's own) when it first went into that cart, once a session.
+-- (property 790, var price_property, or the event's own) when it first went into that cart, once per session.
 --   leaving_sessions  = sessions that abandoned at least one item, with or without buying another
 --   abandoned_value   = left by sessions that bought nothing + left beside a purchase (the two columns after it)
 --   recovered_value   = the part of it that the same visitor bought in a later session: late, not lost

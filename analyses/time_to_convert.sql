@@ -1,5 +1,5 @@
 -- Question: how long do sessions take from step to step, and who is slow?
--- Grain: one row a pair of steps, breakdown (all, visitor_type, category, weekday, hour) and value.
+-- Grain: one row per pair of steps, breakdown (all, visitor_type, category, weekday, hour) and value.
 -- Run: dbt show --select time_to_convert --limit -1 --output json   (other ways: docs/analyses.md)
 --
 -- Seconds from a session's first event of one step to its first of the other, over sessions where they came in that

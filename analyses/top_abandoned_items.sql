@@ -1,5 +1,5 @@
 -- Question: which items carry most of the value that carts leave behind?
--- Grain: one row an item, the 50 with the most abandoned value.
+-- Grain: one row per item, the 50 with the most abandoned value.
 -- Run: dbt show --select top_abandoned_items --limit -1 --output json   (other ways: docs/analyses.md)
 --
 -- A cart is a session that put the item in the cart; the item is abandoned there when the session did not buy it. Its

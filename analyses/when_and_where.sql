@@ -1,5 +1,5 @@
 -- Question: when and where do sessions reach the cart, convert, or leave their cart behind?
--- Grain: one row a breakdown (all, weekday, hour, category), value and measure that has any trials.
+-- Grain: one row per breakdown (all, weekday, hour, category), value and measure that has any trials.
 -- Run: dbt show --select when_and_where --limit -1 --output json   (other ways: docs/analyses.md)
 --
 -- Measures: cart (cart sessions among all), conversion (converting sessions among all), abandonment (cart sessions

@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def write_bare_files(raw: Path, folder: Path) -> dict[str, Path]:
-    """Write the synthetic rows as LOAD DATA reads them by default, one file a raw table."""
+    """Write the synthetic rows as LOAD DATA reads them by default, one file per raw table."""
     written = {}
     for table, (columns, pattern) in FILES.items():
         written[table] = folder / f"{table}.tsv"

@@ -19,7 +19,7 @@ def recount(events: pd.DataFrame) -> dict[str, float]:
     Parameters
     ----------
     events : DataFrame
-        One row a raw line: timestamp (epoch ms), visitorid, event, itemid, transactionid.
+        One row per raw line: timestamp (epoch ms), visitorid, event, itemid, transactionid.
 
     Returns
     -------

@@ -153,7 +153,7 @@ def _visitor_types() -> Table:
     column = Column("visitor_type", "string", "[visitor_type]", "new or returning.", is_key=True)
     return Table(
         VISITOR_TYPE,
-        "Grain: one row a kind of visitor: new in the visitor's first session, else returning.",
+        "Grain: one row per kind of visitor: new in the visitor's first session, else returning.",
         (column,),
         expression='DATATABLE("visitor_type", STRING, {{"new"}, {"returning"}})',
     )

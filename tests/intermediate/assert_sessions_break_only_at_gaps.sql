@@ -1,4 +1,4 @@
--- Grain: one row an event that is in the wrong session. Guards the session rule: an event goes on with its visitor's
+-- Grain: one row per event that is in the wrong session. Guards the session rule: an event goes on with its visitor's
 -- session exactly when the gap to the event before it is at most session_timeout_seconds.
 with neighbours as (
 

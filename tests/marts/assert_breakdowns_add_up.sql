@@ -1,4 +1,4 @@
--- Grain: one row a step and breakdown whose values do not add up to the whole shop, in either funnel mart.
+-- Grain: one row per step and breakdown whose values do not add up to the whole shop, in either funnel mart.
 with daily as (
 
     select

@@ -1,4 +1,4 @@
--- Grain: one row a decision point whose rows, or whose labels, are not those of the sessions that reached it.
+-- Grain: one row per decision point whose rows, or whose labels, are not those of the sessions that reached it.
 -- Guards: the feature mart loses no session and labels none wrongly.
 with events as (
 

@@ -1,4 +1,4 @@
--- Grain: one row a metric that differs from what is known of this data set. With eda_dataset auto the data set is
+-- Grain: one row per metric that differs from what is known of this data set. With eda_dataset auto the data set is
 -- recognised by its raw lines; with a name the warehouse must be that data set.
 {{ config(enabled=not var('exclude_bots') and var('session_timeout_seconds') == 1800) }}
 with baseline as (

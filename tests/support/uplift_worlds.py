@@ -13,7 +13,7 @@ Labels = npt.NDArray[np.int8]
 
 @dataclass(frozen=True)
 class World:
-    """One row a session. `x` has three columns: the first moves demand, the second the effect, the third nothing.
+    """One row per session. `x` has three columns: the first moves demand, the second the effect, the third nothing.
 
     `p0` and `tau` are the probability of a conversion without treatment and what treatment adds to it, given `x`;
     `y0` and `y1` the outcomes without and with treatment. A visitor's sessions share an arm.

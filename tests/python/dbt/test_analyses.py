@@ -97,7 +97,7 @@ class Recount:
 
     @cached_property
     def carts(self) -> pd.DataFrame:
-        """One row a session and item put in its cart."""
+        """One row per session and item put in its cart."""
         bought = self.events[self.events.event == "transaction"]
         pairs = set(zip(bought.session, bought.itemid, strict=True))
         last = bought.groupby(["visitorid", "itemid"]).number.max().to_dict()
@@ -112,7 +112,7 @@ class Recount:
 
     @cached_property
     def sessions(self) -> pd.DataFrame:
-        """One row a session, with its segments and the number of events of each step."""
+        """One row per session, with its segments and the number of events of each step."""
         parents = {category.categoryid: category.parentid for category in self.world.categories}
 
         def root(category: Any) -> str:
