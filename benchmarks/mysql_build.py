@@ -10,7 +10,8 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.measure import measure
-from warehouse.mysql_session import Settings, open_session
+from warehouse.mysql_client.session import open_session
+from warehouse.mysql_client.settings import Settings
 
 FULL_VISITORS = 1_400_000
 DATABASES = ("funnelift", "funnelift_raw")

@@ -12,7 +12,9 @@ from pathlib import Path
 import duckdb
 
 from benchmarks.measure import measure
-from warehouse.mysql_session import Session, Settings, name, open_session
+from warehouse.mysql_client.names import name
+from warehouse.mysql_client.session import Session, open_session
+from warehouse.mysql_client.settings import Settings
 
 FULL_VISITORS = 1_400_000
 RAW, BARE = "funnelift_raw", "funnelift_bench"

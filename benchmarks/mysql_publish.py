@@ -24,7 +24,8 @@ from ml.publish.predictions import prediction_rows
 from ml.publish.tables import KEYS, publication
 from ml.run import Stamp
 from warehouse.mysql import MySQLWarehouse
-from warehouse.mysql_session import Session, name
+from warehouse.mysql_client.names import name
+from warehouse.mysql_client.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable

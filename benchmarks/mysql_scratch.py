@@ -4,7 +4,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from warehouse.mysql_session import Session, Settings, name, open_session
+from warehouse.mysql_client.names import name
+from warehouse.mysql_client.session import Session, open_session
+from warehouse.mysql_client.settings import Settings
 
 DATABASE = "funnelift_bench"
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from ingest.errors import LoadError
 from ingest.mapping import RETAILROCKET, Assignments, Mapping
+from warehouse.errors import FunneliftError
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def recognise(headers: dict[str, list[str]], mapping: Mapping | None, optional_m
 
     Raises
     ------
-    LoadError
+    FunneliftError
         The header fits nothing, or has columns that the mapping says nothing about.
     """
     words = mapping or RETAILROCKET
@@ -91,7 +91,7 @@ def recognise(headers: dict[str, list[str]], mapping: Mapping | None, optional_m
                 cell: (header.index(name),) for cell, name in zip(TREATMENT_ASSIGNMENTS.columns, names, strict=True)
             }
             return Layout(TREATMENT_ASSIGNMENTS, words, delimiter, tuple(header), positions)
-    raise LoadError(_misfit(list(headers.values()), mapping))
+    raise FunneliftError(_misfit(list(headers.values()), mapping))
 
 
 def _event_positions(mapping: Mapping, header: list[str]) -> dict[str, tuple[int, ...]]:
@@ -111,14 +111,14 @@ def _event_positions(mapping: Mapping, header: list[str]) -> dict[str, tuple[int
 
 def _check_twice(header: list[str]) -> None:
     if twice := sorted({name for name in header if header.count(name) > 1}):
-        raise LoadError(f"the header has {', '.join(twice)} more than once")
+        raise FunneliftError(f"the header has {', '.join(twice)} more than once")
 
 
 def _check_header(header: list[str], words: Mapping | Assignments, section: str = "") -> None:
     _check_twice(header)
     unknown = [name for name in header if name not in (*words.columns.names(), *words.ignore_columns)]
     if unknown and not words.ignore_other_columns:
-        raise LoadError(
+        raise FunneliftError(
             f"nothing says what to do with the column(s) {', '.join(unknown)}; map them in a mapping file "
             f"(--mapping) or list them there under {section}ignore_columns"
         )

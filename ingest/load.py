@@ -21,13 +21,13 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from rich.table import Table
 
 from ingest.contract import EVENTS, Layout, recognise
-from ingest.errors import LoadError, UsageError
 from ingest.limits import FILE_CHARACTERS
 from ingest.mapping import Mapping, read_mapping
 from ingest.reader import Source, blocks, content_hash, inspect
 from ingest.target import choose_target, open_warehouse
 from ingest.validate import Checked, Validator, category_paths
 from ingest.warehouse import LoadRow, Warehouse
+from warehouse.errors import FunneliftError, UsageError
 
 MAX_REJECT_RATE = 0.01
 SYNTHETIC_MARKER = "synthetic.json"
@@ -119,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
     messages = Console(stderr=True, highlight=False, emoji=False)
     try:
         inputs = load(args.raw, args.mapping, args.target, args.max_reject_rate, args.replace_synthetic, messages)
-    except LoadError as error:
+    except FunneliftError as error:
         messages.print(f"[bold red]load refused, nothing was written[/]\n{escape(str(error))}", soft_wrap=True)
         return error.exit_code
     except KeyboardInterrupt:
@@ -162,7 +162,7 @@ def load(
 
     Raises
     ------
-    LoadError
+    FunneliftError
         The load was refused; the warehouse is as it was.
     UsageError
         An option, setting or the mapping file is wrong.
@@ -190,17 +190,17 @@ def _inspect_all(raw: list[Path], mapping: Mapping | None) -> list[Input]:
             source = inspect(path)
             headers = {delimiter: source.header(delimiter) for delimiter in delimiters}
             layout = recognise(headers, mapping, optional_may_lack=source.format == "jsonl")
-        except LoadError as error:
+        except FunneliftError as error:
             text = str(error)
             problems.append(text if text.startswith(str(path)) else f"{path}: {text}")
             continue
         inputs.append(Input(source, layout, (path.parent / SYNTHETIC_MARKER).exists()))
     if problems:
-        raise LoadError("\n".join(problems))
+        raise FunneliftError("\n".join(problems))
     for folder in (path for path in raw if path.is_dir()):
         if not any(each.layout.kind is EVENTS and each.source.path.parent == folder for each in inputs):
             found = ", ".join(f"{each.source.path.name} ({each.layout.kind.name})" for each in inputs)
-            raise LoadError(
+            raise FunneliftError(
                 f"{folder}: no events file in this folder; found only {found}. To load these alone, name the files "
                 "themselves after --raw"
             )
@@ -223,7 +223,7 @@ def _find_files(raw: list[Path]) -> list[Path]:
         ]
         if not found:
             names = ", ".join(entry.name + ("/" if entry.is_dir() else "") for entry in entries[:20]) or "nothing"
-            raise LoadError(
+            raise FunneliftError(
                 f"{path}: no events file in this folder; looked for {', '.join(DATA_SUFFIXES)} (or .gz of these), "
                 f"found {names}. Unpack archives first, or name the files themselves after --raw"
             )
@@ -257,17 +257,17 @@ def _choose_new(inputs: list[Input], warehouse: Warehouse, replace_synthetic: bo
         return []
     if len({each.is_synthetic for each in inputs}) > 1:
         made = ", ".join(each.name for each in inputs if each.is_synthetic)
-        raise LoadError(
+        raise FunneliftError(
             f"real and synthetic files in one load; synthetic, by the {SYNTHETIC_MARKER} beside them: {made}"
         )
     if loads and not any(row.is_synthetic for row in loads) and new[0].is_synthetic:
-        raise LoadError(
+        raise FunneliftError(
             f"these files are synthetic ({SYNTHETIC_MARKER} stands beside them) and the warehouse holds real data; "
             f"load them into another one ({warehouse.setting})"
         )
     if any(row.is_synthetic for row in loads):
         if not replace_synthetic:
-            raise LoadError(
+            raise FunneliftError(
                 "the warehouse holds synthetic data, which are never mixed with others: add --replace-synthetic to "
                 f"replace them by these files, or load into another warehouse ({warehouse.setting})"
             )
@@ -296,7 +296,7 @@ def _not_loaded(inputs: list[Input], loads: list[LoadRow], replace_synthetic: bo
         elif row.mapping_sha256 == each.layout.fingerprint:
             each.note = f"already loaded as {row.file} on {row.loaded_at:%Y-%m-%d %H:%M} UTC: nothing to do"
         else:
-            raise LoadError(
+            raise FunneliftError(
                 f"{each.name}: already loaded, as {row.file} (load {row.load_id}), with a different mapping; to read "
                 f"it anew, load into another warehouse ({setting}) or delete the rows of that load_id "
                 "from every table of funnelift_raw first"
@@ -332,9 +332,9 @@ def _finish_file(each: Input, warehouse: Warehouse) -> None:
         known = pc.is_in(paths["categoryid"], pa.array(warehouse.categories(), pa.string()))
         warehouse.append("raw_category_tree", paths.filter(pc.invert(known)), load_id=each.load_id)
     if each.source.has_changed():
-        raise LoadError(f"{each.name}: the file changed while it was being read; load it when it is complete")
+        raise FunneliftError(f"{each.name}: the file changed while it was being read; load it when it is complete")
     if each.accepted_count + each.rejected_count + each.ignored_count != each.line_count:
-        raise LoadError(
+        raise FunneliftError(
             f"{each.name}: the lines do not add up: {each.accepted_count:,} accepted, {each.rejected_count:,} rejected "
             f"and {each.ignored_count:,} ignored are not the {each.line_count:,} lines read; please report this"
         )
@@ -402,7 +402,7 @@ def _check_reject_rates(inputs: list[Input], max_reject_rate: float) -> None:
             f"({each.rejected_count / each.line_count:.2%}, allowed {max_reject_rate:.2%})\n{_reasons(each)}"
             for each in over
         ]
-        raise LoadError("\n".join([*parts, cure]))
+        raise FunneliftError("\n".join([*parts, cure]))
 
 
 def _reasons(each: Input) -> str:

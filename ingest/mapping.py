@@ -18,8 +18,8 @@ from pydantic import (
     model_validator,
 )
 
-from ingest.errors import UsageError
 from ingest.limits import EVENT_CHARACTERS
+from warehouse.errors import UsageError
 
 CANONICAL_EVENTS = ("view", "addtocart", "transaction")
 TIME_KEYWORDS = ("epoch_s", "epoch_ms", "epoch_us", "iso")

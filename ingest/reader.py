@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ingest.errors import LoadError
+from warehouse.errors import FunneliftError
 
 CHUNK_BYTES = 16 << 20
 MAX_LINE_BYTES = 64 << 20
@@ -113,7 +113,7 @@ def inspect(path: Path) -> Source:
 
     Raises
     ------
-    LoadError
+    FunneliftError
         The file cannot be read, is empty, damaged or in no known format.
     """
     try:
@@ -122,30 +122,30 @@ def inspect(path: Path) -> Source:
         with path.open("rb") as file:
             magic = file.read(4)
     except OSError as error:
-        raise LoadError(f"{path}: cannot be read: {error.strerror}") from error
+        raise FunneliftError(f"{path}: cannot be read: {error.strerror}") from error
     if size == 0:
-        raise LoadError(f"{path}: the file is empty (0 bytes)")
+        raise FunneliftError(f"{path}: the file is empty (0 bytes)")
     if magic == b"PAR1":
         return Source(path, "parquet", False, size, modified, "", tuple(_open_parquet(path).schema_arrow.names))
     is_gzip = magic[:2] == b"\x1f\x8b"
     if path.suffix == ".gz" and not is_gzip:
-        raise LoadError(f"{path}: named .gz but not a gzip file")
+        raise FunneliftError(f"{path}: named .gz but not a gzip file")
     head, is_whole = _head(path, is_gzip)
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise LoadError(f"{path}: encoded in UTF-16; save it as UTF-8")
+        raise FunneliftError(f"{path}: encoded in UTF-16; save it as UTF-8")
     head = head.removeprefix(codecs.BOM_UTF8)
     if not head.strip():
-        raise LoadError(f"{path}: the file is empty: no header, no lines")
+        raise FunneliftError(f"{path}: the file is empty: no header, no lines")
     if head.lstrip()[:1] == b"[":
-        raise LoadError(f"{path}: a JSON array; write one JSON object a line (JSONL)")
+        raise FunneliftError(f"{path}: a JSON array; write one JSON object a line (JSONL)")
     if head.lstrip()[:1] == b"{":
         return Source(path, "jsonl", is_gzip, size, modified, "", _json_keys(path, head, is_whole))
     if b"\n" not in head and not is_whole:
-        raise LoadError(f"{path}: no line end in the first {HEAD_BYTES:,} bytes; not a text file with a header")
+        raise FunneliftError(f"{path}: no line end in the first {HEAD_BYTES:,} bytes; not a text file with a header")
     try:
         first_line = head.split(b"\n", 1)[0].rstrip(b"\r").decode()
     except UnicodeDecodeError as error:
-        raise LoadError(f"{path}: the header is not UTF-8 text ({error.reason} at byte {error.start})") from error
+        raise FunneliftError(f"{path}: the header is not UTF-8 text ({error.reason} at byte {error.start})") from error
     return Source(path, "csv", is_gzip, size, modified, first_line, ())
 
 
@@ -167,7 +167,7 @@ def content_hash(source: Source, advance: Callable[[int], None] = lambda positio
 
     Raises
     ------
-    LoadError
+    FunneliftError
         The file is damaged or ends early.
     """
     digest = hashlib.sha256()
@@ -199,7 +199,7 @@ def blocks(source: Source, delimiter: str, width: int, needed: set[int]) -> Iter
 
     Raises
     ------
-    LoadError
+    FunneliftError
         The file is damaged, ends early, or a line is too long to be one.
     """
     if source.format == "parquet":
@@ -220,11 +220,13 @@ def _chunks(source: Source, size: int) -> Iterator[tuple[bytes, int]]:
             while chunk := stream.read(size):
                 yield chunk, file.tell()
     except EOFError as error:
-        raise LoadError(f"{source.path}: the gzip file ends early; it was not copied or written to its end") from error
+        raise FunneliftError(
+            f"{source.path}: the gzip file ends early; it was not copied or written to its end"
+        ) from error
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise LoadError(f"{source.path}: the gzip file is damaged: {error}") from error
+        raise FunneliftError(f"{source.path}: the gzip file is damaged: {error}") from error
     except OSError as error:
-        raise LoadError(f"{source.path}: cannot be read: {error}") from error
+        raise FunneliftError(f"{source.path}: cannot be read: {error}") from error
 
 
 def _json_keys(path: Path, head: bytes, is_whole: bool) -> tuple[str, ...]:
@@ -238,7 +240,9 @@ def _json_keys(path: Path, head: bytes, is_whole: bool) -> tuple[str, ...]:
         if isinstance(record, dict):
             keys.update(dict.fromkeys(record))
     if not keys:
-        raise LoadError(f"{path}: begins like JSON, but no line of its first {HEAD_BYTES:,} bytes is a JSON object")
+        raise FunneliftError(
+            f"{path}: begins like JSON, but no line of its first {HEAD_BYTES:,} bytes is a JSON object"
+        )
     return tuple(keys)
 
 
@@ -251,7 +255,9 @@ def _text_blocks(source: Source, delimiter: str | None, width: int) -> Iterator[
             data, is_start = data.removeprefix(codecs.BOM_UTF8), False
         cut = data.rfind(b"\n") + 1
         if not cut and len(data) > MAX_LINE_BYTES:
-            raise LoadError(f"{source.path}:{line}: a line of more than {MAX_LINE_BYTES:,} bytes; not a text file?")
+            raise FunneliftError(
+                f"{source.path}:{line}: a line of more than {MAX_LINE_BYTES:,} bytes; not a text file?"
+            )
         complete, rest = data[:cut], data[cut:]
         if header_pending and cut:
             complete, line, header_pending = complete[complete.index(b"\n") + 1 :], 2, False
@@ -381,7 +387,7 @@ def _open_parquet(path: Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
-        raise LoadError(f"{path}: not a readable Parquet file: {error}") from error
+        raise FunneliftError(f"{path}: not a readable Parquet file: {error}") from error
 
 
 def _parquet_blocks(source: Source, needed: set[int]) -> Iterator[Block]:
@@ -399,7 +405,7 @@ def _parquet_blocks(source: Source, needed: set[int]) -> Iterator[Block]:
                 _batched(pa.table({"line": lines} | columns)), batch.to_struct_array(), source.size * row // total
             )
     except (pa.ArrowException, OSError) as error:
-        raise LoadError(f"{source.path}: the Parquet file is damaged: {error}") from error
+        raise FunneliftError(f"{source.path}: the Parquet file is damaged: {error}") from error
 
 
 def _as_text(column: pa.Array, source: Source, name: str) -> pa.Array:
@@ -415,7 +421,7 @@ def _as_text(column: pa.Array, source: Source, name: str) -> pa.Array:
     try:
         return pc.cast(column, pa.string())
     except pa.ArrowException as error:
-        raise LoadError(f"{source.path}: column {name} holds {column.type}; text or numbers are needed") from error
+        raise FunneliftError(f"{source.path}: column {name} holds {column.type}; text or numbers are needed") from error
 
 
 def _batched(table: pa.Table) -> pa.Table:

@@ -3,12 +3,11 @@
 import os
 from pathlib import Path
 
-from ingest.errors import UsageError
 from ingest.warehouse import SCHEMA, Warehouse
 from ingest.warehouse_duckdb import DuckDBWarehouse
 from ingest.warehouse_mysql import MySQLWarehouse
-from warehouse.errors import ServerError
-from warehouse.mysql_session import Settings
+from warehouse.errors import UsageError
+from warehouse.mysql_client.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGETS = ("duckdb", "mysql")
@@ -60,10 +59,7 @@ def open_warehouse(target: str) -> Warehouse:
         Its settings cannot work.
     """
     if target == "mysql":
-        try:
-            return MySQLWarehouse(Settings.from_environment())
-        except ServerError as error:
-            raise UsageError(str(error)) from error
+        return MySQLWarehouse(Settings.from_environment())
     path = Path(os.environ.get("FUNNELIFT_DUCKDB_PATH") or ROOT / "warehouse.duckdb")
     if path.stem in ("funnelift", SCHEMA):
         raise UsageError(

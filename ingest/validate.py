@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingest.contract import CATEGORY_TREE, EVENTS, ITEM_PROPERTIES, TREATMENT_ASSIGNMENTS, Layout
-from ingest.errors import LoadError
 from ingest.limits import ID_CHARACTERS, PROPERTY_CHARACTERS, VALUE_BYTES
 from ingest.mapping import has_zone
 from ingest.reader import Block, Source, is_typed_time
+from warehouse.errors import FunneliftError
 
 RAW_TEXT_CHARACTERS = 2000
 # No shop had a website before: seconds read as milliseconds (1970) and zeros end here.
@@ -227,7 +227,7 @@ class Validator:
 
         Raises
         ------
-        LoadError
+        FunneliftError
             The checks need more memory than there is, or fail otherwise.
         """
         parameters = self._parameters | ({"unterminated": block.unterminated_line} if self._by_line else {})
@@ -235,7 +235,7 @@ class Validator:
         try:
             rows = self._connection.execute(self._query, parameters).to_arrow_table()
         except duckdb.Error as error:
-            raise LoadError(f"{self._path}: its lines could not be checked: {error}") from error
+            raise FunneliftError(f"{self._path}: its lines could not be checked: {error}") from error
         if rows["reason"].null_count == rows.num_rows:
             return Checked(rows.drop_columns(["line", "reason"]), _rejects([], [], []), 0)
         accepted = rows.filter(pc.is_null(rows["reason"])).drop_columns(["line", "reason"])

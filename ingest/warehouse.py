@@ -92,7 +92,7 @@ class LoadRow:
 class Warehouse(ABC):
     """The raw tables inside one transaction: entered, it begins; left without an exception, it commits.
 
-    The engine's own errors leave it as LoadError. `setting` names the environment variables that choose another one.
+    The engine's own errors leave it as FunneliftError. `setting` names the environment variables that choose another.
     """
 
     setting: str

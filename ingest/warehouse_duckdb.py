@@ -8,8 +8,8 @@ from typing import Self
 import duckdb
 import pyarrow as pa
 
-from ingest.errors import LoadError
 from ingest.warehouse import RAW_TABLES, SCHEMA, LoadRow, Warehouse
+from warehouse.errors import FunneliftError
 
 # Whatever is not here is text.
 _TYPES = {"price": "DECIMAL(18, 4)", "number": "BIGINT", "flag": "BOOLEAN", "moment": "TIMESTAMP"}
@@ -93,8 +93,8 @@ class DuckDBWarehouse(Warehouse):
         for table, columns in _COLUMNS.items():
             self._connection.execute(f"CREATE OR REPLACE TABLE {SCHEMA}.{table} ({columns})")
 
-    def _failed(self, error: duckdb.Error) -> LoadError:
-        return LoadError(f"{self.path}: the warehouse failed: {error}")
+    def _failed(self, error: duckdb.Error) -> FunneliftError:
+        return FunneliftError(f"{self.path}: the warehouse failed: {error}")
 
 
 def _connect(path: Path) -> duckdb.DuckDBPyConnection:
@@ -103,8 +103,8 @@ def _connect(path: Path) -> duckdb.DuckDBPyConnection:
         return duckdb.connect(path, config={"preserve_insertion_order": False})
     except duckdb.Error as error:
         if "lock" in str(error):
-            raise LoadError(
+            raise FunneliftError(
                 f"{path}: another process has the warehouse open (a dbt run, a notebook, a viewer?); "
                 f"close it and load again. DuckDB says: {error}"
             ) from error
-        raise LoadError(f"{path}: cannot be opened as a DuckDB warehouse: {error}") from error
+        raise FunneliftError(f"{path}: cannot be opened as a DuckDB warehouse: {error}") from error

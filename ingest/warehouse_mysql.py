@@ -7,11 +7,13 @@ from typing import Self
 
 import pyarrow as pa
 
-from ingest.errors import LoadError
 from ingest.limits import FILE_CHARACTERS, ID_CHARACTERS, PROPERTY_CHARACTERS
 from ingest.warehouse import RAW_TABLES, SCHEMA, LoadRow, Warehouse
-from warehouse.errors import ServerError
-from warehouse.mysql_session import Session, Settings, name, open_session, provide_database
+from warehouse.errors import FunneliftError, ServerError
+from warehouse.mysql_client.databases import provide_database
+from warehouse.mysql_client.names import name
+from warehouse.mysql_client.session import Session, open_session
+from warehouse.mysql_client.settings import Settings
 
 LOCK, LOCK_SECONDS = "funnelift.load", 60
 # A replacement is written beside the table it takes the place of.
@@ -49,7 +51,7 @@ class MySQLWarehouse(Warehouse):
                 self._prepare()
                 self._resources = stack.pop_all()
         except ServerError as error:
-            raise LoadError(str(error)) from error
+            raise FunneliftError(str(error)) from error
         return self
 
     def __exit__(
@@ -64,9 +66,9 @@ class MySQLWarehouse(Warehouse):
                 finally:
                     self._undo()
         except ServerError as failure:
-            raise LoadError(str(failure)) from failure
+            raise FunneliftError(str(failure)) from failure
         if isinstance(error, ServerError):
-            raise LoadError(str(error)) from error
+            raise FunneliftError(str(error)) from error
 
     def loads(self) -> list[LoadRow]:
         """See Warehouse."""

@@ -8,16 +8,11 @@ from functools import partial
 from typing import Literal
 
 from ops.roles import DATABASE, RAW_DATABASE, ROLES
-from warehouse.errors import ConnectionLostError, NotAllowedError, ServerError
-from warehouse.mysql_session import (
-    Session,
-    Settings,
-    check_database,
-    check_encryption,
-    check_local_infile,
-    missing_database,
-    name,
-)
+from warehouse.errors import ConnectionLostError, FunneliftError, NotAllowedError, ServerError
+from warehouse.mysql_client.databases import check_database, missing_database
+from warehouse.mysql_client.names import name
+from warehouse.mysql_client.session import Session, check_encryption, check_local_infile
+from warehouse.mysql_client.settings import Settings
 
 NEEDED_DATABASES = {
     "loader": (RAW_DATABASE,),
@@ -98,7 +93,7 @@ def check(stages: Sequence[str] = ROLES) -> Iterator[Finding]:
     try:
         settings = Settings.from_environment()
         session = Session(settings, local_infile=True)
-    except ServerError as error:
+    except FunneliftError as error:
         yield Finding("wrong", "connection", str(error))
         return
     with closing(session):

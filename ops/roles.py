@@ -13,7 +13,8 @@ from pathlib import Path
 import yaml
 
 from warehouse.errors import ServerError
-from warehouse.mysql_session import COLLATION, name
+from warehouse.mysql_client.names import name
+from warehouse.mysql_client.session import COLLATION
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
 MARTS, BI, SOURCES = MODELS / "marts", MODELS / "bi", MODELS / "staging" / "_staging__sources.yml"

@@ -4,8 +4,16 @@
 class FunneliftError(Exception):
     """A failure that the user can act on; its message says what is wrong and what to do."""
 
+    exit_code = 1
 
-class ServerError(Exception):
+
+class UsageError(FunneliftError):
+    """An option, a setting or a mapping file is wrong; no data was looked at."""
+
+    exit_code = 2
+
+
+class ServerError(FunneliftError):
     """A fault of the server, or on the way to it, that the user can act on; never holds a password."""
 
 

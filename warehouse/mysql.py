@@ -10,9 +10,11 @@ from urllib.parse import quote
 
 from warehouse.base import BATCH_ROWS, SCHEMA, Publication, Warehouse
 from warehouse.errors import FunneliftError, RepeatedKeyError, ServerError
-from warehouse.mysql_session import SESSION_SQL, Settings, connectorx_url, name, open_session
+from warehouse.mysql_client.names import name
+from warehouse.mysql_client.relay import Relay
+from warehouse.mysql_client.session import SESSION_SQL, connectorx_url, open_session
+from warehouse.mysql_client.settings import Settings
 from warehouse.settings import WarehouseSettings
-from warehouse.valve import Valve
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -121,11 +123,11 @@ class MySQLWarehouse(Warehouse):
         host, port = self._settings.host, self._settings.port
         # A certificate is compared with the name by which the server is reached, so then there is no other way to it.
         is_direct = self._settings.ssl_mode == "verify_identity"
-        with nullcontext() if is_direct else closing(Valve(host, port)) as valve:
-            flow = valve.opened if valve else nullcontext
+        with nullcontext() if is_direct else closing(Relay(host, port)) as relay:
+            flow = relay.opened if relay else nullcontext
             with self._told(table), flow():
                 reader: Any = connectorx.read_sql(
-                    connectorx_url(self._session, valve.host, valve.port) if valve else connectorx_url(self._session),
+                    connectorx_url(self._session, relay.host, relay.port) if relay else connectorx_url(self._session),
                     sql,
                     return_type="arrow_stream",
                     protocol="binary",

@@ -9,7 +9,7 @@ import yaml
 
 from paths import ROOT
 from servers import DatabaseServer, require_mariadb
-from warehouse.mysql_session import open_session
+from warehouse.mysql_client.session import open_session
 
 ENV_EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
 COMPOSE_TEXT = (ROOT / "compose.yaml").read_text(encoding="utf-8")

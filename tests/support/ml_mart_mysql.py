@@ -5,7 +5,8 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from warehouse.mysql_session import Session, name
+from warehouse.mysql_client.names import name
+from warehouse.mysql_client.session import Session
 
 MONEY = "carted_value_so_far"
 

@@ -17,7 +17,8 @@ from typing import NoReturn
 import pytest
 
 from warehouse.errors import ServerError
-from warehouse.mysql_session import Session, Settings, open_session
+from warehouse.mysql_client.session import Session, open_session
+from warehouse.mysql_client.settings import Settings
 
 DATABASES = ("funnelift", "funnelift_raw")
 START_SECONDS = 60

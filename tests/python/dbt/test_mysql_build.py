@@ -15,7 +15,7 @@ from compiled import ROOT
 from ml.publish.tables import KEYS
 from servers import DatabaseServer
 from warehouse.errors import ServerError
-from warehouse.mysql_session import Session
+from warehouse.mysql_client.session import Session
 
 WAIT_SECONDS = 60
 SMALL_SHOP = ("--visitors", "2000", "--seed", "7")

@@ -25,7 +25,8 @@ from loading import ASSIGNMENTS_HEADER, EVENTS_HEADER, GOOD_LINE, REES46_HEADER,
 from ops.roles import statements
 from paths import ROOT
 from servers import DatabaseServer, free_port
-from warehouse.mysql_session import Session, Settings, open_session
+from warehouse.mysql_client.session import Session, open_session
+from warehouse.mysql_client.settings import Settings
 
 ALLOW_ALL = ["--max-reject-rate", "1"]
 REPLACE = ["--replace-synthetic"]

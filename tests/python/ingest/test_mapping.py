@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from ingest.errors import UsageError
 from ingest.mapping import RETAILROCKET, read_mapping
 from ingest.validate import category_paths
 from loading import REES46_HEADER, Shop, make_shop
 from paths import ROOT
+from warehouse.errors import UsageError
 
 REES46 = ROOT / "examples" / "rees46.yml"
 MINIMAL = """

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ingest import reader
-from ingest.errors import LoadError
+from warehouse.errors import FunneliftError
 
 HEADER = "a,b,c"
 CELLS = st.text(st.sampled_from('xyzé ",\n'), max_size=6)
@@ -107,5 +107,5 @@ def test_a_line_without_end_is_refused_before_it_fills_the_memory(
     monkeypatch.setattr(reader, "MAX_LINE_BYTES", 1000)
     path = tmp_path / "table.csv"
     path.write_text(HEADER + "\n" + "x" * 5000)
-    with pytest.raises(LoadError, match=r"table\.csv:2: a line of more than 1,000 bytes"):
+    with pytest.raises(FunneliftError, match=r"table\.csv:2: a line of more than 1,000 bytes"):
         read(path)

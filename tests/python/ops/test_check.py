@@ -14,7 +14,9 @@ from ops.roles import statements
 from paths import ROOT
 from servers import DatabaseServer, environment_of, free_port
 from warehouse.errors import ServerError
-from warehouse.mysql_session import Session, Settings, check_version, read_version
+from warehouse.mysql_client.server import check_version, read_version
+from warehouse.mysql_client.session import Session
+from warehouse.mysql_client.settings import Settings
 
 STEPS = [
     *("connection", "user", "version", "TLS", "local_infile", "primary keys"),

@@ -20,7 +20,8 @@ from ops.roles import ROLES
 from paths import ROOT
 from servers import DATABASES, DatabaseServer, environment_of, lacking
 from warehouse.errors import NotAllowedError
-from warehouse.mysql_session import Session, Settings, open_session
+from warehouse.mysql_client.session import Session, open_session
+from warehouse.mysql_client.settings import Settings
 
 # Its own, so that a named server keeps whatever roles it has.
 PREFIX = "funnelift_test"

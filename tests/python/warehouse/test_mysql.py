@@ -31,7 +31,8 @@ from paths import ROOT
 from servers import DatabaseServer, environment_of
 from warehouse.base import Publication
 from warehouse.errors import FunneliftError, ServerError
-from warehouse.mysql_session import Session, name
+from warehouse.mysql_client.names import name
+from warehouse.mysql_client.session import Session
 from warehouse.open import open_warehouse
 
 QUICK = {
@@ -631,7 +632,7 @@ import pyarrow as pa
 from ml.config import load_config
 from warehouse.base import Publication
 from warehouse.open import open_warehouse
-from warehouse.mysql_session import Session
+from warehouse.mysql_client.session import Session
 config, moment = sys.argv[1:]
 
 def stop(*_):

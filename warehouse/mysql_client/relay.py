@@ -17,8 +17,8 @@ CHUNK_BYTES = 1 << 18
 OPEN, SHUT = b"+", b"-"
 
 
-class Valve:
-    """A port on this machine that leads one client to a server; the server's answers pass while the valve is open."""
+class Relay:
+    """A port on this machine that leads one client to a server; the server's answers pass only while it is open."""
 
     host = HOST
 
@@ -31,7 +31,7 @@ class Valve:
             Where the server is.
         """
         command = [sys.executable, "-m", __name__, host, str(port)]
-        # A session of its own: Ctrl-C is for the process that owns the valve, and its end is the valve's.
+        # A session of its own: Ctrl-C is for the process that owns the relay, and its end is the relay's.
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
         )

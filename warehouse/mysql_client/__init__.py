@@ -1,0 +1,1 @@
+"""How Python reaches a MySQL or MariaDB server: settings, sessions, plain errors and bulk loading."""
