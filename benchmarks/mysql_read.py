@@ -21,8 +21,9 @@ from benchmarks.measure import ROOT, measure
 from benchmarks.mysql_scratch import DATABASE, scratch_database
 from ml.data.features import MART
 from warehouse.mysql import MySQLWarehouse
+from warehouse.mysql_client.arrow_reader import connectorx_url
 from warehouse.mysql_client.names import name
-from warehouse.mysql_client.session import Session, connectorx_url, open_session
+from warehouse.mysql_client.session import Session, open_session
 from warehouse.mysql_client.settings import Settings
 
 ROWS, PANDAS_ROWS = 1_900_000, 100_000

@@ -2,68 +2,34 @@
 
 import argparse
 import datetime as dt
-import hashlib
 import time
-from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.progress import Progress
 
-from ingest.contract import EVENTS, Layout, recognise
-from ingest.limits import FILE_CHARACTERS
-from ingest.mapping import Mapping, read_mapping
-from ingest.reader import Source, blocks, content_hash, inspect
-from ingest.target import choose_target, open_warehouse
+from ingest.contract import EVENTS
+from ingest.inputs import SYNTHETIC_MARKER, Input, hash_all, inspect_all
+from ingest.mapping import read_mapping
+from ingest.raw_tables import RAW_TABLES, LoadRow, read_loads, record_load
+from ingest.reader import blocks
+from ingest.summary import print_summary, progress_bar, reject_reasons
 from ingest.validate import Checked, Validator, category_paths
-from ingest.warehouse import LoadRow, Warehouse
-from warehouse.errors import FunneliftError, UsageError
+from warehouse.base import RawTables
+from warehouse.errors import FunneliftError
+from warehouse.open import find_engine
+from warehouse.settings import ENVIRONMENT, LoadSettings
 
 MAX_REJECT_RATE = 0.01
-SYNTHETIC_MARKER = "synthetic.json"
-DATA_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 EXAMPLES_A_REASON = 3
 
 T = TypeVar("T")
-
-
-@dataclass
-class Input:
-    """One file of the command, what is known of it, and what became of it."""
-
-    source: Source
-    layout: Layout
-    is_synthetic: bool
-    content_sha256: str = ""
-    line_count: int = 0
-    accepted_count: int = 0
-    rejected_count: int = 0
-    ignored_count: int = 0
-    seconds: float = 0.0
-    note: str = ""
-    reasons: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, list[str]] = field(default_factory=dict)
-    categories: set[str] = field(default_factory=set)
-
-    @property
-    def name(self) -> str:
-        """The file as the user named it."""
-        return str(self.source.path)
-
-    @property
-    def load_id(self) -> str:
-        """The same file read in the same way always has the same id."""
-        return hashlib.sha256(f"{self.content_sha256} {self.layout.fingerprint}".encode()).hexdigest()[:16]
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -118,32 +84,42 @@ def run(args: argparse.Namespace) -> int:
     """
     messages = Console(stderr=True, highlight=False, emoji=False)
     try:
-        inputs = load(args.raw, args.mapping, args.target, args.max_reject_rate, args.replace_synthetic, messages)
+        inputs = load(
+            args.raw,
+            messages,
+            mapping_path=args.mapping,
+            target=args.target,
+            max_reject_rate=args.max_reject_rate,
+            replace_synthetic=args.replace_synthetic,
+        )
     except FunneliftError as error:
         messages.print(f"[bold red]load refused, nothing was written[/]\n{escape(str(error))}", soft_wrap=True)
         return error.exit_code
     except KeyboardInterrupt:
         messages.print("[bold red]interrupted, nothing was written[/]")
         return 130
-    _print_summary(inputs)
+    print_summary(inputs)
     return 0
 
 
 def load(
-    raw: list[Path],
-    mapping_path: Path | None,
-    target: str | None,
-    max_reject_rate: float,
-    replace_synthetic: bool,
+    paths: list[Path],
     messages: Console,
+    *,
+    mapping_path: Path | None = None,
+    target: str | None = None,
+    max_reject_rate: float = MAX_REJECT_RATE,
+    replace_synthetic: bool = False,
 ) -> list[Input]:
     """
     Load files into the warehouse, in one transaction.
 
     Parameters
     ----------
-    raw : list of Path
+    paths : list of Path
         Folders or files.
+    messages : rich.console.Console
+        Where progress goes.
     mapping_path : Path or None
         Mapping file for events and assignments; None if they follow the raw contract.
     target : str or None
@@ -152,8 +128,6 @@ def load(
         Largest share of a file's lines that may be rejected, 0 to 1.
     replace_synthetic : bool
         Whether synthetic data in the warehouse make way for these files.
-    messages : rich.console.Console
-        Where progress goes.
 
     Returns
     -------
@@ -167,92 +141,24 @@ def load(
     UsageError
         An option, setting or the mapping file is wrong.
     """
-    warehouse = open_warehouse(choose_target(target))
+    settings = LoadSettings.choose(target)
+    engine = find_engine(settings.target, "--target" if target else ENVIRONMENT["target"])
+    transaction = engine.begin_load(settings, RAW_TABLES)
     mapping = read_mapping(mapping_path) if mapping_path else None
-    inputs = _inspect_all(raw, mapping)
-    with _progress(messages) as progress:
-        _hash_all(inputs, progress)
-        with warehouse:
-            _load_files(_choose_new(inputs, warehouse, replace_synthetic), warehouse, progress)
+    inputs = inspect_all(paths, mapping)
+    with progress_bar(messages) as progress:
+        hash_all(inputs, progress)
+        with transaction as raw:
+            _load_files(_choose_new(inputs, raw, replace_synthetic, engine.settings_names), raw, progress)
             _check_reject_rates(inputs, max_reject_rate)
     return inputs
 
 
-def _inspect_all(raw: list[Path], mapping: Mapping | None) -> list[Input]:
-    """Every file is looked at before anything is loaded, so that all that is wrong with them shows at once."""
-    inputs, problems = [], []
-    delimiters = dict.fromkeys((mapping.delimiter, mapping.assignments.delimiter, ",") if mapping else (",",))
-    for path in _find_files(raw):
-        if len(str(path)) > FILE_CHARACTERS:
-            problems.append(f"{path}: a path of more than {FILE_CHARACTERS:,} characters; give a shorter one")
-            continue
-        try:
-            source = inspect(path)
-            headers = {delimiter: source.header(delimiter) for delimiter in delimiters}
-            layout = recognise(headers, mapping, optional_may_lack=source.format == "jsonl")
-        except FunneliftError as error:
-            text = str(error)
-            problems.append(text if text.startswith(str(path)) else f"{path}: {text}")
-            continue
-        inputs.append(Input(source, layout, (path.parent / SYNTHETIC_MARKER).exists()))
-    if problems:
-        raise FunneliftError("\n".join(problems))
-    for folder in (path for path in raw if path.is_dir()):
-        if not any(each.layout.kind is EVENTS and each.source.path.parent == folder for each in inputs):
-            found = ", ".join(f"{each.source.path.name} ({each.layout.kind.name})" for each in inputs)
-            raise FunneliftError(
-                f"{folder}: no events file in this folder; found only {found}. To load these alone, name the files "
-                "themselves after --raw"
-            )
-    return inputs
-
-
-def _find_files(raw: list[Path]) -> list[Path]:
-    files: dict[Path, None] = {}
-    for path in raw:
-        if not path.exists():
-            raise UsageError(f"--raw: {path} does not exist")
-        if not path.is_dir():
-            files[path] = None
-            continue
-        entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
-        found = [
-            entry
-            for entry in entries
-            if entry.is_file() and entry.name != SYNTHETIC_MARKER and _data_suffix(entry) in DATA_SUFFIXES
-        ]
-        if not found:
-            names = ", ".join(entry.name + ("/" if entry.is_dir() else "") for entry in entries[:20]) or "nothing"
-            raise FunneliftError(
-                f"{path}: no events file in this folder; looked for {', '.join(DATA_SUFFIXES)} (or .gz of these), "
-                f"found {names}. Unpack archives first, or name the files themselves after --raw"
-            )
-        files.update(dict.fromkeys(found))
-    return list(files)
-
-
-def _data_suffix(path: Path) -> str:
-    return Path(path.name.lower().removesuffix(".gz")).suffix
-
-
-def _hash_all(inputs: list[Input], progress: Progress) -> None:
-    for each in inputs:
-        task = progress.add_task(f"checking {escape(each.source.path.name)}", total=each.source.size)
-        started = time.monotonic()
-        each.content_sha256 = content_hash(each.source, partial(_advance, progress, task))
-        each.seconds = time.monotonic() - started
-        progress.remove_task(task)
-
-
-def _advance(progress: Progress, task: TaskID, position: int) -> None:
-    progress.update(task, completed=position)
-
-
-def _choose_new(inputs: list[Input], warehouse: Warehouse, replace_synthetic: bool) -> list[Input]:
+def _choose_new(inputs: list[Input], raw: RawTables, replace_synthetic: bool, setting: str) -> list[Input]:
     """The files to load, once it is clear that they may be: not loaded yet, and real and synthetic data kept apart."""
-    loads = warehouse.loads()
+    loads = read_loads(raw)
     unique = _without_twins(inputs)
-    new = _not_loaded(unique, loads, replace_synthetic, warehouse.setting)
+    new = _not_loaded(unique, loads, replace_synthetic, setting)
     if not new:
         return []
     if len({each.is_synthetic for each in inputs}) > 1:
@@ -263,15 +169,15 @@ def _choose_new(inputs: list[Input], warehouse: Warehouse, replace_synthetic: bo
     if loads and not any(row.is_synthetic for row in loads) and new[0].is_synthetic:
         raise FunneliftError(
             f"these files are synthetic ({SYNTHETIC_MARKER} stands beside them) and the warehouse holds real data; "
-            f"load them into another one ({warehouse.setting})"
+            f"load them into another one ({setting})"
         )
     if any(row.is_synthetic for row in loads):
         if not replace_synthetic:
             raise FunneliftError(
                 "the warehouse holds synthetic data, which are never mixed with others: add --replace-synthetic to "
-                f"replace them by these files, or load into another warehouse ({warehouse.setting})"
+                f"replace them by these files, or load into another warehouse ({setting})"
             )
-        warehouse.clear()
+        raw.clear()
         for each in unique:
             each.note = "replaces synthetic data"
         return unique
@@ -304,33 +210,34 @@ def _not_loaded(inputs: list[Input], loads: list[LoadRow], replace_synthetic: bo
     return new
 
 
-def _load_files(inputs: list[Input], warehouse: Warehouse, progress: Progress) -> None:
+def _load_files(inputs: list[Input], raw: RawTables, progress: Progress) -> None:
     started = time.monotonic()
     for each, checked in _one_ahead(_checked_blocks(inputs, progress)):
         if checked is None:
-            _finish_file(each, warehouse)
+            _finish_file(each, raw)
         else:
-            _write_block(each, checked, warehouse)
+            _write_block(each, checked, raw)
         now = time.monotonic()
         each.seconds += now - started
         started = now
 
 
-def _write_block(each: Input, checked: Checked, warehouse: Warehouse) -> None:
-    each.accepted_count += warehouse.append(each.layout.kind.table, checked.accepted, load_id=each.load_id)
-    each.rejected_count += warehouse.append("raw_rejects", checked.rejects, load_id=each.load_id, file=each.name)
+def _write_block(each: Input, checked: Checked, raw: RawTables) -> None:
+    each.accepted_count += raw.append(each.layout.kind.table, checked.accepted, load_id=each.load_id)
+    each.rejected_count += raw.append("raw_rejects", checked.rejects, load_id=each.load_id, file=each.name)
     each.ignored_count += checked.ignored_count
     _note_rejects(each, checked)
     if each.layout.kind is EVENTS and each.layout.mapping.category_path_separator:
         each.categories.update(pc.unique(checked.accepted["categoryid"]).drop_null().to_pylist())
 
 
-def _finish_file(each: Input, warehouse: Warehouse) -> None:
+def _finish_file(each: Input, raw: RawTables) -> None:
     separator = each.layout.mapping.category_path_separator
     if separator and each.categories:
         paths = category_paths(each.categories, separator)
-        known = pc.is_in(paths["categoryid"], pa.array(warehouse.categories(), pa.string()))
-        warehouse.append("raw_category_tree", paths.filter(pc.invert(known)), load_id=each.load_id)
+        known = [category for (category,) in raw.distinct("raw_category_tree", ["categoryid"])]
+        is_known = pc.is_in(paths["categoryid"], pa.array(known, pa.string()))
+        raw.append("raw_category_tree", paths.filter(pc.invert(is_known)), load_id=each.load_id)
     if each.source.has_changed():
         raise FunneliftError(f"{each.name}: the file changed while it was being read; load it when it is complete")
     if each.accepted_count + each.rejected_count + each.ignored_count != each.line_count:
@@ -338,7 +245,7 @@ def _finish_file(each: Input, warehouse: Warehouse) -> None:
             f"{each.name}: the lines do not add up: {each.accepted_count:,} accepted, {each.rejected_count:,} rejected "
             f"and {each.ignored_count:,} ignored are not the {each.line_count:,} lines read; please report this"
         )
-    warehouse.record(_load_row(each))
+    record_load(raw, _load_row(each))
 
 
 def _checked_blocks(inputs: list[Input], progress: Progress) -> Iterator[tuple[Input, Checked | None]]:
@@ -399,42 +306,10 @@ def _check_reject_rates(inputs: list[Input], max_reject_rate: float) -> None:
         cure = "Correct the file or the mapping, or allow more with --max-reject-rate"
         parts = [
             f"{each.name}: {each.rejected_count:,} of {each.line_count:,} lines rejected "
-            f"({each.rejected_count / each.line_count:.2%}, allowed {max_reject_rate:.2%})\n{_reasons(each)}"
+            f"({each.rejected_count / each.line_count:.2%}, allowed {max_reject_rate:.2%})\n{reject_reasons(each)}"
             for each in over
         ]
         raise FunneliftError("\n".join([*parts, cure]))
-
-
-def _reasons(each: Input) -> str:
-    lines = []
-    for reason, count in each.reasons.most_common():
-        lines += [f"  {reason}: {count:,}", *(f"    {example}" for example in each.examples[reason])]
-    return "\n".join(lines)
-
-
-def _print_summary(inputs: list[Input]) -> None:
-    output = Console(highlight=False, emoji=False)
-    if not output.is_terminal:
-        output.width = 120
-    table = Table("file", "kind", box=SIMPLE_HEAD, pad_edge=False)
-    for header in ("lines", "accepted", "rejected", "ignored", "seconds"):
-        table.add_column(header, justify="right", no_wrap=True)
-    for each in inputs:
-        counts = (each.line_count, each.accepted_count, each.rejected_count, each.ignored_count)
-        numbers = (*(f"{count:,}" for count in counts), f"{each.seconds:.1f}")
-        table.add_row(escape(each.source.path.name), each.layout.kind.name, *numbers)
-    output.print(table)
-    for each in inputs:
-        if note := each.note or ("" if each.line_count else "a header and no lines"):
-            output.print(f"{escape(each.name)}: {escape(note)}", soft_wrap=True)
-        if each.reasons:
-            output.print(f"rejected in {escape(each.name)} (kept in funnelift_raw.raw_rejects):", soft_wrap=True)
-            output.print(escape(_reasons(each)), soft_wrap=True)
-
-
-def _progress(console: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=console, transient=True)
 
 
 def _rate(text: str) -> float:

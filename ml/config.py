@@ -9,10 +9,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ml.bootstrap import Bootstrap
+from warehouse import settings as warehouse_settings
 from warehouse.errors import FunneliftError
 
 DEFAULTS = Path(__file__).with_name("config.yml")
-ENVIRONMENT = {"target": "FUNNELIFT_TARGET", "duckdb_path": "FUNNELIFT_DUCKDB_PATH", "results": "FUNNELIFT_RESULTS"}
+ENVIRONMENT = {**warehouse_settings.ENVIRONMENT, "results": "FUNNELIFT_RESULTS"}
 Share = Annotated[float, Field(gt=0, lt=1)]
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]

@@ -185,7 +185,7 @@ def _for_people() -> list[str]:
 
 
 def _raw_tables() -> list[str]:
-    from ingest.warehouse import RAW_TABLES
+    from ingest.raw_tables import RAW_TABLES
 
     return list(RAW_TABLES)
 

@@ -1,21 +1,28 @@
-"""Where the marts are read and predictions are published: what every engine does, and the choice of one.
-
-Only the modules `warehouse_duckdb` and `warehouse_mysql` know engines.
-"""
+"""What every engine does: load raw tables, read marts, publish predictions; one file an engine does it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from warehouse.errors import FunneliftError
+from warehouse.settings import LoadSettings, WarehouseSettings
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SCHEMA = "funnelift"
+SCHEMA, RAW_SCHEMA = "funnelift", "funnelift_raw"
 BATCH_ROWS = 200_000
-TARGETS = ("duckdb", "mysql")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its type has the same name on every engine, such as varchar(64), integer or timestamp."""
+
+    name: str
+    data_type: str
+    is_nullable: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,8 +59,109 @@ class Publication:
             )
 
 
+class RawTables(ABC):
+    """The raw tables inside one transaction. Use `Warehouse.begin_load`."""
+
+    @abstractmethod
+    def distinct(self, table: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:
+        """Read what differs in some columns of a small table.
+
+        Parameters
+        ----------
+        table : str
+            Name of a raw table.
+        columns : sequence of str
+            Columns to read.
+
+        Returns
+        -------
+        list of tuple
+            Distinct rows, in no particular order.
+        """
+
+    @abstractmethod
+    def append(self, table: str, rows: "pa.Table", **constants: str) -> int:
+        """Add rows to a raw table.
+
+        Parameters
+        ----------
+        table : str
+            Name of a raw table.
+        rows : pyarrow.Table
+            Columns named as in the table; one left out is null.
+        **constants : str
+            Columns with one value for all the rows, such as load_id.
+
+        Returns
+        -------
+        int
+            Rows written, as the engine counted them.
+        """
+
+    @abstractmethod
+    def clear(self) -> None:
+        """Empty every raw table, before anything is appended; like everything here, undone if the load fails."""
+
+
 class Warehouse(ABC):
-    """An open warehouse. Use `open_warehouse`."""
+    """An engine's warehouse, open: use `open_warehouse`. What the engine can do stands on its class, as data."""
+
+    settings_names: ClassVar[str]
+    """The settings that name another warehouse of this engine, for messages."""
+    swaps_together: ClassVar[bool]
+    """Whether readers see all the tables of a publication change at once."""
+    has_transactions: ClassVar[bool]
+    """Whether rows added to several tables can be undone until they are committed."""
+    has_primary_keys: ClassVar[bool]
+    """Whether the engine itself refuses a second row with the same key."""
+
+    @classmethod
+    @abstractmethod
+    def open(cls, settings: WarehouseSettings) -> AbstractContextManager["Warehouse"]:
+        """Open it for reading and writing, no other training or scoring beside it, until the block ends.
+
+        Parameters
+        ----------
+        settings : WarehouseSettings
+            Place of the warehouse, and how long to wait for another run.
+
+        Returns
+        -------
+        context manager of Warehouse
+            The open warehouse.
+
+        Raises
+        ------
+        FunneliftError
+            When it cannot be opened, or another run has it.
+        """
+
+    @classmethod
+    @abstractmethod
+    def begin_load(
+        cls, settings: LoadSettings, tables: Mapping[str, Sequence[Column]]
+    ) -> AbstractContextManager[RawTables]:
+        """Open the raw tables for one load, which commits when the block ends without an exception.
+
+        Parameters
+        ----------
+        settings : LoadSettings
+            Place of the warehouse.
+        tables : mapping of str to sequence of Column
+            The raw tables; those that are missing are made.
+
+        Returns
+        -------
+        context manager of RawTables
+            The raw tables, no other load beside this one. Nothing is opened before the block begins.
+
+        Raises
+        ------
+        UsageError
+            At once, when a setting cannot work.
+        FunneliftError
+            When the warehouse cannot be opened, another load has it, or it fails.
+        """
 
     @abstractmethod
     def columns(self, table: str) -> list[str]:

@@ -2,32 +2,60 @@
 
 import re
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from warehouse.base import BATCH_ROWS, SCHEMA, Publication, Warehouse
-from warehouse.errors import FunneliftError
-from warehouse.settings import WarehouseSettings
+import duckdb
+
+from warehouse.base import BATCH_ROWS, RAW_SCHEMA, SCHEMA, Column, Publication, RawTables, Warehouse
+from warehouse.errors import FunneliftError, UsageError
+from warehouse.settings import LoadSettings, WarehouseSettings
 
 if TYPE_CHECKING:
-    import duckdb
     import pyarrow as pa
 
 # DuckDB's index on a text key takes 200 bytes a row and more time than all else in a publication. Up to this many rows
 # the key is a PRIMARY KEY; beyond, the check in the transaction enforces it alone.
 INDEXED_ROWS = 1_000_000
 RETRY_SECONDS = 0.1
-RESERVED_STEMS = ("funnelift", "funnelift_raw")
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class DuckDBWarehouse(Warehouse):
     """A connection to the file, which nobody else can open meanwhile."""
 
-    def __init__(self, connection: "duckdb.DuckDBPyConnection") -> None:
+    settings_names = "FUNNELIFT_DUCKDB_PATH"
+    swaps_together = True
+    has_transactions = True
+    has_primary_keys = True
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
+
+    @classmethod
+    @contextmanager
+    def open(cls, settings: WarehouseSettings) -> Iterator[Self]:
+        """See Warehouse; waits for whoever has the file open."""
+        path = settings.duckdb_path
+        _check_name(path)
+        if not path.is_file():
+            raise FunneliftError(f"no warehouse at {path}: run `python -m ingest load` and `dbt build` first")
+        options = {"memory_limit": settings.duckdb_memory_limit, "threads": str(settings.threads)}
+        with closing(_connect(path, options, settings.lock_wait_seconds)) as connection:
+            yield cls(connection)
+
+    @classmethod
+    def begin_load(
+        cls, settings: LoadSettings, tables: Mapping[str, Sequence[Column]]
+    ) -> AbstractContextManager[RawTables]:
+        """See Warehouse; makes the file where it is missing."""
+        path = settings.duckdb_path
+        _check_name(path)
+        if not path.parent.is_dir():
+            raise UsageError(f"FUNNELIFT_DUCKDB_PATH: the folder {path.parent} does not exist")
+        return _load(path, tables)
 
     def columns(self, table: str) -> list[str]:
         """See Warehouse."""
@@ -60,8 +88,6 @@ class DuckDBWarehouse(Warehouse):
 
     def publish(self, publications: Sequence[Publication]) -> None:
         """See Warehouse; all in one transaction."""
-        import duckdb
-
         self._connection.execute("begin")
         try:
             for publication in publications:
@@ -102,62 +128,91 @@ class DuckDBWarehouse(Warehouse):
             raise FunneliftError(f"nothing was published, a key is broken: {repeated[0]} keys of {table} repeat")
 
 
+class DuckDBRawTables(RawTables):
+    """The raw schema of one DuckDB file, in a transaction."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Sequence[Column]]) -> None:
+        self._connection = connection
+        self._columns = {table: ", ".join(map(_column, columns)) for table, columns in tables.items()}
+
+    def create(self) -> None:
+        """Make what is missing."""
+        self._connection.execute(f"create schema if not exists {RAW_SCHEMA}")
+        for table, columns in self._columns.items():
+            self._connection.execute(f"create table if not exists {_raw(table)} ({columns})")
+
+    def distinct(self, table: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:
+        """See RawTables."""
+        chosen = ", ".join(map(_identifier, columns))
+        return self._connection.execute(f"select distinct {chosen} from {_raw(table)}").fetchall()
+
+    def append(self, table: str, rows: "pa.Table", **constants: str) -> int:
+        """See RawTables."""
+        if not rows.num_rows:
+            return 0
+        funnelift_incoming = rows  # noqa: F841
+        extra = "".join(f", ${name} as {_identifier(name)}" for name in constants)
+        # DuckDB finds the variable by its name. Registering it instead keeps every block in memory until the commit.
+        written = self._connection.execute(
+            f"insert into {_raw(table)} by name select *{extra} from funnelift_incoming", constants
+        ).fetchone()
+        return int(written[0]) if written else 0
+
+    def clear(self) -> None:
+        """See RawTables."""
+        for table, columns in self._columns.items():
+            self._connection.execute(f"create or replace table {_raw(table)} ({columns})")
+
+
 @contextmanager
-def open_duckdb(settings: WarehouseSettings) -> Iterator[DuckDBWarehouse]:
-    """Open the file for reading and writing, alone, until the block ends.
+def _load(path: Path, tables: Mapping[str, Sequence[Column]]) -> Iterator[RawTables]:
+    with closing(_connect(path, {})) as connection:
+        try:
+            connection.execute("set enable_progress_bar = false")
+            connection.execute("begin")
+            raw = DuckDBRawTables(connection, tables)
+            raw.create()
+            yield raw
+            connection.execute("commit")
+        except duckdb.Error as error:
+            raise FunneliftError(f"{path}: the warehouse failed: {error}") from error
 
-    Parameters
-    ----------
-    settings : WarehouseSettings
-        Place of the file, and how long to wait for whoever has it open.
 
-    Yields
-    ------
-    DuckDBWarehouse
-        The open warehouse.
-
-    Raises
-    ------
-    FunneliftError
-        When the file is missing, badly named, kept open by another program or not a DuckDB file.
-    """
-    path = settings.duckdb_path
-    if path.stem in RESERVED_STEMS:
-        raise FunneliftError(
-            f"the DuckDB file must not be called {path.name}: its catalog would be called like a schema. "
-            "Rename it, e.g. to warehouse.duckdb (FUNNELIFT_DUCKDB_PATH)"
+def _check_name(path: Path) -> None:
+    if path.stem in (SCHEMA, RAW_SCHEMA):
+        raise UsageError(
+            f"the DuckDB file must not be called {path.name}: DuckDB names the catalog after the file, and "
+            f"{path.stem}.sessions would have two meanings. Rename it, e.g. to warehouse.duckdb (FUNNELIFT_DUCKDB_PATH)"
         )
-    if not path.is_file():
-        raise FunneliftError(f"no warehouse at {path}: run `python -m ingest load` and `dbt build` first")
-    connection = _connect(path, settings)
-    try:
-        yield DuckDBWarehouse(connection)
-    finally:
-        connection.close()
 
 
-def _connect(path: Path, settings: WarehouseSettings) -> "duckdb.DuckDBPyConnection":
-    import duckdb
-
-    options: dict[str, str | bool | int | float | list[str]] = {
-        "memory_limit": settings.duckdb_memory_limit,
-        "threads": str(settings.threads),
-        "preserve_insertion_order": "false",
-    }
-    deadline = time.monotonic() + settings.lock_wait_seconds
+def _connect(path: Path, options: Mapping[str, str], wait_seconds: int | None = None) -> duckdb.DuckDBPyConnection:
+    # The order of rows carries nothing here, and keeping it costs half the speed.
+    config: dict[str, str | bool | int | float | list[str]] = {"preserve_insertion_order": "false", **options}
+    deadline = time.monotonic() + (wait_seconds or 0)
     while True:
         try:
-            return duckdb.connect(path, config=options)
-        except duckdb.IOException as error:
+            return duckdb.connect(path, config=config)
+        except duckdb.Error as error:
             if "could not set lock" not in str(error).lower():
                 raise FunneliftError(f"cannot open {path} as a DuckDB file: {error}") from None
             if time.monotonic() >= deadline:
+                waited = f", which did not finish within {wait_seconds} s (lock_wait_seconds)"
                 raise FunneliftError(
-                    f"the warehouse {path} is in use by another program, which did not finish within "
-                    f"{settings.lock_wait_seconds} s (lock_wait_seconds): wait for it (another training, a dbt run) or "
-                    f"close it (a notebook, a database viewer), then run again. DuckDB says: {error}"
+                    f"the warehouse {path} is in use by another program{'' if wait_seconds is None else waited}: wait "
+                    "for it (another load or training, a dbt run) or close it (a notebook, a database viewer), then "
+                    f"run again. DuckDB says: {error}"
                 ) from None
         time.sleep(RETRY_SECONDS)
+
+
+def _raw(table: str) -> str:
+    return f"{RAW_SCHEMA}.{_identifier(table)}"
+
+
+def _column(column: Column) -> str:
+    # DuckDB's names of the types are those that all engines share.
+    return f"{_identifier(column.name)} {column.data_type}{'' if column.is_nullable else ' not null'}"
 
 
 def _identifier(name: str) -> str:

@@ -1,29 +1,27 @@
 """The warehouse in a database of a MySQL or MariaDB server."""
 
-import os
-import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Self
 
-from warehouse.base import BATCH_ROWS, SCHEMA, Publication, Warehouse
+from warehouse.base import BATCH_ROWS, RAW_SCHEMA, SCHEMA, Column, Publication, RawTables, Warehouse
 from warehouse.errors import FunneliftError, RepeatedKeyError, ServerError
+from warehouse.mysql_client.arrow_reader import read_batches
+from warehouse.mysql_client.databases import provide_database
 from warehouse.mysql_client.names import name
-from warehouse.mysql_client.relay import Relay
-from warehouse.mysql_client.session import SESSION_SQL, connectorx_url, open_session
+from warehouse.mysql_client.session import Session, open_session
 from warehouse.mysql_client.settings import Settings
-from warehouse.settings import WarehouseSettings
+from warehouse.settings import LoadSettings, WarehouseSettings
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-LOCK = "funnelift.ml"
+LOCK, LOAD_LOCK, LOAD_LOCK_SECONDS = "funnelift.ml", "funnelift.load", 60
 # A table is written beside the one it takes the place of.
 NEW, OLD = "__new", "__old"
 LOAD_ROWS = 100_000
-STDERR = 2
+# Types that all engines share and the server calls otherwise; times keep their microseconds.
+TYPES = {"integer": "int", "text": "mediumtext", "timestamp": "datetime(6)"}
 KEY_TYPE = "varchar(255)"
 # Types of other texts, narrowest first, and the characters each has room for. Both servers group by texts of up to 512
 # characters in memory; MariaDB takes a wider one to disk. Power BI reads all of them as text.
@@ -33,11 +31,30 @@ TEXT_TYPES = {"varchar(255)": 255, "varchar(512)": 512, "text": 16_383, "mediumt
 class MySQLWarehouse(Warehouse):
     """A session that holds the lock of the modelling commands; no transaction stays open between calls."""
 
+    settings_names = "FUNNELIFT_MYSQL_HOST, FUNNELIFT_MYSQL_PORT"
+    swaps_together = True
+    has_transactions = True
+    has_primary_keys = True
+
     def __init__(self, settings: Settings, lock_wait_seconds: int, database: str = SCHEMA) -> None:
         self._settings = settings
         self._lock_wait_seconds = lock_wait_seconds
         self._database = database
         self._connect()
+
+    @classmethod
+    @contextmanager
+    def open(cls, settings: WarehouseSettings) -> Iterator[Self]:
+        """See Warehouse; the server is the one that FUNNELIFT_MYSQL_* name."""
+        with closing(cls(Settings.from_environment(), settings.lock_wait_seconds)) as warehouse:
+            yield warehouse
+
+    @classmethod
+    def begin_load(
+        cls, settings: LoadSettings, tables: Mapping[str, Sequence[Column]]
+    ) -> AbstractContextManager[RawTables]:
+        """See Warehouse; makes the database where it is missing."""
+        return _load(Settings.from_environment(), tables)
 
     def columns(self, table: str) -> list[str]:
         """See Warehouse."""
@@ -72,7 +89,9 @@ class MySQLWarehouse(Warehouse):
                 else f"source.{name(column)}"
                 for column in columns
             )
-        return int(rows), self._batches(table, f"select {chosen} {source}")
+        return int(rows), read_batches(
+            self._session, f"select {chosen} {source}", f"{self._database}.{table}", BATCH_ROWS
+        )
 
     def publish(self, publications: Sequence[Publication]) -> None:
         """See Warehouse.
@@ -115,51 +134,6 @@ class MySQLWarehouse(Warehouse):
             self._session.commit()
         return {str(column): str(kind) for column, kind in found}
 
-    def _batches(self, table: str, sql: str) -> Iterator["pa.RecordBatch"]:
-        # Read when it is imported: after a failure its pool goes on logging from a thread of its own.
-        os.environ.setdefault("RUST_LOG", "off")
-        import connectorx
-
-        host, port = self._settings.host, self._settings.port
-        # A certificate is compared with the name by which the server is reached, so then there is no other way to it.
-        is_direct = self._settings.ssl_mode == "verify_identity"
-        with nullcontext() if is_direct else closing(Relay(host, port)) as relay:
-            flow = relay.opened if relay else nullcontext
-            with self._told(table), flow():
-                reader: Any = connectorx.read_sql(
-                    connectorx_url(self._session, relay.host, relay.port) if relay else connectorx_url(self._session),
-                    sql,
-                    return_type="arrow_stream",
-                    protocol="binary",
-                    batch_size=BATCH_ROWS,
-                    pre_execution_query=SESSION_SQL,
-                )
-            while True:
-                with self._told(table), flow():
-                    batch = next(reader, None)
-                if batch is None:
-                    return
-                yield batch
-
-    @contextmanager
-    def _told(self, table: str) -> Iterator[None]:
-        """Turn connectorx's errors into ones that say what to do."""
-        try:
-            with _set_aside():
-                yield
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as error:  # where connectorx panics it raises no Exception
-            text = str(error)
-            for secret in filter(None, (self._settings.password, quote(self._settings.password, safe=""))):
-                text = text.replace(secret, "***")
-            with _plain_errors():
-                self._session.rows("select 1")
-            raise FunneliftError(
-                f"{self._settings.place}: the connection was lost while {self._database}.{table} was read ({text}). "
-                "Nothing was written: run the same command again"
-            ) from None
-
     def _see_that_the_lock_stands(self, publications: Sequence[Publication]) -> None:
         if self._session.ping():
             return
@@ -193,27 +167,9 @@ class MySQLWarehouse(Warehouse):
             raise
 
     def _swap(self, publications: Sequence[Publication], present: dict[str, dict[str, str]]) -> None:
-        tables = [publication.name for publication in publications]
-        # What a run that was killed has left; whoever was killed while waiting for a table still holds the lock.
-        self._drop([table + end for table in tables for end in (NEW, OLD)])
-        try:
+        with _replacing(self._session, self._database, [publication.name for publication in publications]):
             for publication in publications:
                 self._write(publication, present[publication.name])
-            moves = [
-                f"{self._name(before)} to {self._name(after)}"
-                for table in tables
-                for before, after in ((table, table + OLD), (table + NEW, table))
-                if before != table or present[table]
-            ]
-            # Readers see all the old tables until this one statement, and all the new ones after it.
-            self._session.execute(f"rename table {', '.join(moves)}")
-        except BaseException:
-            with suppress(ServerError):
-                self._drop([table + NEW for table in tables])
-            raise
-        # All is published by now: what cannot be dropped here is dropped by the next run.
-        with suppress(ServerError):
-            self._drop([table + OLD for table in tables])
 
     def _write(self, publication: Publication, present: dict[str, str]) -> None:
         types = _types(publication, present if publication.append else {})
@@ -242,53 +198,116 @@ class MySQLWarehouse(Warehouse):
     def _name(self, table: str) -> str:
         return name(self._database, table)
 
-    def _drop(self, tables: Sequence[str]) -> None:
-        self._session.execute(f"drop table if exists {', '.join(self._name(table) for table in tables)}")
+
+class MySQLRawTables(RawTables):
+    """Rows are added to the tables, or, once these are cleared, to new ones that are swapped in at the end."""
+
+    def __init__(self, session: Session, tables: Mapping[str, Sequence[Column]], swap: ExitStack) -> None:
+        self._session, self._tables, self._swap = session, tables, swap
+        self._suffix = ""
+
+    def create(self) -> None:
+        """Make what the load needs where it is missing; all of it commits at once, so it comes first."""
+        provide_database(self._session, RAW_SCHEMA)
+        present = _tables(self._session, RAW_SCHEMA)
+        _drop(
+            self._session, RAW_SCHEMA, sorted(present & {table + end for table in self._tables for end in (NEW, OLD)})
+        )
+        for table in self._tables:
+            if table not in present:
+                self._create(table, "")
+
+    def distinct(self, table: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:
+        """See RawTables."""
+        return self._session.rows(f"select distinct {', '.join(map(name, columns))} from {self._name(table)}")
+
+    def append(self, table: str, rows: "pa.Table", **constants: str) -> int:
+        """See RawTables."""
+        import pyarrow as pa
+
+        if not rows.num_rows:
+            return 0
+        nullable = {column.name: column.is_nullable for column in self._tables[table]}
+        # What is null in every row need not travel.
+        rows = rows.select([one for one in rows.column_names if rows[one].null_count < rows.num_rows])
+        schema = pa.schema([field.with_nullable(nullable[field.name]) for field in rows.schema])
+        return self._session.load(self._name(table), rows.cast(schema), constants=constants)
+
+    def clear(self) -> None:
+        """See RawTables; deleting millions of rows takes minutes, so new tables are filled and swapped in."""
+        self._swap.enter_context(_replacing(self._session, RAW_SCHEMA, list(self._tables)))
+        self._suffix = NEW
+        for table in self._tables:
+            self._create(table, NEW)
+
+    def _name(self, table: str) -> str:
+        return name(RAW_SCHEMA, table + self._suffix)
+
+    def _create(self, table: str, suffix: str) -> None:
+        columns = ", ".join(
+            f"{name(column.name)} {TYPES.get(column.data_type, column.data_type)}"
+            f"{'' if column.is_nullable else ' not null'}"
+            for column in self._tables[table]
+        )
+        self._session.execute(
+            f"create table {name(RAW_SCHEMA, table + suffix)} ({columns}) "
+            f"engine = InnoDB default character set utf8mb4 collate {self._session.server.collation}"
+        )
 
 
 @contextmanager
-def open_mysql(settings: WarehouseSettings) -> Iterator[MySQLWarehouse]:
-    """Connect to the server that FUNNELIFT_MYSQL_* name and hold the lock of the modelling commands.
-
-    Parameters
-    ----------
-    settings : WarehouseSettings
-        How long to wait for another run.
-
-    Yields
-    ------
-    MySQLWarehouse
-        The open warehouse.
-
-    Raises
-    ------
-    FunneliftError
-        When the server cannot be used, or another run has the lock.
-    """
-    with _plain_errors():
-        warehouse = MySQLWarehouse(Settings.from_environment(), settings.lock_wait_seconds)
-    with closing(warehouse):
-        yield warehouse
-
-
-@contextmanager
-def _set_aside() -> Iterator[None]:
-    """Keep what is written to stderr while the block runs until its end, and for good if it fails.
-
-    Before it raises, connectorx prints its panics and attempts there, which say nothing to a user.
-    """
-    sys.stderr.flush()
-    screen = os.dup(STDERR)
-    with tempfile.TemporaryFile() as written:
-        os.dup2(written.fileno(), STDERR)
+def _load(settings: Settings, tables: Mapping[str, Sequence[Column]]) -> Iterator[RawTables]:
+    with (
+        closing(open_session(settings, local_infile=True)) as session,
+        session.lock(LOAD_LOCK, LOAD_LOCK_SECONDS),
+        ExitStack() as swap,
+    ):
+        raw = MySQLRawTables(session, tables, swap)
+        raw.create()
         try:
-            yield
-            sys.stderr.flush()
-            written.seek(0)
-            os.write(screen, written.read())
-        finally:
-            os.dup2(screen, STDERR)
-            os.close(screen)
+            yield raw
+            session.commit()
+        except BaseException:
+            # Before anything is dropped, which would commit.
+            session.rollback()
+            raise
+
+
+@contextmanager
+def _replacing(session: Session, database: str, tables: Sequence[str]) -> Iterator[None]:
+    """Let tables be written anew beside the old ones while the block runs, then rename them all by one statement.
+
+    Readers see all the old tables until that statement, and all the new ones after it.
+    """
+    # What a run that was killed has left; whoever was killed while waiting for a table still holds the lock.
+    _drop(session, database, [table + end for table in tables for end in (NEW, OLD)])
+    try:
+        yield
+        present = _tables(session, database)
+        moves = [
+            f"{name(database, before)} to {name(database, after)}"
+            for table in tables
+            for before, after in ((table, table + OLD), (table + NEW, table))
+            if before in present
+        ]
+        session.execute(f"rename table {', '.join(moves)}")
+    except BaseException:
+        with suppress(ServerError):
+            _drop(session, database, [table + NEW for table in tables])
+        raise
+    # All is done by now: what cannot be dropped here is dropped by the next run.
+    with suppress(ServerError):
+        _drop(session, database, [table + OLD for table in tables])
+
+
+def _tables(session: Session, database: str) -> set[str]:
+    found = session.rows("select table_name from information_schema.tables where table_schema = %s", [database])
+    return {table for (table,) in found}
+
+
+def _drop(session: Session, database: str, tables: Collection[str]) -> None:
+    if tables:
+        session.execute(f"drop table if exists {', '.join(name(database, table) for table in tables)}")
 
 
 @contextmanager

@@ -1,15 +1,44 @@
-"""The choice of an engine."""
+"""The engines, and the choice of one."""
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
+from importlib import import_module
 
-from warehouse.base import TARGETS, Warehouse
-from warehouse.errors import FunneliftError
+from warehouse.base import Warehouse
+from warehouse.errors import UsageError
 from warehouse.settings import WarehouseSettings
 
+# Each is imported when it is asked for: nobody needs the drivers of the others.
+ENGINES = {"duckdb": "warehouse.duckdb.DuckDBWarehouse", "mysql": "warehouse.mysql.MySQLWarehouse"}
 
-@contextmanager
-def open_warehouse(settings: WarehouseSettings) -> Iterator[Warehouse]:
+
+def find_engine(target: str, setting: str = "--target, FUNNELIFT_TARGET") -> type[Warehouse]:
+    """Find the class of an engine.
+
+    Parameters
+    ----------
+    target : str
+        Name of the engine.
+    setting : str
+        What chose it, for the message.
+
+    Returns
+    -------
+    type of Warehouse
+        What the engine can do, and how to open it.
+
+    Raises
+    ------
+    UsageError
+        When there is no such engine.
+    """
+    if target not in ENGINES:
+        raise UsageError(f"{setting}: {target!r} is no target; use {' or '.join(ENGINES)}")
+    module, _, name = ENGINES[target].rpartition(".")
+    engine: type[Warehouse] = getattr(import_module(module), name)
+    return engine
+
+
+def open_warehouse(settings: WarehouseSettings) -> AbstractContextManager[Warehouse]:
     """Open the warehouse for reading and writing, no other training or scoring beside it, until the block ends.
 
     Parameters
@@ -17,9 +46,9 @@ def open_warehouse(settings: WarehouseSettings) -> Iterator[Warehouse]:
     settings : WarehouseSettings
         Target and place of the warehouse, and how long to wait for another run.
 
-    Yields
-    ------
-    Warehouse
+    Returns
+    -------
+    context manager of Warehouse
         The open warehouse.
 
     Raises
@@ -27,17 +56,4 @@ def open_warehouse(settings: WarehouseSettings) -> Iterator[Warehouse]:
     FunneliftError
         When the target is unknown, the warehouse cannot be opened, or another run has it.
     """
-    if settings.target == "duckdb":
-        from warehouse.duckdb import open_duckdb
-
-        target: AbstractContextManager[Warehouse] = open_duckdb(settings)
-    elif settings.target == "mysql":
-        from warehouse.mysql import open_mysql
-
-        target = open_mysql(settings)
-    else:
-        raise FunneliftError(
-            f"unknown target {settings.target!r}: ml works on {' and '.join(TARGETS)} (--target, FUNNELIFT_TARGET)"
-        )
-    with target as warehouse:
-        yield warehouse
+    return find_engine(settings.target).open(settings)

@@ -1,15 +1,24 @@
-"""Where the warehouse is and how it may be used."""
+"""Where the warehouse is and how it may be used: the one place that reads FUNNELIFT_TARGET and FUNNELIFT_DUCKDB_PATH.
 
+A server's own settings are its engine's: `mysql_client/settings.py` reads FUNNELIFT_MYSQL_*.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+ENVIRONMENT = {"target": "FUNNELIFT_TARGET", "duckdb_path": "FUNNELIFT_DUCKDB_PATH"}
+ROOT = Path(__file__).resolve().parents[1]
+
 
 class WarehouseSettings(Protocol):
-    """What opening a warehouse needs to know; the settings of ml and those of the loader both say it."""
+    """What opening a warehouse needs to know; the settings of the modelling commands say it."""
 
     @property
     def target(self) -> str:
-        """The engine: a name in `warehouse.open.TARGETS`."""
+        """The engine: a name in `warehouse.open.ENGINES`."""
 
     @property
     def duckdb_path(self) -> Path:
@@ -26,3 +35,32 @@ class WarehouseSettings(Protocol):
     @property
     def lock_wait_seconds(self) -> int:
         """How long to wait for another run that has the warehouse."""
+
+
+@dataclass(frozen=True)
+class LoadSettings:
+    """What a load needs to know of the warehouse."""
+
+    target: str = "duckdb"
+    duckdb_path: Path = ROOT / "warehouse.duckdb"
+
+    @classmethod
+    def choose(cls, target: str | None = None, environment: Mapping[str, str] = os.environ) -> "LoadSettings":
+        """Settle where to load: the command line over the environment over the defaults.
+
+        Parameters
+        ----------
+        target : str, optional
+            What the command line says.
+        environment : mapping
+            Environment variables.
+
+        Returns
+        -------
+        LoadSettings
+            The settings; nothing is opened yet.
+        """
+        path = environment.get(ENVIRONMENT["duckdb_path"])
+        return cls(
+            target or environment.get(ENVIRONMENT["target"]) or cls.target, Path(path) if path else cls.duckdb_path
+        )

@@ -6,7 +6,6 @@ The loader and the modelling commands share it, so that both say the same thing 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode
 
 import mysql.connector
 from mysql.connector.errors import Error as DriverError
@@ -325,30 +324,3 @@ def check_local_infile(session: Session) -> None:
     """Refuse a server that takes no rows by LOAD DATA LOCAL INFILE; raises ServerError."""
     if session.rows("select @@global.local_infile")[0][0] != 1:
         raise ServerError(local_infile_off(session.settings))
-
-
-def connectorx_url(session: Session, host: str | None = None, port: int | None = None) -> str:
-    """Return the URL under which connectorx reads with the same user and the same encryption. It holds the password.
-
-    Parameters
-    ----------
-    session : Session
-        Whose server and user.
-    host, port : str, int, optional
-        Another way to the same server.
-
-    Returns
-    -------
-    str
-        The URL.
-    """
-    settings = session.settings
-    mode = settings.ssl_mode.upper() if settings.ssl_mode.startswith("verify") else "REQUIRED"
-    # Left to itself it asks a server on this machine for its socket file and goes there, to whichever server that is.
-    options = {"ssl-mode": mode if session.is_encrypted else "DISABLED", "prefer_socket": "false"}
-    if settings.ssl_ca and session.is_encrypted:
-        options["ssl-ca"] = str(settings.ssl_ca)
-    login = f"{quote(settings.user, safe='')}:{quote(settings.password, safe='')}"
-    host = host or settings.host
-    host = f"[{host}]" if ":" in host else host
-    return f"mysql://{login}@{host}:{port or settings.port}/?{urlencode(options)}"

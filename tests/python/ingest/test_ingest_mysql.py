@@ -17,14 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ingest import warehouse_mysql
+import warehouse.mysql as mysql_engine
 from ingest.limits import VALUE_BYTES
-from ingest.warehouse import RAW_TABLES
-from ingest.warehouse_mysql import LOCK
+from ingest.raw_tables import RAW_TABLES
 from loading import ASSIGNMENTS_HEADER, EVENTS_HEADER, GOOD_LINE, REES46_HEADER, Outcome, Shop, make_shop
 from ops.roles import statements
 from paths import ROOT
 from servers import DatabaseServer, free_port
+from warehouse.mysql import LOAD_LOCK
 from warehouse.mysql_client.session import Session, open_session
 from warehouse.mysql_client.settings import Settings
 
@@ -292,12 +292,12 @@ def test_over_the_reject_rate_nothing_is_written(served: ServedShop) -> None:
 
 
 def test_rows_that_do_not_arrive_fail_the_load(served: ServedShop, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = warehouse_mysql.MySQLWarehouse.append
+    original = mysql_engine.MySQLRawTables.append
 
-    def forgetful(self: warehouse_mysql.MySQLWarehouse, table: str, rows: pa.Table, **constants: str) -> int:
+    def forgetful(self: mysql_engine.MySQLRawTables, table: str, rows: pa.Table, **constants: str) -> int:
         return original(self, table, rows.slice(1), **constants)
 
-    monkeypatch.setattr(warehouse_mysql.MySQLWarehouse, "append", forgetful)
+    monkeypatch.setattr(mysql_engine.MySQLRawTables, "append", forgetful)
     served.shop.write("events.csv", EVENTS_HEADER + lines(10))
     outcome = served.load()
     assert outcome.code == 1
@@ -325,7 +325,7 @@ def wait_until(is_so: Callable[[], bool], process: subprocess.Popen[str]) -> Non
 def rows_written_by_the_load(session: Session) -> int:
     ((count,),) = session.rows(
         "select coalesce(max(trx_rows_modified), 0) from information_schema.innodb_trx "
-        f"where trx_mysql_thread_id = is_used_lock('{LOCK}')"
+        f"where trx_mysql_thread_id = is_used_lock('{LOAD_LOCK}')"
     )
     return int(count)
 
@@ -336,7 +336,7 @@ def kill(process: subprocess.Popen[str]) -> None:
 
 
 def wait_for_the_servers_end_of_it(session: Session) -> None:
-    with session.lock(LOCK, PATIENCE_SECONDS):
+    with session.lock(LOAD_LOCK, PATIENCE_SECONDS):
         pass
 
 
@@ -377,7 +377,9 @@ def test_a_killed_replacement_is_whole_or_nothing_and_the_next_clears_up(served:
     holder.rows("select count(*) from funnelift_raw.raw_events")
     process = served.start(others, options=REPLACE)
     watcher = served.server.session()
-    renames = f"select count(*) from information_schema.processlist where id = is_used_lock('{LOCK}') and info like %s"
+    renames = (
+        f"select count(*) from information_schema.processlist where id = is_used_lock('{LOAD_LOCK}') and info like %s"
+    )
     wait_until(lambda: watcher.rows(renames, ["rename table%"]) == [(1,)], process)
     kill(process)
     holder.rollback()
@@ -472,7 +474,7 @@ def test_a_load_waits_for_another_one(served: ServedShop) -> None:
     events = served.shop.write("events.csv", EVENTS_HEADER + lines(10))
     session = served.server.session()
     waiting = "select count(*) from information_schema.processlist where info like %s"
-    with session.lock(LOCK, 0):
+    with session.lock(LOAD_LOCK, 0):
         process = served.start(events)
         wait_until(lambda: session.rows(waiting, ["select get_lock('%"]) == [(1,)], process)
         assert session.columns("funnelift_raw", "raw_events") == []
@@ -482,10 +484,10 @@ def test_a_load_waits_for_another_one(served: ServedShop) -> None:
 
 
 def test_a_load_that_waited_too_long_says_for_whom(served: ServedShop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(warehouse_mysql, "LOCK_SECONDS", 0)
+    monkeypatch.setattr(mysql_engine, "LOAD_LOCK_SECONDS", 0)
     served.shop.write("events.csv", EVENTS_HEADER + lines(10))
     session = served.server.session()
-    with session.lock(LOCK, 0):
+    with session.lock(LOAD_LOCK, 0):
         outcome = served.load()
     session.close()
     assert outcome.code == 1

@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ingest.warehouse_duckdb import DuckDBWarehouse
 from loading import ASSIGNMENTS_HEADER, EVENTS_HEADER, GOOD_LINE, Shop, make_shop
 from paths import ROOT
+from warehouse.duckdb import DuckDBRawTables
 
 PROPERTIES = "timestamp,itemid,property,value\n1437879600000,26835,available,0\n1437879600000,224832,790,n124200.000\n"
 TREE = "categoryid,parentid\n1016,213\n213,\n"
@@ -93,7 +93,7 @@ def test_every_raw_table_exists_with_the_promised_types_even_where_nothing_was_l
         "raw_treatment_assignments": "visitorid VARCHAR, assigned_at BIGINT, treatment BIGINT, load_id VARCHAR",
         "raw_loads": "load_id VARCHAR, file VARCHAR, content_sha256 VARCHAR, mapping_sha256 VARCHAR, "
         "raw_table VARCHAR, bytes BIGINT, line_count BIGINT, accepted_count BIGINT, rejected_count BIGINT, "
-        "ignored_count BIGINT, is_synthetic BOOLEAN, loaded_at TIMESTAMP",
+        "ignored_count BIGINT, is_synthetic INTEGER, loaded_at TIMESTAMP",
         "raw_rejects": "load_id VARCHAR, file VARCHAR, line BIGINT, reason VARCHAR, raw_text VARCHAR",
     }
 
@@ -640,7 +640,7 @@ def test_the_same_content_with_another_mapping_is_refused(shop: Shop) -> None:
     assert shop.contents() == before
 
 
-@pytest.mark.parametrize("fails_in", ["append", "record"])
+@pytest.mark.parametrize("fails_in", ["raw_events", "raw_loads"])
 def test_a_failure_half_way_leaves_the_warehouse_as_it_was(
     shop: Shop, fails_in: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -648,13 +648,15 @@ def test_a_failure_half_way_leaves_the_warehouse_as_it_was(
     assert shop.load().code == 0
     before = shop.contents()
     shop.write("more.csv", EVENTS_HEADER + lines(10, start=10))
-    original = getattr(DuckDBWarehouse, fails_in)
+    original = DuckDBRawTables.append
 
-    def failing(*args: object, **kwargs: object) -> None:
-        original(*args, **kwargs)
-        raise MemoryError("the machine has had enough")
+    def failing(self: DuckDBRawTables, table: str, rows: pa.Table, **constants: str) -> int:
+        written = original(self, table, rows, **constants)
+        if table == fails_in:
+            raise MemoryError("the machine has had enough")
+        return written
 
-    monkeypatch.setattr(DuckDBWarehouse, fails_in, failing)
+    monkeypatch.setattr(DuckDBRawTables, "append", failing)
     with pytest.raises(MemoryError):
         shop.load()
     assert shop.contents() == before
@@ -662,12 +664,12 @@ def test_a_failure_half_way_leaves_the_warehouse_as_it_was(
 
 
 def test_lines_that_do_not_add_up_fail_the_load(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = DuckDBWarehouse.append
+    original = DuckDBRawTables.append
 
-    def forgetful(self: DuckDBWarehouse, table: str, rows: pa.Table, **constants: str) -> int:
+    def forgetful(self: DuckDBRawTables, table: str, rows: pa.Table, **constants: str) -> int:
         return original(self, table, rows.slice(1), **constants)
 
-    monkeypatch.setattr(DuckDBWarehouse, "append", forgetful)
+    monkeypatch.setattr(DuckDBRawTables, "append", forgetful)
     shop.write("events.csv", EVENTS_HEADER + lines(10))
     outcome = shop.load()
     assert outcome.code == 1
@@ -683,14 +685,14 @@ def test_a_killed_load_leaves_the_warehouse_as_it_was(shop: Shop) -> None:
     script = (
         "import argparse, pathlib, sys, time\n"
         "from ingest import load\n"
-        "from ingest.warehouse_duckdb import DuckDBWarehouse\n"
-        "append = DuckDBWarehouse.append\n"
+        "from warehouse.duckdb import DuckDBRawTables\n"
+        "append = DuckDBRawTables.append\n"
         "def slow(self, table, rows, **constants):\n"
         "    written = append(self, table, rows, **constants)\n"
         "    print('written', rows.num_rows, flush=True)\n"
         "    time.sleep(60)\n"
         "    return written\n"
-        "DuckDBWarehouse.append = slow\n"
+        "DuckDBRawTables.append = slow\n"
         "parser = argparse.ArgumentParser(); load.add_parser(parser.add_subparsers())\n"
         "args = parser.parse_args(['load', '--raw', sys.argv[1]]); args.run(args)\n"
     )
@@ -710,15 +712,15 @@ def test_a_killed_load_leaves_the_warehouse_as_it_was(shop: Shop) -> None:
 
 def test_a_file_that_changes_while_it_is_read_is_refused(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     path = shop.write("events.csv", EVENTS_HEADER + lines(10))
-    original = DuckDBWarehouse.append
+    original = DuckDBRawTables.append
 
-    def meanwhile(self: DuckDBWarehouse, table: str, rows: pa.Table, **constants: str) -> int:
+    def meanwhile(self: DuckDBRawTables, table: str, rows: pa.Table, **constants: str) -> int:
         written = original(self, table, rows, **constants)
         with path.open("a") as file:
             file.write(GOOD_LINE)
         return written
 
-    monkeypatch.setattr(DuckDBWarehouse, "append", meanwhile)
+    monkeypatch.setattr(DuckDBRawTables, "append", meanwhile)
     outcome = shop.load()
     assert outcome.code == 1
     assert "changed while it was being read" in outcome.output
@@ -865,7 +867,7 @@ def test_a_warehouse_that_another_process_has_open_is_said_so(shop: Shop) -> Non
     outcome = shop.load()
     process.communicate("")
     assert outcome.code == 1
-    assert "another process has the warehouse open" in outcome.output
+    assert "is in use by another program: wait" in outcome.output
     assert shop.load().code == 0
 
 
@@ -874,7 +876,7 @@ def test_a_file_that_is_no_warehouse_is_refused(shop: Shop) -> None:
     shop.warehouse.write_text("my diary\n" * 1000)
     outcome = shop.load()
     assert outcome.code == 1
-    assert "cannot be opened as a DuckDB warehouse" in outcome.output
+    assert f"cannot open {shop.warehouse} as a DuckDB file" in outcome.output
     assert shop.warehouse.read_text().startswith("my diary")
 
 

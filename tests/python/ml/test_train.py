@@ -348,7 +348,7 @@ def test_tables_say_what_a_row_is(trained: Place) -> None:
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
-        ({"target": "oracle"}, "unknown target 'oracle'"),
+        ({"target": "oracle"}, "FUNNELIFT_TARGET: 'oracle' is no target; use duckdb or mysql"),
         ({"duckdb_path": Path("nowhere/warehouse.duckdb")}, "no warehouse at nowhere/warehouse.duckdb"),
         ({"duckdb_path": Path("funnelift.duckdb")}, "must not be called funnelift.duckdb"),
         ({"duckdb_path": DEFAULTS}, "cannot open .*config.yml as a DuckDB file"),

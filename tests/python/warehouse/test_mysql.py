@@ -31,6 +31,7 @@ from paths import ROOT
 from servers import DatabaseServer, environment_of
 from warehouse.base import Publication
 from warehouse.errors import FunneliftError, ServerError
+from warehouse.mysql_client.arrow_reader import set_aside
 from warehouse.mysql_client.names import name
 from warehouse.mysql_client.session import Session
 from warehouse.open import open_warehouse
@@ -458,7 +459,7 @@ def test_a_connection_lost_while_reading(
 
 
 def test_what_others_print_while_reading_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
-    with mysql_engine._set_aside():
+    with set_aside():
         os.write(2, b"shown")
     assert capfd.readouterr().err == "shown"
 
