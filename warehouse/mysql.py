@@ -228,8 +228,8 @@ class MySQLRawTables(RawTables):
         if not rows.num_rows:
             return 0
         nullable = {column.name: column.is_nullable for column in self._tables[table]}
-        # What is null in every row need not travel.
-        rows = rows.select([one for one in rows.column_names if rows[one].null_count < rows.num_rows])
+        # What may be null and is so in every row need not travel.
+        rows = rows.select([one for one in rows.column_names if not nullable[one] or rows[one].null_count < len(rows)])
         schema = pa.schema([field.with_nullable(nullable[field.name]) for field in rows.schema])
         return self._session.load(self._name(table), rows.cast(schema), constants=constants)
 

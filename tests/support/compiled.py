@@ -35,7 +35,7 @@ RAW_TABLES = {
         treatment bigint not null, load_id varchar not null""",
     "raw_loads": """load_id varchar, file varchar, content_sha256 varchar, mapping_sha256 varchar, raw_table varchar,
         bytes bigint, line_count bigint, accepted_count bigint, rejected_count bigint, ignored_count bigint,
-        is_synthetic boolean, loaded_at timestamp""",
+        is_synthetic integer, loaded_at timestamp""",
     "raw_rejects": "load_id varchar, file varchar, line bigint, reason varchar, raw_text varchar",
 }
 FEATURE_KEY = ("session_id", "decision_point")
@@ -104,7 +104,7 @@ def insert_raw(connection: duckdb.DuckDBPyConnection, world: World, load_id: str
         connection.unregister("incoming")
         connection.execute(
             """insert into funnelift_raw.raw_loads by name select ? as load_id, ? as raw_table, ? as line_count,
-            ? as accepted_count, 0 as rejected_count, 0 as ignored_count, false as is_synthetic""",
+            ? as accepted_count, 0 as rejected_count, 0 as ignored_count, 0 as is_synthetic""",
             [load_id, table, len(rows), len(rows)],
         )
 

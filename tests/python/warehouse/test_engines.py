@@ -1,0 +1,167 @@
+"""The engines: how one is found, where its settings come from, and that each can do what its class says."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from paths import ROOT
+from servers import DatabaseServer
+from warehouse.base import Column, RawTables, Warehouse
+from warehouse.errors import FunneliftError, ServerError, UsageError
+from warehouse.open import ENGINES, find_engine
+from warehouse.settings import LoadSettings
+
+TABLES = {
+    "raw_visits": (
+        Column("visitor", "varchar(64)"),
+        Column("note", "text", is_nullable=True),
+        Column("seen_at", "timestamp", is_nullable=True),
+        Column("load_id", "varchar(64)"),
+    ),
+    "raw_prices": (Column("price", "decimal(18, 4)"), Column("is_new", "integer"), Column("load_id", "varchar(64)")),
+}
+
+
+def test_an_engine_that_does_not_exist_is_refused_with_those_that_do() -> None:
+    with pytest.raises(UsageError, match="FUNNELIFT_TARGET: 'oracle' is no target; use duckdb or mysql"):
+        find_engine("oracle", "FUNNELIFT_TARGET")
+
+
+@pytest.mark.parametrize("target", ENGINES)
+def test_an_engine_states_what_it_can_do(target: str) -> None:
+    engine = find_engine(target)
+    assert issubclass(engine, Warehouse)
+    assert engine.settings_names.startswith("FUNNELIFT_")
+    for capability in ("swaps_together", "has_transactions", "has_primary_keys"):
+        assert isinstance(getattr(engine, capability), bool)
+
+
+def test_no_driver_is_imported_before_its_engine_is_asked_for_but_the_one_that_must_come_first() -> None:
+    script = (
+        "import sys, warehouse.open\n"
+        "print(*sorted({'duckdb', 'mysql.connector', 'pyarrow', 'connectorx', '_mysql_connector'} & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert found.stdout.split() == ["_mysql_connector"]
+
+
+def test_the_command_line_wins_over_the_environment_and_that_over_the_defaults() -> None:
+    environment = {"FUNNELIFT_TARGET": "mysql", "FUNNELIFT_DUCKDB_PATH": "shop.duckdb"}
+    assert LoadSettings.choose(None, {}) == LoadSettings("duckdb", ROOT / "warehouse.duckdb")
+    assert LoadSettings.choose(None, environment) == LoadSettings("mysql", Path("shop.duckdb"))
+    assert LoadSettings.choose("duckdb", environment).target == "duckdb"
+    assert LoadSettings.choose(None, dict.fromkeys(environment, "")) == LoadSettings.choose(None, {})
+
+
+def test_whatever_a_user_can_act_on_is_one_kind_of_error() -> None:
+    assert issubclass(ServerError, FunneliftError)
+    assert (FunneliftError.exit_code, ServerError.exit_code, UsageError.exit_code) == (1, 1, 2)
+
+
+# --- raw tables, on every engine
+
+
+class Loading:
+    """Loads into an engine's raw tables, and what they hold seen from outside."""
+
+    def __init__(self, target: str, path: Path, rows: Callable[[str], list[tuple[Any, ...]]]) -> None:
+        self.engine = find_engine(target)
+        self.settings = LoadSettings(target, path)
+        self.rows = rows
+
+    def begin(self) -> AbstractContextManager[RawTables]:
+        return self.engine.begin_load(self.settings, TABLES)
+
+    def visitors(self) -> list[str]:
+        return [visitor for (visitor,) in self.rows("select visitor from funnelift_raw.raw_visits order by visitor")]
+
+
+@pytest.fixture(params=list(ENGINES))
+def loading(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loading]:
+    path = tmp_path / "warehouse.duckdb"
+
+    def in_file(sql: str) -> list[tuple[Any, ...]]:
+        with duckdb.connect(path, read_only=True) as connection:
+            return connection.execute(sql).fetchall()
+
+    def on_server(sql: str) -> list[tuple[Any, ...]]:
+        session = server.session()
+        try:
+            return session.rows(sql)
+        finally:
+            session.close()
+
+    if request.param == "duckdb":
+        yield Loading("duckdb", path, in_file)
+        return
+    server: DatabaseServer = request.getfixturevalue("empty_mysql")
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    yield Loading(request.param, path, on_server)
+
+
+def visits(*visitors: str) -> pa.Table:
+    return pa.table({"visitor": list(visitors)})
+
+
+def test_rows_arrive_with_constants_and_what_is_left_out_is_null(loading: Loading) -> None:
+    with loading.begin() as raw:
+        assert raw.append("raw_visits", visits("a", "A"), load_id="first") == 2
+        assert raw.append("raw_visits", visits(), load_id="first") == 0
+        assert raw.append("raw_prices", pa.table({"price": [1.5], "is_new": [1]}), load_id="first") == 1
+        assert sorted(raw.distinct("raw_visits", ["load_id", "visitor"])) == [("first", "A"), ("first", "a")]
+        assert raw.distinct("raw_visits", ["note", "load_id"]) == [(None, "first")]
+    assert loading.rows("select count(*), count(note), count(seen_at) from funnelift_raw.raw_visits") == [(2, 0, 0)]
+
+
+def test_a_load_that_fails_leaves_nothing(loading: Loading) -> None:
+    assert loading.engine.has_transactions
+    with loading.begin() as raw:
+        raw.append("raw_visits", visits("old"), load_id="first")
+
+    def fail(raw: RawTables) -> None:
+        raw.append("raw_visits", visits("new"), load_id="second")
+        raw.append("raw_prices", pa.table({"price": [1.5], "is_new": [1]}), load_id="second")
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), loading.begin() as raw:
+        fail(raw)
+    assert loading.visitors() == ["old"]
+    assert loading.rows("select count(*) from funnelift_raw.raw_prices") == [(0,)]
+
+
+def test_cleared_tables_make_way_for_the_new_rows_all_at_once_or_not_at_all(loading: Loading) -> None:
+    with loading.begin() as raw:
+        raw.append("raw_visits", visits("old"), load_id="first")
+
+    def fail(raw: RawTables) -> None:
+        raw.clear()
+        assert raw.distinct("raw_visits", ["visitor"]) == []
+        raw.append("raw_visits", visits("lost"), load_id="second")
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), loading.begin() as raw:
+        fail(raw)
+    assert loading.visitors() == ["old"]
+    with loading.begin() as raw:
+        raw.clear()
+        raw.append("raw_visits", visits("new"), load_id="third")
+        assert raw.distinct("raw_visits", ["visitor"]) == [("new",)]
+    assert loading.visitors() == ["new"]
+    tables = loading.rows("select table_name from information_schema.tables where table_schema = 'funnelift_raw'")
+    assert {table for (table,) in tables} == set(TABLES)
+
+
+def test_a_null_where_none_may_be_fails_the_load(loading: Loading) -> None:
+    nothing = pa.table({"visitor": pa.array([None], pa.string())})
+    with pytest.raises((FunneliftError, ValueError)), loading.begin() as raw:
+        raw.append("raw_visits", nothing, load_id="first")
+    with loading.begin() as raw:
+        assert raw.distinct("raw_visits", ["visitor"]) == []
