@@ -13,7 +13,7 @@ import duckdb
 import pytest
 import yaml
 
-from compiled import CATALOG, Outcome, read, run_dbt
+from compiled import CATALOG, Outcome, create_raw_tables, parsed_project, read, run_dbt
 from paths import ROOT
 from worlds import read_retailrocket
 
@@ -116,6 +116,41 @@ def test_every_model_says_what_a_row_is(sample: Built) -> None:
     assert set(models) >= MARTS
     silent = [name for name, model in models.items() if "one row" not in model.get("description", "").lower()]
     assert not silent
+
+
+TAGS = {
+    "sessions": {"dataset_summary", "dim_category", "dim_date", "sessions"},
+    "funnel": {"funnel_daily", "funnel_dropoff", "session_funnels"},
+    "features": {"session_features"},
+    "bi": {path.stem for path in (ROOT / "models" / "bi").glob("*.sql")},
+}
+
+
+def test_what_each_tag_selects(sample: Built) -> None:
+    found: dict[str, set[str]] = {}
+    for node in nodes(sample, "model"):
+        for tag in node["tags"]:
+            found.setdefault(tag, set()).add(node["name"])
+    assert found == TAGS
+    assert set().union(*TAGS.values()) >= MARTS
+
+
+def test_a_tag_builds_with_its_parents(tmp_path: Path) -> None:
+    database = tmp_path / f"{CATALOG}.duckdb"
+    with duckdb.connect(str(database)) as connection:
+        create_raw_tables(connection)
+    outcome = run_dbt("run", "--select", "+tag:funnel", database=database, manifest=parsed_project().deepcopy())
+    assert outcome.success, outcome.errors
+    built = {result.node.name for result in outcome.result if result.node.resource_type == "model"}
+    assert built >= TAGS["funnel"] | {"sessions"}
+    assert not built & (TAGS["features"] | TAGS["bi"])
+
+
+def test_every_model_has_a_group_with_an_owner(sample: Built) -> None:
+    owned = {group["name"] for group in sample.manifest["groups"].values() if group["owner"]["name"]}
+    assert {node["config"]["group"] for node in nodes(sample, "model")} <= owned
+    public = {node["name"] for node in nodes(sample, "model") if node["access"] == "public"}
+    assert public == set().union(*TAGS.values())
 
 
 def test_every_column_is_documented_and_exists(sample: Built) -> None:
