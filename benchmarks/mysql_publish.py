@@ -21,8 +21,9 @@ from ml.conversion.predictions import Predictions
 from ml.data.rows import Dataset
 from ml.data.split import SPLITS
 from ml.publish.predictions import prediction_rows
-from ml.publish.tables import KEYS, publication
 from ml.run import Stamp
+from warehouse.base import Publication
+from warehouse.contract import read_project
 from warehouse.mysql import MySQLWarehouse
 from warehouse.mysql_client.names import name
 from warehouse.mysql_client.session import Session
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 ROWS, PANDAS_ROWS = 1_900_000, 50_000
 TABLE = "conversion_predictions"
+CONTRACT = read_project()[TABLE]
 START_MS, SPAN_MS = 1_430_611_200_000, 137 * 86_400_000
 POINTS = ("landing", "engaged", "cart")
 
@@ -82,6 +84,7 @@ def predictions(rows: int) -> pa.Table:
     return prediction_rows(
         found,
         Stamp("20261125T120000000Z", "catboost-0123456789ab", datetime.now(UTC)),
+        CONTRACT,
     )
 
 
@@ -127,12 +130,12 @@ def main() -> None:
     frame = rows.slice(0, args.pandas_rows).to_pandas()
     with scratch_database() as session, tempfile.TemporaryDirectory(prefix="bench-") as folder:
         warehouse = MySQLWarehouse(session.settings, 0, DATABASE)
-        warehouse.publish([publication(TABLE, rows)])
-        key = ", ".join(KEYS[TABLE])
+        warehouse.publish([Publication(CONTRACT, rows)])
+        key = ", ".join(CONTRACT.grain)
         as_trained = write_file(rows, Path(folder) / "as_trained.tsv", "")
         in_key_order = write_file(rows, Path(folder) / "in_key_order.tsv", f"order by {key}")
         ways: dict[str, Callable[[], object]] = {
-            "publish": lambda: warehouse.publish([publication(TABLE, rows)]),
+            "publish": lambda: warehouse.publish([Publication(CONTRACT, rows)]),
             "bare LOAD DATA, in the key's order": lambda: load_bare(session, in_key_order),
             "bare LOAD DATA, as trained": lambda: load_bare(session, as_trained),
             f"pandas.to_sql, {len(frame):,} rows": lambda: to_sql(session, frame),

@@ -12,13 +12,14 @@ from ml.config import load_config
 from ml.data.features import MART, read_mart
 from ml.data.rows import build_dataset
 from ml.data.split import split_by_time
+from warehouse.contract import read_contracts
 from warehouse.open import open_warehouse
 
 
 def main() -> None:
     """Fit on the training split and score the test split."""
     config = load_config()
-    mart = read_mart(config.manifest)
+    mart = read_mart(read_contracts(config.manifest))
     with open_warehouse(config) as warehouse:
         rows, batches = warehouse.read(MART, mart.columns)
         data = build_dataset(batches, rows, mart)

@@ -17,12 +17,13 @@ from sklift.metrics import qini_auc_score
 from ml.config import load_config
 from ml.data.features import MART, read_mart
 from ml.data.rows import build_dataset
+from warehouse.contract import read_contracts
 from warehouse.open import open_warehouse
 
 
 def main() -> None:
     config = load_config()
-    mart = read_mart(config.manifest)
+    mart = read_mart(read_contracts(config.manifest))
     columns = ("session_id", "treatment", "outcome", "dataset_split", "uplift_percentile")
     with open_warehouse(config) as warehouse:
         count, batches = warehouse.read(MART, mart.columns)

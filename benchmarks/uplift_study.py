@@ -32,6 +32,7 @@ from ml.uplift.judge import Judged, judge
 from ml.uplift.names import RESPONSE, T_LEARNER
 from ml.uplift.ranks import percentile_ranks, smallest_share
 from warehouse.base import Warehouse
+from warehouse.contract import read_contracts
 from warehouse.open import open_warehouse
 
 Floats = npt.NDArray[np.float64]
@@ -65,7 +66,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.1, help="of the visitors, in each world")
     options = parser.parse_args()
     config = load_config(None, {"duckdb_path": options.duckdb, "manifest": options.manifest}, {})
-    mart = read_mart(config.manifest)
+    mart = read_mart(read_contracts(config.manifest))
     started = time.monotonic()
     with threadpool_limits(1, user_api="blas"), open_warehouse(config) as warehouse:
         count, batches = warehouse.read(MART, mart.columns)

@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass, fields
 import pyarrow as pa
 
 from ingest.limits import EVENT_CHARACTERS, FILE_CHARACTERS, ID_CHARACTERS, PROPERTY_CHARACTERS
-from warehouse.base import Column, RawTables
+from warehouse.base import RawTables
+from warehouse.contract import Column
 
 ID, FILE, WORD = f"varchar({ID_CHARACTERS})", f"varchar({FILE_CHARACTERS})", "varchar(64)"
 _LOAD_ID = Column("load_id", WORD)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ml.cli import Progress
 from ml.config import Config
+from warehouse.contract import Contracts
 
 PACKAGES = (
     "catboost",
@@ -103,9 +104,10 @@ def git_commit() -> str | None:
 
 @dataclass(frozen=True)
 class Run:
-    """One run: settings, name, start in UTC, the folder its files are collected in, and who hears of its progress."""
+    """One run: settings, contracts, name, start in UTC, the folder of its files, and who hears of its progress."""
 
     config: Config
+    contracts: Contracts
     run_id: str
     started: datetime
     folder: Path

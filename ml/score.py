@@ -17,9 +17,9 @@ from ml.data.rows import Dataset, build_dataset
 from ml.data.values import check_values
 from ml.publish.artifacts import check_features, check_files, load_model
 from ml.publish.predictions import prediction_rows
-from ml.publish.tables import KEYS, publication
 from ml.run import Stamp
-from warehouse.base import Warehouse
+from warehouse.base import Publication, Warehouse
+from warehouse.contract import read_contracts
 from warehouse.errors import FunneliftError
 from warehouse.open import open_warehouse
 
@@ -77,13 +77,14 @@ def score(config: Config, progress: Progress) -> list[str]:
     FunneliftError
         When no model was trained, or the saved one is not what the warehouse recorded; nothing is written then.
     """
-    mart = read_mart(config.manifest)
+    contracts = read_contracts(config.manifest)
+    mart, contract = read_mart(contracts), contracts[PREDICTIONS]
     with threadpool_limits(1, user_api="blas"), open_warehouse(config) as warehouse:
         check_columns(mart, warehouse.columns(MART))
         last = last_run(warehouse)
         champion = load_checked(config, mart, last)
         with progress.step("reading the rows without a prediction"):
-            row_count, batches = warehouse.read(MART, mart.columns, not_in=(PREDICTIONS, KEYS[PREDICTIONS]))
+            row_count, batches = warehouse.read(MART, mart.columns, not_in=(PREDICTIONS, contract.grain))
             if not row_count:
                 return [f"Nothing to score: every row of {MART} has a prediction by {last['model_version']}."]
             data = build_dataset(batches, row_count, mart)
@@ -96,7 +97,8 @@ def score(config: Config, progress: Progress) -> list[str]:
             stamp = Stamp(
                 last["run_id"], last["model_version"], datetime.now(UTC), is_synthetic=bool(last["is_synthetic"])
             )
-            warehouse.publish([publication(PREDICTIONS, prediction_rows(predictions, stamp), append=True)])
+            rows = prediction_rows(predictions, stamp, contract)
+            warehouse.publish([Publication(contract, rows, append=True)])
     return _findings(predictions, stamp)
 
 

@@ -19,6 +19,7 @@ from ml.publish.files import staged_files
 from ml.report.page import FILE, write_report
 from ml.run import Run, run_name
 from warehouse.base import Warehouse
+from warehouse.contract import read_contracts
 from warehouse.open import open_warehouse
 
 DESCRIPTION = (
@@ -69,11 +70,12 @@ def train(config: Config, progress: Progress, only: str | None = None) -> list[s
     """
     started = datetime.now(UTC)
     run_id = run_name(started)
-    mart = read_mart(config.manifest)
+    contracts = read_contracts(config.manifest)
+    mart = read_mart(contracts)
     # The threads of each part share the work; linear algebra with threads of its own only gets in their way.
     with threadpool_limits(1, user_api="blas"), open_warehouse(config) as warehouse:
         with staged_files(config.results, run_id) as folder:
-            this = Run(config, run_id, started, folder, progress)
+            this = Run(config, contracts, run_id, started, folder, progress)
             outcomes = list(_outcomes(this, warehouse, mart, only))
             with progress.step("publishing tables"):
                 warehouse.publish([table for outcome in outcomes for table in outcome.publications])

@@ -1,23 +1,21 @@
 """`python -m ops roles`: the SQL that makes both databases and the roles, each with what its stage needs and no more.
 
-A role's tables are those the project itself names: the raw tables of ingest, the sources of dbt, the files in
-models/marts and models/bi, the tables ml reads and those it publishes. The script is printed, not run, because only an
-administrator can and should run it.
+A role's tables are those the project itself names: the raw tables of ingest, the sources of dbt, and the tables whose
+contracts name the role as a reader (meta.readers) or as the writer (meta.written_by). The script is printed, not run,
+because only an administrator can and should run it.
 """
 
 import argparse
-import re
 from collections.abc import Iterable
-from pathlib import Path
 
 import yaml
 
+from warehouse.contract import PROJECT, read_project
 from warehouse.errors import ServerError
 from warehouse.mysql_client.names import name
 from warehouse.mysql_client.session import COLLATION
 
-MODELS = Path(__file__).resolve().parents[1] / "models"
-MARTS, BI, SOURCES = MODELS / "marts", MODELS / "bi", MODELS / "staging" / "_staging__sources.yml"
+SOURCES = PROJECT / "models" / "staging" / "_staging__sources.yml"
 DATABASE, RAW_DATABASE = "funnelift", "funnelift_raw"
 ROLES = ("loader", "transformer", "ml", "bi_reader")
 # MySQL's limit for the name of a role or user; MariaDB's is longer.
@@ -63,9 +61,9 @@ def statements(prefix: str = DATABASE) -> list[str]:
         # The one grant on a whole database. In such a grant an underscore in the name stands for any character, except
         # under MySQL's partial_revokes, so only a name without one means the same everywhere.
         f"grant {BUILD} on {name(DATABASE)}.* to {transformer}",
-        *_select_on_tables(DATABASE, _tables_ml_reads(), ml),
-        *_on_tables(SWAP, DATABASE, _with_twins(_published_tables()), ml),
-        *_select_on_tables(DATABASE, [*_for_people(), *_published_tables()], reader),
+        *_select_on_tables(DATABASE, _read_by("ml"), ml),
+        *_on_tables(SWAP, DATABASE, _with_twins(_written_by("ml")), ml),
+        *_select_on_tables(DATABASE, _read_by("bi_reader"), reader),
     ]
 
 
@@ -180,10 +178,6 @@ def _with_twins(tables: Iterable[str]) -> list[str]:
     return [f"{table}{twin}" for table in tables for twin in ("", "__new", "__old")]
 
 
-def _for_people() -> list[str]:
-    return sorted(file.stem for folder in (MARTS, BI) for file in folder.glob("*.sql"))
-
-
 def _raw_tables() -> list[str]:
     from ingest.raw_tables import RAW_TABLES
 
@@ -195,18 +189,9 @@ def _sources() -> list[str]:
     return [table["name"] for source in described["sources"] for table in source["tables"]]
 
 
-def _published_tables() -> list[str]:
-    from ml.publish.tables import KEYS
-
-    return list(KEYS)
+def _read_by(role: str) -> list[str]:
+    return sorted(contract.name for contract in read_project().values() if role in contract.readers)
 
 
-def _tables_ml_reads() -> list[str]:
-    """Models that constants of ml name, alone or in the text of a query."""
-    from ml import score
-    from ml.data import features, gates
-    from ml.experiment import mart
-
-    texts = [text for module in (mart, features, score, gates) for text in vars(module).values() if type(text) is str]
-    named = {*texts, *re.findall(rf"\b{DATABASE}\.(\w+)", "\n".join(texts))}
-    return sorted(named & {file.stem for file in MODELS.rglob("*.sql")})
+def _written_by(role: str) -> list[str]:
+    return sorted(contract.name for contract in read_project().values() if role == contract.written_by)

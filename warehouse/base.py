@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from warehouse.contract import Column, Contract
 from warehouse.errors import FunneliftError
 from warehouse.settings import LoadSettings, WarehouseSettings
 
@@ -17,27 +18,26 @@ BATCH_ROWS = 200_000
 
 
 @dataclass(frozen=True)
-class Column:
-    """One column: its type has the same name on every engine, such as varchar(64), integer or timestamp."""
-
-    name: str
-    data_type: str
-    is_nullable: bool = False
-
-
-@dataclass(frozen=True)
 class Publication:
-    """One table to write: its rows, its key, and whether they replace the table or are added to it.
+    """Rows of one table to write, cast to its contract, and whether they replace the table or are added to it."""
 
-    Fields of the Arrow schema that are not nullable become NOT NULL columns. The description, one sentence, becomes the
-    table's comment.
-    """
-
-    name: str
+    contract: Contract
     rows: "pa.Table"
-    key: tuple[str, ...]
     append: bool = False
-    description: str = ""
+
+    def __post_init__(self) -> None:
+        """Cast the rows; raises FunneliftError where they do not fit the contract."""
+        object.__setattr__(self, "rows", self.contract.cast(self.rows))
+
+    @property
+    def name(self) -> str:
+        """The table's name."""
+        return self.contract.name
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The columns that no two rows share."""
+        return self.contract.grain
 
     def check_columns(self, existing: Sequence[str]) -> None:
         """Refuse to add rows to a table with other columns.
@@ -52,7 +52,7 @@ class Publication:
         FunneliftError
             When they are not those of the rows.
         """
-        if self.append and existing and list(existing) != self.rows.column_names:
+        if self.append and existing and list(existing) != self.contract.column_names:
             raise FunneliftError(
                 f"{SCHEMA}.{self.name} was written by another version (columns {', '.join(existing)}): "
                 "rename or drop it, then run again"

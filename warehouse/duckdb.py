@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
 
-from warehouse.base import BATCH_ROWS, RAW_SCHEMA, SCHEMA, Column, Publication, RawTables, Warehouse
+from warehouse.base import BATCH_ROWS, RAW_SCHEMA, SCHEMA, Publication, RawTables, Warehouse
+from warehouse.contract import Column
 from warehouse.errors import FunneliftError, UsageError
 from warehouse.settings import LoadSettings, WarehouseSettings
 
@@ -107,15 +108,14 @@ class DuckDBWarehouse(Warehouse):
         existing = self.columns(publication.name)
         publication.check_columns(existing)
         if not (publication.append and existing):
-            columns = ", ".join(
-                f"{_identifier(field.name)} {_sql_type(field.type)}{'' if field.nullable else ' not null'}"
-                for field in publication.rows.schema
-            )
+            columns = ", ".join(map(_column, publication.contract.columns))
             indexed = f", primary key ({key})" if len(publication.rows) <= INDEXED_ROWS else ""
             self._connection.execute(f"drop table if exists {table}")
             self._connection.execute(f"create table {table} ({columns}{indexed})")
-            description = publication.description.replace("'", "''")
-            self._connection.execute(f"comment on table {table} is '{description}'")
+            self._connection.execute(f"comment on table {table} is {_text(publication.contract.description)}")
+            for column in publication.contract.columns:
+                place = f"{table}.{_identifier(column.name)}"
+                self._connection.execute(f"comment on column {place} is {_text(column.description)}")
         self._connection.register("published_rows", publication.rows)
         try:
             self._connection.execute(f"insert into {table} select * from published_rows")
@@ -221,17 +221,5 @@ def _identifier(name: str) -> str:
     return f'"{name}"'
 
 
-def _sql_type(arrow_type: "pa.DataType") -> str:
-    import pyarrow as pa
-
-    types = {
-        pa.string(): "varchar",
-        pa.float64(): "double",
-        pa.int64(): "bigint",
-        pa.int32(): "integer",
-        pa.bool_(): "boolean",
-        pa.timestamp("us"): "timestamp",
-    }
-    if pa.types.is_dictionary(arrow_type):
-        return _sql_type(arrow_type.value_type)
-    return types[arrow_type]
+def _text(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

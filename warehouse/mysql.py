@@ -1,10 +1,12 @@
 """The warehouse in a database of a MySQL or MariaDB server."""
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self
 
-from warehouse.base import BATCH_ROWS, RAW_SCHEMA, SCHEMA, Column, Publication, RawTables, Warehouse
+from warehouse.base import BATCH_ROWS, RAW_SCHEMA, SCHEMA, Publication, RawTables, Warehouse
+from warehouse.contract import Column
 from warehouse.errors import FunneliftError, RepeatedKeyError, ServerError
 from warehouse.mysql_client.arrow_reader import read_batches
 from warehouse.mysql_client.databases import provide_database
@@ -22,10 +24,6 @@ NEW, OLD = "__new", "__old"
 LOAD_ROWS = 100_000
 # Types that all engines share and the server calls otherwise; times keep their microseconds.
 TYPES = {"integer": "int", "text": "mediumtext", "timestamp": "datetime(6)"}
-KEY_TYPE = "varchar(255)"
-# Types of other texts, narrowest first, and the characters each has room for. Both servers group by texts of up to 512
-# characters in memory; MariaDB takes a wider one to disk. Power BI reads all of them as text.
-TEXT_TYPES = {"varchar(255)": 255, "varchar(512)": 512, "text": 16_383, "mediumtext": 4_194_303}
 
 
 class MySQLWarehouse(Warehouse):
@@ -104,7 +102,6 @@ class MySQLWarehouse(Warehouse):
             present = {publication.name: self._column_types(publication.name) for publication in publications}
             for publication in publications:
                 publication.check_columns(list(present[publication.name]))
-                _check_nulls(publication)
             try:
                 if all(self._has_room(publication, present[publication.name]) for publication in publications):
                     self._insert(publications)
@@ -146,7 +143,7 @@ class MySQLWarehouse(Warehouse):
         self._connect()
 
     def _has_room(self, publication: Publication, present: dict[str, str]) -> bool:
-        """Whether the rows can go into the table as it stands."""
+        """Whether the table that is there has the contract's key and types, so that rows can just be added."""
         if not (publication.append and present):
             return False
         key = self._session.rows(
@@ -154,8 +151,9 @@ class MySQLWarehouse(Warehouse):
             "where table_schema = %s and table_name = %s and index_name = 'PRIMARY' order by seq_in_index",
             [self._database, publication.name],
         )
-        texts = {column: kind for column, kind in _types(publication, present).items() if kind in TEXT_TYPES}
-        return [str(column) for (column,) in key] == list(publication.key) and texts.items() <= present.items()
+        is_keyed = [str(column) for (column,) in key] == list(publication.key)
+        wanted = {column.name: _type(column) for column in publication.contract.columns}
+        return is_keyed and {column: _without_width(kind) for column, kind in present.items()} == wanted
 
     def _insert(self, publications: Sequence[Publication]) -> None:
         try:
@@ -172,19 +170,19 @@ class MySQLWarehouse(Warehouse):
                 self._write(publication, present[publication.name])
 
     def _write(self, publication: Publication, present: dict[str, str]) -> None:
-        types = _types(publication, present if publication.append else {})
+        contract = publication.contract
         columns = ", ".join(
-            f"{name(field.name)} {types[field.name]} {'null' if field.nullable else 'not null'}"
-            for field in publication.rows.schema
+            f"{name(column.name)} {_type(column)} {'null' if column.is_nullable else 'not null'} comment %s"
+            for column in contract.columns
         )
         table = publication.name + NEW
         self._session.execute(
             f"create table {self._name(table)} ({columns}, primary key ({', '.join(map(name, publication.key))})) "
             f"engine = InnoDB default character set utf8mb4 collate {self._session.server.collation} comment = %s",
-            [publication.description],
+            [*(column.description for column in contract.columns), contract.description],
         )
         if publication.append and present:
-            listed = ", ".join(map(name, types))
+            listed = ", ".join(map(name, contract.column_names))
             self._session.execute(
                 f"insert into {self._name(table)} ({listed}) select {listed} from {self._name(publication.name)}"
             )
@@ -245,8 +243,7 @@ class MySQLRawTables(RawTables):
 
     def _create(self, table: str, suffix: str) -> None:
         columns = ", ".join(
-            f"{name(column.name)} {TYPES.get(column.data_type, column.data_type)}"
-            f"{'' if column.is_nullable else ' not null'}"
+            f"{name(column.name)} {_type(column)}{'' if column.is_nullable else ' not null'}"
             for column in self._tables[table]
         )
         self._session.execute(
@@ -318,48 +315,13 @@ def _plain_errors() -> Iterator[None]:
         raise FunneliftError(str(error)) from None
 
 
-def _check_nulls(publication: Publication) -> None:
-    """Refuse nulls where none may be: in a file that is loaded, an empty text is none."""
-    for field, column in zip(publication.rows.schema, publication.rows.columns, strict=True):
-        if column.null_count and not field.nullable:
-            raise FunneliftError(
-                f"nothing was published, a key is broken: {publication.name}.{field.name} has {column.null_count} nulls"
-            )
+def _type(column: Column) -> str:
+    return TYPES.get(column.data_type, column.data_type)
 
 
-def _types(publication: Publication, present: dict[str, str]) -> dict[str, str]:
-    """SQL types of the columns, with room for the rows and for those in the table that is there."""
-    return {
-        field.name: _sql_type(field.type, column, field.name in publication.key, present.get(field.name, ""))
-        for field, column in zip(publication.rows.schema, publication.rows.columns, strict=True)
-    }
-
-
-def _sql_type(arrow_type: "pa.DataType", column: "pa.ChunkedArray", is_key: bool, present: str) -> str:
-    import pyarrow as pa
-
-    if pa.types.is_dictionary(arrow_type):
-        return _sql_type(arrow_type.value_type, column, is_key, present)
-    if pa.types.is_string(arrow_type):
-        return KEY_TYPE if is_key else _text_type(column, present)
-    types = {
-        pa.float64(): "double",
-        pa.int64(): "bigint",
-        pa.int32(): "int",
-        pa.bool_(): "tinyint(1)",
-        pa.timestamp("us"): "datetime(6)",
-    }
-    return types[arrow_type]
-
-
-def _text_type(column: "pa.ChunkedArray", present: str) -> str:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    texts = [chunk.dictionary if pa.types.is_dictionary(column.type) else chunk for chunk in column.chunks]
-    longest = max((pc.max(pc.utf8_length(text)).as_py() or 0 for text in texts), default=0)
-    longest = max(longest, TEXT_TYPES.get(present, 0))
-    return next(kind for kind, room in TEXT_TYPES.items() if longest <= room)
+def _without_width(kind: str) -> str:
+    """MariaDB gives whole numbers a width for display, which means nothing."""
+    return re.sub(r"^(int|bigint)\(\d+\)", r"\1", kind)
 
 
 def _in_key_order(rows: "pa.Table", key: Sequence[str]) -> Iterator["pa.RecordBatch"]:

@@ -102,6 +102,11 @@
     {%- endif -%}
 {%- endmacro %}
 
+{# Texts compare byte by byte, as in every other table. #}
+{% macro mysql_table_options() -%}
+    engine = InnoDB default character set utf8mb4 collate /*!80017 utf8mb4_0900_bin */ /*M!100600 utf8mb4_nopad_bin */
+{%- endmacro %}
+
 {# Texts compare byte by byte whatever the server's default is. #}
 {% macro mysql__create_schema(relation) -%}
     {%- call statement('create_schema') -%}

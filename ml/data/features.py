@@ -1,10 +1,9 @@
 """Which columns are features, label, ids, time and status: read from dbt's metadata, nowhere repeated."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
+from warehouse.contract import Contracts
 from warehouse.errors import FunneliftError
 
 MART = "session_features"
@@ -47,13 +46,13 @@ class Mart:
         return [feature.name for feature in self.features if feature.kind == "categorical"]
 
 
-def read_mart(manifest: Path) -> Mart:
-    """Read the roles of the feature mart's columns from dbt's manifest.
+def read_mart(contracts: Contracts) -> Mart:
+    """Read the roles of the feature mart's columns from its contract.
 
     Parameters
     ----------
-    manifest : Path
-        dbt's `manifest.json`.
+    contracts : Contracts
+        What dbt's manifest says.
 
     Returns
     -------
@@ -63,28 +62,12 @@ def read_mart(manifest: Path) -> Mart:
     Raises
     ------
     FunneliftError
-        When the manifest is missing, or lacks the mart or the roles.
+        When the mart or the roles are missing.
     """
-    try:
-        content = json.loads(manifest.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise FunneliftError(
-            f"no dbt manifest at {manifest}: run `dbt build` first, or name it with --manifest"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise FunneliftError(f"cannot read the dbt manifest {manifest} ({error}): run `dbt build` again") from None
-    nodes = [
-        node
-        for node in content.get("nodes", {}).values()
-        if node.get("resource_type") == "model" and node.get("name") == MART
-    ]
-    if not nodes:
-        raise FunneliftError(f"{manifest} knows no model {MART}: run `dbt build` in the project first")
-    node = nodes[0]
     roles: dict[str, list[str]] = {}
     features = []
-    for name, column in node["columns"].items():
-        meta = column.get("meta", {})
+    for column in contracts[MART].columns:
+        name, meta = column.name, column.meta
         roles.setdefault(str(meta.get("role")), []).append(name)
         if meta.get("role") == "feature":
             if meta.get("kind") not in ("numeric", "categorical") or not meta.get("group"):
@@ -92,15 +75,16 @@ def read_mart(manifest: Path) -> Mart:
                     f"{MART}.{name}: a feature's meta needs kind numeric or categorical, and a group; got {meta}. "
                     "Correct the mart's properties file and run `dbt build`"
                 )
-            features.append(Feature(name, meta["group"], meta["kind"], column.get("description") or name))
+            features.append(Feature(name, meta["group"], meta["kind"], column.description or name))
     columns = tuple(name for names in roles.values() for name in names)
     missing = sorted({*IDENTITY, *STATUSES, "decided_ms"} - set(columns))
     if "decision_point" not in {feature.name for feature in features if feature.kind == "categorical"}:
         missing.append("decision_point as a categorical feature")
     if missing or len(roles.get("label", [])) != 1 or not features:
         raise FunneliftError(
-            f"{manifest}: {MART} needs features, one label and the columns {', '.join(missing) or 'it has'}; found "
-            f"{len(features)} features and labels {roles.get('label', [])}. Run `dbt build` with this project's models"
+            f"{contracts.source}: {MART} needs features, one label and the columns {', '.join(missing) or 'it has'}; "
+            f"found {len(features)} features and labels {roles.get('label', [])}. Run `dbt build` with this project's "
+            "models"
         )
     features.sort(key=lambda feature: feature.kind, reverse=True)
     return Mart(tuple(features), roles["label"][0], columns)

@@ -1,17 +1,19 @@
 """Will this session still convert? The part of a run that fits, chooses, evaluates, explains and scores the models."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ml.conversion.bands import Thresholds
 from ml.conversion.candidates import fit_candidates, training_rows
 from ml.conversion.champion import Champion
-from ml.conversion.evaluate import evaluate
-from ml.conversion.explain import explain
+from ml.conversion.curve import CalibrationBin
+from ml.conversion.evaluate import Metric, evaluate
+from ml.conversion.explain import FeatureEffect, explain
 from ml.conversion.predictions import predict
 from ml.data.checked import Checked
 from ml.data.split import SPLITS, split_by_time
@@ -20,12 +22,13 @@ from ml.parts.outcome import Outcome
 from ml.publish.artifacts import model_version, save_model
 from ml.publish.files import write_csv
 from ml.publish.predictions import prediction_rows
-from ml.publish.runs import run_record
-from ml.publish.tables import publication, rows_of
+from ml.publish.runs import RunRecord, run_record
+from ml.publish.tables import publication
 from ml.reports.conversion_facts import ConversionFacts, metric_text
 from ml.reports.figures import draw_figures
 from ml.reports.model_card import model_card
 from ml.run import Run, Stamp
+from warehouse.base import Publication
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -83,15 +86,19 @@ def train_conversion(run: Run, checked: Checked) -> Outcome:
             candidates=candidates, champion=best.model,
             evaluation=evaluation, explanation=explanation, predictions=predictions,
         )  # fmt: skip
-        rows = prediction_rows(predictions, stamp)
+        rows = prediction_rows(predictions, stamp, run.contracts["conversion_predictions"])
         _write_files(run.folder, facts, rows)
+    tables: dict[str, tuple[type[Any], Sequence[Any]]] = {
+        "shap_summary": (FeatureEffect, explanation.effects),
+        "model_metrics": (Metric, evaluation.metrics),
+        "calibration_curve": (CalibrationBin, evaluation.curves),
+    }
+    contracts = run.contracts
     return Outcome(
         publications=[
-            publication("conversion_predictions", rows),
-            publication("shap_summary", rows_of(explanation.effects, stamp)),
-            publication("model_metrics", rows_of(evaluation.metrics, stamp)),
-            publication("calibration_curve", rows_of(evaluation.curves, stamp)),
-            publication("ml_runs", rows_of([facts.record], stamp), append=True),
+            Publication(contracts["conversion_predictions"], rows),
+            *(publication(contracts[name], kind, entries, stamp) for name, (kind, entries) in tables.items()),
+            publication(contracts["ml_runs"], RunRecord, [record], stamp, append=True),
         ],
         findings=_findings(facts),
     )

@@ -136,8 +136,7 @@ def uplift(config: Config, progress: Progress, options: argparse.Namespace) -> l
             units="rows",
         )
         with progress.step("writing files"):
-            columns = {field.name: (rows.column(field.name), field.nullable) for field in rows.schema}
-            write_csv(folder / "predictions" / "uplift_scores.csv", stamped(columns, len(rows), stamp))
+            write_csv(folder / "predictions" / "uplift_scores.csv", stamped(rows, stamp))
             write_reports(folder, facts, randomisation.warnings)
     return _findings(facts, found)
 

@@ -21,7 +21,7 @@ from ml.policy.values import Gain, Projection, Sensitivity
 from ml.publish.artifacts import model_version
 from ml.publish.files import write_csv
 from ml.publish.runs import UpliftRun
-from ml.publish.tables import entries_of, publication, rows_of, stamped
+from ml.publish.tables import entries_of, publication, stamped
 from ml.reports.facts import FunnelFacts, UpliftFacts
 from ml.reports.uplift_files import write_reports
 from ml.run import Run, Stamp, git_commit, package_versions, settings_json
@@ -29,7 +29,7 @@ from ml.uplift.deciles import UpliftDecile
 from ml.uplift.judge import Judged, judge
 from ml.uplift.metrics import UpliftMetric
 from ml.uplift.names import PLACEBO, T_LEARNER
-from warehouse.base import Warehouse
+from warehouse.base import Publication, Warehouse
 from warehouse.errors import FunneliftError
 
 if TYPE_CHECKING:
@@ -155,7 +155,9 @@ def read_known(run: Run, warehouse: Warehouse) -> Known:
                 "run `python -m ml.train --only uplift` first"
             )
         order = pa.compute.sort_indices(rows, [("decided_at", "ascending"), ("session_id", "ascending")])
-        rows = _as_published(rows.take(order).drop_columns(["run_id", "model_version", "scored_at"]))
+        rows = (
+            run.contracts["uplift_scores"].cast(rows).take(order).drop_columns(["run_id", "model_version", "scored_at"])
+        )
         return Known(
             rows=with_quadrants(rows, record.usual_rate, run.config),
             record=record,
@@ -192,7 +194,7 @@ def publish_uplift(run: Run, warehouse: Warehouse, known: Known, with_policy: bo
             valued = value(known.rows, config, record.sessions_per_day * config.policy.horizon_days,
                            record.sessions_per_day)  # fmt: skip
     finished = datetime.now(UTC)
-    stamp = Stamp(run.run_id, known.model_version, finished)
+    stamp = Stamp(run.run_id, known.model_version, finished, is_simulated=record.is_simulated)
     record = replace(
         record,
         part="uplift" if known.judged is not None else "policy",
@@ -203,8 +205,8 @@ def publish_uplift(run: Run, warehouse: Warehouse, known: Known, with_policy: bo
         break_even_share_percent=valued.policy.break_even_share if valued else None,
         break_even_cost=valued.policy.break_even_cost if valued else None,
     )
-    scores = stamped({field.name: (known.rows.column(field.name), field.nullable) for field in known.rows.schema},
-                     len(known.rows), stamp)  # fmt: skip
+    contracts = run.contracts
+    scores = stamped(known.rows, stamp, contracts["uplift_scores"])
     with run.progress.step("writing uplift files"):
         write_csv(run.folder / "predictions" / "uplift_scores.csv", scores)
         findings = []
@@ -217,20 +219,20 @@ def publish_uplift(run: Run, warehouse: Warehouse, known: Known, with_policy: bo
                 f"Uplift scores and metrics are in funnelift.uplift_scores ({record.source}). The tables of money are "
                 "empty until `python -m ml.train --only policy`."
             ]
-    money: list[tuple[str, type[Any], Sequence[Any]]] = [
-        ("roi_projection", Projection, valued.policy.projections if valued else []),
-        ("roi_sensitivity", Sensitivity, valued.policy.sensitivity if valued else []),
-        ("roi_gains", Gain, valued.policy.gains if valued else []),
-        ("experiment_plan", Plan, valued.plans if valued else []),
-        ("ab_test_simulation", SimulatedTest, valued.tests if valued else []),
-    ]
+    tables: dict[str, tuple[type[Any], Sequence[Any]]] = {
+        "uplift_metrics": (UpliftMetric, known.metrics),
+        "uplift_deciles": (UpliftDecile, known.deciles),
+        "roi_projection": (Projection, valued.policy.projections if valued else []),
+        "roi_sensitivity": (Sensitivity, valued.policy.sensitivity if valued else []),
+        "roi_gains": (Gain, valued.policy.gains if valued else []),
+        "experiment_plan": (Plan, valued.plans if valued else []),
+        "ab_test_simulation": (SimulatedTest, valued.tests if valued else []),
+    }
     return Outcome(
         publications=[
-            publication("uplift_scores", scores),
-            publication("uplift_metrics", rows_of(known.metrics, stamp, UpliftMetric)),
-            publication("uplift_deciles", rows_of(known.deciles, stamp, UpliftDecile)),
-            *(publication(name, rows_of(entries, stamp, kind)) for name, kind, entries in money),
-            publication("uplift_runs", rows_of([record], stamp, UpliftRun), append=True),
+            Publication(contracts["uplift_scores"], scores),
+            *(publication(contracts[name], kind, entries, stamp) for name, (kind, entries) in tables.items()),
+            publication(contracts["uplift_runs"], UpliftRun, [record], stamp, append=True),
         ],
         findings=findings,
     )
@@ -261,19 +263,6 @@ def _score_rows(identity: "pa.Table", judged: Judged, own_values: "pa.Array") ->
     columns |= judged.columns | {"own_value": (own_values, True)}
     schema = pa.schema([pa.field(name, values.type, nullable) for name, (values, nullable) in columns.items()])
     return pa.Table.from_arrays([values for values, _ in columns.values()], schema=schema)
-
-
-def _as_published(rows: "pa.Table") -> "pa.Table":
-    """Give a table read from any engine the types and the nullability it was published with."""
-    import pyarrow as pa
-
-    whole = {"treatment", "outcome", "decile"}
-    nullable = {"treatment", "outcome", "own_value", "segment", "true_effect"}
-    texts = {"session_id", "decision_point", "visitor_id", "quadrant", "segment", "dataset_split"}
-    kinds = {name: pa.string() for name in texts} | {name: pa.int32() for name in whole}
-    kinds |= {"decided_at": pa.timestamp("us"), "is_simulated": pa.bool_()}
-    fields = [pa.field(name, kinds.get(name, pa.float64()), name in nullable) for name in rows.column_names]
-    return rows.cast(pa.schema(fields))
 
 
 def _record(run: Run, checked: Checked, found: MartExperiment, judged: Judged) -> UpliftRun:

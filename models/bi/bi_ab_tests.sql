@@ -11,4 +11,4 @@ select
     {{ to_integer('is_significant') }} as is_significant,
     {{ to_integer('is_simulated') }} as is_simulated,
     run_id
-from {{ portable(source('predictions', 'ab_test_simulation')) }}
+from {{ portable(ref('ab_test_simulation')) }}

@@ -10,5 +10,5 @@ select
     curve.n_positives,
     case when curve.model = runs.champion then 1 else 0 end as is_champion,
     curve.run_id
-from {{ portable(source('predictions', 'calibration_curve')) }} as curve
-left join {{ portable(source('predictions', 'ml_runs')) }} as runs on curve.run_id = runs.run_id
+from {{ portable(ref('calibration_curve')) }} as curve
+left join {{ portable(ref('ml_runs')) }} as runs on curve.run_id = runs.run_id

@@ -11,4 +11,4 @@ select
     smallest_lift_long,
     {{ to_integer('is_simulated') }} as is_simulated,
     run_id
-from {{ portable(source('predictions', 'experiment_plan')) }}
+from {{ portable(ref('experiment_plan')) }}

@@ -1,6 +1,6 @@
 with projection as (
 
-    select * from {{ portable(source('predictions', 'roi_projection')) }}
+    select * from {{ portable(ref('roi_projection')) }}
 
 ),
 
@@ -14,7 +14,7 @@ runs as (
         {{ to_double(json_text('config_json', '$.policy.margin')) }} as margin,
         {{ to_double(json_text('config_json', '$.policy.horizon_days')) }} as horizon_days,
         case when {{ json_text('config_json', '$.policy.value_column') }} is null then 0 else 1 end as is_valued_by_session
-    from {{ portable(source('predictions', 'uplift_runs')) }}
+    from {{ portable(ref('uplift_runs')) }}
 
 )
 

@@ -6,4 +6,4 @@ select
     ci_upper,
     case when ci_lower > 0 or ci_upper < 0 then 1 else 0 end as is_certain,
     run_id
-from {{ portable(source('predictions', 'roi_gains')) }}
+from {{ portable(ref('roi_gains')) }}

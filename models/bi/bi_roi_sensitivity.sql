@@ -6,4 +6,4 @@ select
     profit_ci_lower,
     profit_ci_upper,
     run_id
-from {{ portable(source('predictions', 'roi_sensitivity')) }}
+from {{ portable(ref('roi_sensitivity')) }}

@@ -12,7 +12,7 @@ facts as (
 
 predictions as (
 
-    select * from {{ portable(source('predictions', 'conversion_predictions')) }}
+    select * from {{ portable(ref('conversion_predictions')) }}
 
 )
 

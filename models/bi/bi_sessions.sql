@@ -6,13 +6,13 @@ with facts as (
 
 predictions as (
 
-    select * from {{ portable(source('predictions', 'conversion_predictions')) }}
+    select * from {{ portable(ref('conversion_predictions')) }}
 
 ),
 
 scores as (
 
-    select * from {{ portable(source('predictions', 'uplift_scores')) }}
+    select * from {{ portable(ref('uplift_scores')) }}
 
 )
 

@@ -8,4 +8,4 @@ select
     mean_abs_shap,
     n_rows,
     run_id
-from {{ portable(source('predictions', 'shap_summary')) }}
+from {{ portable(ref('shap_summary')) }}

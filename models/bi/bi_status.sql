@@ -29,7 +29,7 @@ present as (
             'predictions': 'conversion_predictions', 'uplift': 'uplift_scores', 'roi': 'roi_projection'
         }.items() %}
         case
-            when exists (select 1 from {{ portable(source('predictions', table)) }}) then 1
+            when exists (select 1 from {{ portable(ref(table)) }}) then 1
             else 0
         end as has_{{ name }},
         {%- endfor %}
@@ -51,7 +51,7 @@ present as (
 
 conversion as (
 
-    select * from {{ portable(source('predictions', 'ml_runs')) }}
+    select * from {{ portable(ref('ml_runs')) }}
     order by finished_at desc, run_id desc
     limit 1
 
@@ -59,7 +59,7 @@ conversion as (
 
 uplift as (
 
-    select * from {{ portable(source('predictions', 'uplift_runs')) }}
+    select * from {{ portable(ref('uplift_runs')) }}
     order by finished_at desc, run_id desc
     limit 1
 

@@ -12,4 +12,4 @@ select
     true_uplift,
     {{ to_integer('is_simulated') }} as is_simulated,
     run_id
-from {{ portable(source('predictions', 'uplift_deciles')) }}
+from {{ portable(ref('uplift_deciles')) }}

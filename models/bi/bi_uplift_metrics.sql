@@ -11,4 +11,4 @@ select
     case when ci_lower > 0 or ci_upper < 0 then 1 else 0 end as is_certain,
     {{ to_integer('is_simulated') }} as is_simulated,
     run_id
-from {{ portable(source('predictions', 'uplift_metrics')) }}
+from {{ portable(ref('uplift_metrics')) }}

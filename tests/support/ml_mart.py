@@ -1,11 +1,14 @@
 """A small warehouse with the marts that ml reads, made from a seed, and the dbt manifest that describes it."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import duckdb
 import numpy as np
 import pandas as pd
+
+from contracts import PUBLISHED
 
 DAY_MS = 86_400_000
 START_MS = 1_430_611_200_000  # 2015-05-03
@@ -45,7 +48,7 @@ CATEGORICAL = {"decision_point", "item_root_category", "item_category"}
 
 
 def manifest() -> dict[str, object]:
-    """Return the part of dbt's manifest that ml reads."""
+    """Return the part of dbt's manifest that ml reads: the mart's roles, and the tables that it writes."""
     columns = {name: {"name": name, "description": name, "meta": {"role": role}} for name, role in ROLES.items()}
     for group, names in FEATURES.items():
         for name in names:
@@ -57,14 +60,35 @@ def manifest() -> dict[str, object]:
             }
     node = {
         "resource_type": "model",
-        "package_name": "funnelift",
         "name": "session_features",
-        "schema": "funnelift",
+        "fqn": ["funnelift", "marts", "session_features"],
         "columns": columns,
+        "config": {"meta": {"grain": ["session_id", "decision_point"]}},
     }
     return {
         "metadata": {"project_name": "funnelift", "generated_at": "2015-09-18T00:00:00Z"},
-        "nodes": {"model.funnelift.session_features": node},
+        "nodes": {"model.funnelift.session_features": node} | prediction_nodes(),
+    }
+
+
+def prediction_nodes() -> dict[str, object]:
+    """The contracts of the prediction tables, as dbt's manifest has them."""
+    return {
+        f"model.funnelift.{contract.name}": {
+            "resource_type": "model",
+            "name": contract.name,
+            "fqn": ["funnelift", contract.layer, contract.name],
+            "description": contract.description,
+            "columns": {column.name: asdict(column) for column in contract.columns},
+            "config": {
+                "meta": {
+                    "grain": list(contract.grain),
+                    "readers": list(contract.readers),
+                    "written_by": contract.written_by,
+                }
+            },
+        }
+        for contract in PUBLISHED.values()
     }
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import duckdb
 
+from contracts import PUBLISHED
 from ml.config import Config, load_config
-from ml.publish.tables import KEYS
 
 CONVERSION = ("conversion_predictions", "shap_summary", "model_metrics", "calibration_curve", "ml_runs")
-UPLIFT = tuple(table for table in KEYS if table not in CONVERSION)
+UPLIFT = tuple(table for table in PUBLISHED if table not in CONVERSION)
 TABLES = (*CONVERSION, *UPLIFT)
 QUICK: dict[str, Any] = {
     "split": {"min_positives": 10},

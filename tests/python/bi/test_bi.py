@@ -28,8 +28,8 @@ from bi.measures import (
 )
 from bi.tables import known_columns, power_bi_names
 from compiled import ROOT
+from contracts import PUBLISHED
 from ml.config import load_config
-from ml.publish.tables import KEYS
 from servers import DatabaseServer, environment_of
 from warehouse.base import Publication, Warehouse
 from warehouse.open import open_warehouse
@@ -153,27 +153,19 @@ def served(
     mysql_server.drop_databases()
 
 
-def sources() -> dict[str, dict[str, Any]]:
-    path = ROOT / "models" / "bi" / "_bi__sources.yml"
-    (source,) = yaml.safe_load(path.read_text(encoding="utf-8"))["sources"]
-    return {table["name"]: table for table in source["tables"]}
-
-
 def published(shop: Shop) -> list[Publication]:
     """What a training wrote, to be written elsewhere."""
     import pyarrow as pa
 
-    found = []
     with shop.open() as warehouse:
-        for table, key in KEYS.items():
-            described = sources()[table]["columns"]
-            required = {column["name"] for column in described if column.get("meta", {}).get("required")}
-            _, batches = warehouse.read(table, [column["name"] for column in described])
-            rows = pa.Table.from_batches(list(batches))
-            schema = pa.schema([pa.field(field.name, field.type, field.name not in required) for field in rows.schema])
-            append = table in ("ml_runs", "uplift_runs")
-            found.append(Publication(table, rows.cast(schema), key, append))
-    return found
+        return [
+            Publication(
+                contract,
+                pa.Table.from_batches(list(warehouse.read(table, contract.column_names)[1])),
+                append=table in ("ml_runs", "uplift_runs"),
+            )
+            for table, contract in PUBLISHED.items()
+        ]
 
 
 def totals(shop: Shop) -> dict[str, Any]:
@@ -196,11 +188,9 @@ def is_close(left: Any, right: Any) -> bool:
 
 
 def test_the_empty_tables_are_those_that_a_training_writes(untrained: Shop, trained: Shop) -> None:
-    assert sources().keys() == KEYS.keys()
-    for table, key in KEYS.items():
-        assert tuple(sources()[table]["meta"]["key"]) == key
+    for table, contract in PUBLISHED.items():
         empty = shape(untrained, table)
-        assert [name for name, _, _ in empty] == [column["name"] for column in sources()[table]["columns"]]
+        assert [name for name, _, _ in empty] == contract.column_names
         assert empty == shape(trained, table), table
         assert untrained.query(f"select count(*) as n from funnelift.{table}") == [{"n": 0}]
     for table in ("ml_runs", "uplift_runs"):
@@ -276,7 +266,7 @@ def test_measures_by_hand(trained: Shop) -> None:
     )
     honest = latest[latest["dataset_split"].isin(["test", "new", "open"])]
     judged = predictions[predictions["dataset_split"] == "test"]
-    chosen = roi[(roi["strategy"] == "uplift") & roi["is_chosen"]]
+    chosen = roi[(roi["strategy"] == "uplift") & (roi["is_chosen"] == 1)]
     unseen = scores[scores["dataset_split"].isin(["test", "open", "outside"])]
     arms = scores[scores["dataset_split"] == "test"].groupby("treatment")["outcome"].mean()
     expected = {

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from compiled import ROOT
-from ml.publish.tables import KEYS
+from contracts import PUBLISHED
 from servers import DatabaseServer
 from warehouse.errors import ServerError
 from warehouse.mysql_client.session import Session
@@ -166,7 +166,7 @@ def test_ids_compare_byte_by_byte_and_times_keep_their_milliseconds(shop: tuple[
     times = {
         kind
         for schema, table, column, kind, _ in types
-        if schema == "funnelift" and str(column).endswith("_at") and table not in KEYS and not table.startswith("bi_")
+        if schema == "funnelift" and column.endswith("_at") and table not in PUBLISHED and not table.startswith("bi_")
     }
     assert times == {"datetime(3)"}, times
     assert not [(table, column) for _, table, column, kind, _ in types if "timestamp" in str(kind)]

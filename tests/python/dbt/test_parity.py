@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 
-from ml.publish.tables import KEYS as PUBLISHED_KEYS
 from nasty_shop import (
     BAD_ASSIGNMENTS,
     IDS,
@@ -32,59 +31,16 @@ from nasty_shop import (
 from parity import TOLERANCE, Relation, Warehouse, differences, on_duckdb, on_server
 from paths import ROOT
 from servers import SECOND, DatabaseServer, named_server
+from warehouse.contract import read_project
 
-# What a row of each relation that dbt builds is known by.
-KEYS: dict[str, tuple[str, ...]] = {
-    "eda_baseline": ("dataset", "metric"),
-    "stg_events": ("event_key",),
-    "stg_item_properties": ("item_id", "property", "known_from_ms"),
-    "stg_categories": ("category_id",),
-    "stg_treatment_assignments": ("visitor_id",),
-    "stg_loads": ("raw_table", "line_count"),
-    "int_items": ("item_key",),
-    "int_event_places": ("event_key",),
-    "int_session_bounds": ("session_key",),
-    "int_event_items": ("event_key",),
-    "int_event_repeats": ("event_key",),
-    "int_session_events": ("event_key",),
-    "int_session_totals": ("session_key",),
-    "int_bot_visitors": ("visitor_id",),
-    "int_item_attributes": ("item_key", "valid_from_ms"),
-    "int_item_demand_daily": ("item_key", "day_number"),
-    "int_category_price_daily": ("category_id", "day_number"),
-    "int_decision_points": ("session_id", "decision_point"),
-    "sessions": ("session_id",),
-    "session_funnels": ("session_id",),
-    "session_features": ("session_id", "decision_point"),
-    "funnel_daily": ("funnel_date", "breakdown", "breakdown_value", "step"),
-    "funnel_dropoff": ("breakdown", "breakdown_value", "step"),
-    "dim_date": ("date_day",),
-    "dim_category": ("category_id",),
-    "dataset_summary": (),
-}
-# What people read beside the marts; most of it comes from the predictions.
-BI_KEYS: dict[str, tuple[str, ...]] = {
-    "bi_session_facts": ("session_id",),
-    "bi_sessions": ("session_id",),
-    "bi_session_decisions": ("session_id", "decision_point"),
-    "bi_funnel_daily": ("funnel_date", "category_id", "visitor_type", "step"),
-    "bi_dates": ("date_day",),
-    "bi_categories": ("category_id",),
-    "bi_decision_points": ("decision_point",),
-    "bi_roi": ("strategy", "share_percent"),
-    "bi_roi_gains": ("strategy", "versus"),
-    "bi_roi_sensitivity": ("cost", "revenue_per_conversion"),
-    "bi_uplift_deciles": ("learner", "decile"),
-    "bi_uplift_metrics": ("learner", "versus", "metric"),
-    "bi_experiment_plan": ("share_percent",),
-    "bi_ab_tests": ("replicate",),
-    "bi_shap": ("decision_point", "feature"),
-    "bi_model_metrics": ("model", "slice", "metric"),
-    "bi_calibration": ("model", "slice", "bin"),
-    "bi_status": (),
-}
+CONTRACTS = read_project()
+# Load ids are drawn anew for each file, so a load is known by what it loaded.
+KEYS = {contract.name: contract.grain for contract in CONTRACTS.of_layer("seeds", "staging", "intermediate", "marts")}
+KEYS |= {"stg_loads": ("raw_table", "line_count")}
+BI_KEYS = {contract.name: contract.grain for contract in CONTRACTS.of_layer("bi")}
 # One training: one run, whose id is one of what follows.
-PUBLISHED = PUBLISHED_KEYS | {"ml_runs": (), "uplift_runs": ()}
+PUBLISHED = {contract.name: contract.grain for contract in CONTRACTS.of_layer("predictions")}
+PUBLISHED |= {"ml_runs": (), "uplift_runs": ()}
 PREDICTION_TOLERANCE = 1e-6
 # Quick, and content with the few buyers that a small shop has in each slice.
 TRAINING = {

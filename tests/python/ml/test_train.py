@@ -16,11 +16,11 @@ import pytest
 
 import ml_mart
 import warehouse.duckdb as duckdb_engine
+from contracts import PUBLISHED, contract
 from ml import score, train
 from ml.cli import Progress
 from ml.config import DEFAULTS
 from ml.files import sha256_of
-from ml.publish.tables import GRAINS
 from paths import ROOT
 from training import CONVERSION, QUICK, TABLES, UPLIFT, Place
 from warehouse.base import Publication
@@ -284,23 +284,14 @@ def test_a_publication_that_dies_half_way_leaves_the_old_tables(
     # Both ways in which a key is enforced: by an index, and for large tables by a check in the transaction.
     monkeypatch.setattr(duckdb_engine, "INDEXED_ROWS", indexed_rows)
     before = {table: copy.rows(f"select * from funnelift.{table} order by all") for table in TABLES}
-    rows = pa.table({"session_id": ["a"], "decision_point": ["landing"]})
-    twice = pa.table({"run_id": ["a", "a"]})
+    predictions = contract("conversion_predictions", ("session_id",), session_id="varchar(160)")
+    runs = contract("ml_runs", ("run_id",), run_id="varchar(64)")
+    rows = pa.table({"session_id": ["a"]})
     with open_warehouse(copy.config()) as warehouse, pytest.raises(FunneliftError, match="nothing was published"):
-        warehouse.publish(
-            [
-                Publication("conversion_predictions", rows, ("session_id", "decision_point")),
-                Publication("ml_runs", twice, ("run_id",)),
-            ]
-        )
+        warehouse.publish([Publication(predictions, rows), Publication(runs, pa.table({"run_id": ["a", "a"]}))])
     assert {table: copy.rows(f"select * from funnelift.{table} order by all") for table in TABLES} == before
     with open_warehouse(copy.config()) as warehouse, pytest.raises(FunneliftError, match="written by another version"):
-        warehouse.publish(
-            [
-                Publication("conversion_predictions", rows, ("session_id", "decision_point")),
-                Publication("ml_runs", rows, ("session_id",), append=True),
-            ]
-        )
+        warehouse.publish([Publication(predictions, rows), Publication(runs, pa.table({"run_id": ["a"]}), append=True)])
     assert {table: copy.rows(f"select * from funnelift.{table} order by all") for table in TABLES} == before
 
 
@@ -342,7 +333,11 @@ def test_a_second_training_waits_for_the_first(copy: Place, monkeypatch: pytest.
 
 def test_tables_say_what_a_row_is(trained: Place) -> None:
     comments = trained.rows("select table_name, comment from duckdb_tables() where comment is not null")
-    assert {row["table_name"]: row["comment"] for row in comments} == GRAINS
+    assert {row["table_name"]: row["comment"] for row in comments} == {
+        name: contract.description for name, contract in PUBLISHED.items()
+    }
+    columns = trained.rows("select comment from duckdb_columns() where table_name = 'ml_runs' and column_name = 'seed'")
+    assert columns == [{"comment": "Seed."}]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ import pytest
 
 from paths import ROOT
 from servers import DatabaseServer
-from warehouse.base import Column, RawTables, Warehouse
+from warehouse.base import RawTables, Warehouse
+from warehouse.contract import Column
 from warehouse.errors import FunneliftError, ServerError, UsageError
 from warehouse.open import ENGINES, find_engine
 from warehouse.settings import LoadSettings

@@ -18,6 +18,7 @@ from ml.conversion.curve import calibration_curve, equal_count_edges, wilson_int
 from ml.conversion.evaluate import METRICS, Metric, RankedScores, slice_metrics, slices_of
 from ml.data.features import read_mart
 from ml.data.rows import build_dataset
+from warehouse.contract import read_contracts
 
 Array = npt.NDArray[np.float64]
 
@@ -146,7 +147,7 @@ def test_wilson_interval_equals_scipys(trials: int, share: float) -> None:
 def test_slices_are_by_point_and_by_what_is_known_of_the_visitor(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text(json.dumps(ml_mart.manifest()))
     table = pa.Table.from_pandas(ml_mart.marts(3000, seed=2)["session_features"], preserve_index=False)
-    data = build_dataset(table.to_batches(), len(table), read_mart(tmp_path / "manifest.json"))
+    data = build_dataset(table.to_batches(), len(table), read_mart(read_contracts(tmp_path / "manifest.json")))
     train, test = np.arange(0, 2000), np.arange(2000, len(data))
     slices = slices_of(data, test, train)
     visitors = np.array(data.identity.column("visitor_id").to_pylist())

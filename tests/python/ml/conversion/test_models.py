@@ -21,6 +21,7 @@ from ml.conversion.reasons import phrase, reason_texts, top_reasons
 from ml.conversion.xgboost import XGBoostModel
 from ml.data.features import MART, Feature, Mart, read_mart
 from ml.data.rows import Dataset, build_dataset
+from warehouse.contract import read_contracts
 from warehouse.errors import FunneliftError
 from warehouse.open import open_warehouse
 
@@ -30,7 +31,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, Mart]:
     folder = tmp_path_factory.mktemp("models")
     ml_mart.write(folder, ml_mart.marts(4000, seed=21, buy_rate=0.05))
     config = load_config(None, {"duckdb_path": folder / "warehouse.duckdb"}, environment={})
-    mart = read_mart(folder / "manifest.json")
+    mart = read_mart(read_contracts(folder / "manifest.json"))
     with open_warehouse(config) as warehouse:
         rows, batches = warehouse.read(MART, mart.columns)
         return build_dataset(batches, rows, mart), mart

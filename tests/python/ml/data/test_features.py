@@ -10,6 +10,7 @@ import pytest
 import ml_mart
 from ml.data.features import NONE, check_columns, read_mart
 from ml.data.rows import build_dataset
+from warehouse.contract import read_contracts
 from warehouse.errors import FunneliftError
 
 
@@ -25,7 +26,7 @@ def manifest_file(folder: Path, content: object) -> Path:
 
 
 def test_roles_groups_and_kinds_are_read(tmp_path: Path) -> None:
-    mart = read_mart(manifest_file(tmp_path, ml_mart.manifest()))
+    mart = read_mart(read_contracts(manifest_file(tmp_path, ml_mart.manifest())))
     every = [name for names in ml_mart.FEATURES.values() for name in names]
     assert mart.numeric == [name for name in every if name not in ml_mart.CATEGORICAL]
     assert mart.categorical == [name for name in every if name in ml_mart.CATEGORICAL]
@@ -36,25 +37,25 @@ def test_roles_groups_and_kinds_are_read(tmp_path: Path) -> None:
 
 def test_missing_or_foreign_manifest_says_run_dbt_build(tmp_path: Path) -> None:
     with pytest.raises(FunneliftError, match="run `dbt build` first"):
-        read_mart(tmp_path / "none.json")
+        read_mart(read_contracts(tmp_path / "none.json"))
     with pytest.raises(FunneliftError, match="no model session_features"):
-        read_mart(manifest_file(tmp_path, {"nodes": {}}))
+        read_mart(read_contracts(manifest_file(tmp_path, {"nodes": {}})))
     content = ml_mart.manifest()
     content["nodes"]["model.funnelift.session_features"]["columns"]["is_mature"]["meta"] = {}  # type: ignore[index]
     del content["nodes"]["model.funnelift.session_features"]["columns"]["decided_ms"]  # type: ignore[index]
     with pytest.raises(FunneliftError, match="decided_ms"):
-        read_mart(manifest_file(tmp_path, content))
+        read_mart(read_contracts(manifest_file(tmp_path, content)))
 
 
 def test_a_stale_manifest_is_refused(tmp_path: Path) -> None:
-    mart = read_mart(manifest_file(tmp_path, ml_mart.manifest()))
+    mart = read_mart(read_contracts(manifest_file(tmp_path, ml_mart.manifest())))
     check_columns(mart, mart.columns)
     with pytest.raises(FunneliftError, match=r"stale.*item_price.*new_column.*Run `dbt build`"):
         check_columns(mart, [*(name for name in mart.columns if name != "item_price"), "new_column"])
 
 
 def test_rows_come_in_one_order_and_keep_their_values(tmp_path: Path, features_table: pa.Table) -> None:
-    mart = read_mart(manifest_file(tmp_path, ml_mart.manifest()))
+    mart = read_mart(read_contracts(manifest_file(tmp_path, ml_mart.manifest())))
     data = build_dataset(features_table.to_batches(max_chunksize=97), len(features_table), mart)
     frame = features_table.to_pandas().sort_values(["decided_ms", "session_id", "decision_point"], ignore_index=True)
     assert data.identity.column("session_id").to_pylist() == frame["session_id"].tolist()
@@ -72,7 +73,7 @@ def test_rows_come_in_one_order_and_keep_their_values(tmp_path: Path, features_t
 
 
 def test_a_mart_that_changes_while_it_is_read_is_refused(tmp_path: Path, features_table: pa.Table) -> None:
-    mart = read_mart(manifest_file(tmp_path, ml_mart.manifest()))
+    mart = read_mart(read_contracts(manifest_file(tmp_path, ml_mart.manifest())))
     for rows in (len(features_table) - 1, len(features_table) + 1):
         with pytest.raises(FunneliftError, match="while it was read"):
             build_dataset(features_table.to_batches(), rows, mart)

@@ -18,6 +18,7 @@ from ml.data.gates import GateError
 from ml.data.leakage import PurePart, category_auc, check_leakage, evaluate_features, numeric_auc, refuse_leaks
 from ml.data.rows import Dataset, build_dataset
 from ml.data.values import check_values
+from warehouse.contract import read_contracts
 from warehouse.errors import FunneliftError
 from warehouse.open import open_warehouse
 
@@ -31,7 +32,7 @@ def settings(folder: Path, **more: object) -> Config:
 
 
 def load(config: Config) -> tuple[Dataset, Mart]:
-    mart = read_mart(config.manifest)
+    mart = read_mart(read_contracts(config.manifest))
     with open_warehouse(config) as warehouse:
         rows, batches = warehouse.read(MART, mart.columns)
         return build_dataset(batches, rows, mart), mart

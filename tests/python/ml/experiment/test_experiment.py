@@ -19,6 +19,7 @@ from ml.experiment.experiment import SPLITS, check_arms, check_size
 from ml.experiment.mart import ASSIGNMENTS, MartExperiment, from_mart
 from ml.experiment.simulated import NO_SEGMENT, hash_shares, simulate
 from servers import DatabaseServer
+from warehouse.contract import read_contracts
 from warehouse.errors import FunneliftError
 from warehouse.open import open_warehouse
 
@@ -60,7 +61,7 @@ def load(folder: Path, assigned: pd.DataFrame | None = None) -> tuple[Config, Da
     """Write the marts, and the assignments if any, and read them."""
     ml_mart.write(folder, TABLES if assigned is None else {**TABLES, ASSIGNMENTS: assigned})
     config = configure(folder)
-    mart = read_mart(config.manifest)
+    mart = read_mart(read_contracts(config.manifest))
     with open_warehouse(config) as warehouse:
         rows, batches = warehouse.read(MART, mart.columns)
         return config, build_dataset(batches, rows, mart), mart
@@ -174,7 +175,7 @@ def test_row_order_changes_nothing(tmp_path: Path) -> None:
         shuffled = {**TABLES, MART: TABLES[MART].sample(frac=1, random_state=seed)}
         ml_mart.write(tmp_path / str(seed), shuffled)
         config = configure(tmp_path / str(seed))
-        mart = read_mart(config.manifest)
+        mart = read_mart(read_contracts(config.manifest))
         with open_warehouse(config) as warehouse:
             rows, batches = warehouse.read(MART, mart.columns)
             data = build_dataset(batches, rows, mart)
@@ -345,7 +346,7 @@ def test_a_server_deals_and_assigns_the_same_arms(
         with closing(empty_mysql.session(local_infile=True)) as session:
             ml_mart_mysql.copy(session, tmp_path / folder / "warehouse.duckdb")
         config = configure(tmp_path / folder).model_copy(update={"target": "mysql"})
-        mart = read_mart(config.manifest)
+        mart = read_mart(read_contracts(config.manifest))
         with open_warehouse(config) as warehouse:
             rows, batches = warehouse.read(MART, mart.columns)
             data_there = build_dataset(batches, rows, mart)

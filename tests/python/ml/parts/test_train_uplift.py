@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 import ml_mart
+from contracts import PUBLISHED
 from ml import train
 from ml.cli import Progress
-from ml.publish.tables import KEYS
 from training import QUICK, UPLIFT, Place
 from warehouse.errors import FunneliftError
 
@@ -35,7 +35,7 @@ def table(place: Place, name: str) -> pd.DataFrame:
 
 def unstamped(place: Place, name: str) -> pd.DataFrame:
     rows = table(place, name).drop(columns=STAMP)
-    return rows.sort_values(list(KEYS[name])).reset_index(drop=True)
+    return rows.sort_values(list(PUBLISHED[name].grain)).reset_index(drop=True)
 
 
 def give_assignments(place: Place, treated_share: float = 0.5, seed: int = 0) -> None:
@@ -141,7 +141,7 @@ def test_the_money_is_what_anyone_gets_from_the_scores(simulated: Place) -> None
             assert row["profit_ci_lower"] <= row["profit"] <= row["profit_ci_upper"]
     everybody = projections.xs(100, level="share_percent")["profit"]
     assert everybody.nunique() == 1
-    chosen = projections[projections["is_chosen"]].reset_index()
+    chosen = projections[projections["is_chosen"] == 1].reset_index()
     in_run = runs["chosen_share_percent"]
     assert in_run == 0 or in_run == chosen.loc[chosen["strategy"] == "uplift", "share_percent"].item()
 
