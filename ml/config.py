@@ -51,9 +51,9 @@ class Split(Section):
     min_positives: PositiveInt
 
     @model_validator(mode="after")
-    def _leaves_a_test_slice(self) -> "Split":
+    def _leaves_a_test_split(self) -> "Split":
         if self.train_share + self.calibration_share >= 1:
-            raise ValueError("train_share + calibration_share must be below 1: the test slice is the rest")
+            raise ValueError("train_share + calibration_share must be below 1: the test split is the rest")
         return self
 
 
@@ -172,7 +172,7 @@ class ExperimentSettings(Section):
 
 
 class UpliftSettings(CatBoostSettings):
-    """How uplift is learnt, with CatBoost models of these settings, and judged."""
+    """How uplift is learnt, with CatBoost models of these settings, and evaluated."""
 
     folds: Annotated[int, Field(ge=2)]
     sampling: Sampling

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from ml.arrays import Codes, Rows
 from ml.data.features import IDENTITY, MART, NONE, STATUSES, Mart
 from warehouse.errors import FunneliftError
 
@@ -21,7 +22,7 @@ class Dataset:
     """Rows of the feature mart, ordered by (decided_ms, session_id, decision_point).
 
     `identity` holds the id columns as Arrow; `inputs` the features (float32 and categories, nulls of a
-    category as its own level); the arrays hold one value a row, -1 for a null, which the gate refuses.
+    category as its own level); the arrays hold one value per row, -1 for a null, which the gate refuses.
     """
 
     identity: "pa.Table"
@@ -71,67 +72,92 @@ def build_dataset(batches: Iterable["pa.RecordBatch"], rows: int, mart: Mart) ->
     Returns
     -------
     Dataset
-        One row a session and decision point.
+        One row per session and decision point.
 
     Raises
     ------
     FunneliftError
         When another number of rows came.
     """
-    import pandas as pd
+    columns = _Columns(rows, mart)
+    for batch in batches:
+        columns.add(batch)
+    if columns.filled != rows:
+        raise FunneliftError(f"{MART} shrank while it was read: expected {rows} rows, got {columns.filled}. Run again")
+    if not rows:
+        raise FunneliftError(f"{MART} is empty: load events with `python -m ingest load`, then run `dbt build`")
+    return columns.in_order()
+
+
+class _Columns:
+    """Columns of the mart in the order in which they arrive, in little memory."""
+
+    def __init__(self, rows: int, mart: Mart) -> None:
+        self.mart, self.filled = mart, 0
+        self.numbers = np.empty((len(mart.numeric), rows), dtype=np.float32)
+        self.decided_ms = np.empty(rows, dtype=np.int64)
+        self.flags = np.empty((3, rows), dtype=np.int8)
+        self.texts: list[pa.RecordBatch] = []
+        self.categories: dict[str, list[pa.DictionaryArray]] = {name: [] for name in mart.categorical}
+
+    def add(self, batch: "pa.RecordBatch") -> None:
+        """Take the columns out of a batch."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        start, end = self.filled, self.filled + batch.num_rows
+        if end > len(self.decided_ms):
+            raise FunneliftError(f"{MART} grew while it was read: expected {len(self.decided_ms)} rows. Run again")
+        for number, name in zip(self.numbers, self.mart.numeric, strict=True):
+            number[start:end] = _to_float32(batch.column(name))
+        for flag, name in zip(self.flags, (self.mart.label, *STATUSES), strict=True):
+            flag[start:end] = pc.fill_null(batch.column(name).cast(pa.int8()), -1)
+        self.decided_ms[start:end] = pc.fill_null(batch.column("decided_ms"), -1)
+        for name, parts in self.categories.items():
+            parts.append(pc.fill_null(batch.column(name), NONE).dictionary_encode())
+        # Taking copies the rows; a selection would keep the engine's whole batch, all columns of it, in memory.
+        everyone = pa.array(np.arange(batch.num_rows))
+        self.texts.append(batch.select(["session_id", "visitor_id", "decided_at"]).take(everyone))
+        self.filled = end
+
+    def in_order(self) -> Dataset:
+        """Order the rows and empty the columns on the way."""
+        import pandas as pd
+        import pyarrow as pa
+
+        table = pa.Table.from_batches(self.texts)
+        points = _to_categories(self.categories.pop("decision_point"))
+        order = _time_order(self.decided_ms, table.column("session_id"), points.codes)
+        # One column at a time: the whole matrix twice would be the largest thing in memory.
+        for row in self.numbers:
+            row[:] = row[order]
+        inputs = pd.DataFrame(self.numbers.T, columns=self.mart.numeric, copy=False)
+        points = points.take(order)
+        for name in self.mart.categorical:
+            known = name == "decision_point"
+            inputs[name] = points if known else _to_categories(self.categories.pop(name)).take(order)
+        self.texts.clear()
+        table = table.take(pa.array(order))
+        levels = pa.array(points.categories.tolist(), pa.string())
+        coded = pa.DictionaryArray.from_arrays(points.codes.astype(np.int32), levels)
+        label, is_mature, is_new_visitor = self.flags[:, order]
+        return Dataset(
+            identity=table.append_column("decision_point", coded).select(list(IDENTITY)),
+            inputs=inputs,
+            label=label,
+            decided_ms=self.decided_ms[order],
+            is_mature=is_mature,
+            is_new_visitor=is_new_visitor,
+            visitor=to_codes(table.column("visitor_id")),
+        )
+
+
+def _time_order(decided_ms: npt.NDArray[np.int64], session_id: "pa.ChunkedArray", point: Codes) -> Rows:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    numbers = np.empty((len(mart.numeric), rows), dtype=np.float32)
-    decided_ms = np.empty(rows, dtype=np.int64)
-    flags = np.empty((3, rows), dtype=np.int8)
-    texts: list[pa.RecordBatch] = []
-    categories: dict[str, list[pa.DictionaryArray]] = {name: [] for name in mart.categorical}
-    filled = 0
-    for batch in batches:
-        end = filled + batch.num_rows
-        if end > rows:
-            raise FunneliftError(f"{MART} grew while it was read: expected {rows} rows. Run again")
-        for target, name in zip(numbers, mart.numeric, strict=True):
-            target[filled:end] = _to_float32(batch.column(name))
-        for flag, name in zip(flags, (mart.label, *STATUSES), strict=True):
-            flag[filled:end] = pc.fill_null(batch.column(name).cast(pa.int8()), -1)
-        decided_ms[filled:end] = pc.fill_null(batch.column("decided_ms"), -1)
-        for name, parts in categories.items():
-            parts.append(pc.fill_null(batch.column(name), NONE).dictionary_encode())
-        # Taking copies the rows; a selection would keep the engine's whole batch, all columns of it, in memory.
-        texts.append(batch.select(["session_id", "visitor_id", "decided_at"]).take(pa.array(np.arange(batch.num_rows))))
-        filled = end
-    if filled != rows:
-        raise FunneliftError(f"{MART} shrank while it was read: expected {rows} rows, got {filled}. Run again")
-    if not rows:
-        raise FunneliftError(f"{MART} is empty: load events with `python -m ingest load`, then run `dbt build`")
-
-    table = pa.Table.from_batches(texts)
-    points = _to_categories(categories.pop("decision_point"))
-    keys = pa.table({"ms": decided_ms, "session": table.column("session_id"), "point": points.codes})
-    positions = pc.sort_indices(keys, [(name, "ascending") for name in keys.column_names]).to_numpy()
-    # One column at a time: the whole matrix twice would be the largest thing in memory.
-    for row in numbers:
-        row[:] = row[positions]
-    inputs = pd.DataFrame(numbers.T, columns=mart.numeric, copy=False)
-    points = points.take(positions)
-    for name in mart.categorical:
-        inputs[name] = points if name == "decision_point" else _to_categories(categories.pop(name)).take(positions)
-    del texts, keys
-    table = table.take(pa.array(positions))
-    levels = pa.array(points.categories.tolist(), pa.string())
-    table = table.append_column("decision_point", pa.DictionaryArray.from_arrays(points.codes.astype(np.int32), levels))
-    flags = flags[:, positions]
-    return Dataset(
-        identity=table.select(list(IDENTITY)),
-        inputs=inputs,
-        label=flags[0],
-        decided_ms=decided_ms[positions],
-        is_mature=flags[1],
-        is_new_visitor=flags[2],
-        visitor=to_codes(table.column("visitor_id")),
-    )
+    keys = pa.table({"ms": decided_ms, "session": session_id, "point": point})
+    return np.asarray(pc.sort_indices(keys, [(name, "ascending") for name in keys.column_names]).to_numpy())
 
 
 def to_codes(column: "pa.ChunkedArray") -> npt.NDArray[np.int32]:
@@ -144,8 +170,8 @@ def to_codes(column: "pa.ChunkedArray") -> npt.NDArray[np.int32]:
 
     Returns
     -------
-    array of int
-        One number a row, from 0 on.
+    ndarray of shape (n_rows,)
+        One number per row, from 0 on.
     """
     import pyarrow.compute as pc
 
@@ -179,7 +205,7 @@ def take(data: Dataset, rows: npt.NDArray[np.intp]) -> Dataset:
     ----------
     data : Dataset
         Rows in order.
-    rows : array of int
+    rows : ndarray of int
         Positions, ascending.
 
     Returns

@@ -35,7 +35,7 @@ def test_all_faults_are_named_at_once(tmp_path: Path) -> None:
     file.write_text("sede: 1\nsplit: {train_share: 0.95}\nthreads: 0\nplanner: {power: 0.05}\n")
     with pytest.raises(FunneliftError) as failure:
         load_config(file, environment={})
-    for part in ("sede", "threads", "the test slice is the rest", "power must be above significance", "own.yml"):
+    for part in ("sede", "threads", "the test split is the rest", "power must be above significance", "own.yml"):
         assert part in str(failure.value)
 
 
