@@ -49,8 +49,7 @@ class Layout:
 
 
 def recognise(headers: dict[str, list[str]], mapping: Mapping | None, optional_may_lack: bool = False) -> Layout:
-    """
-    Tell from its header what a file is.
+    """Tell from its header what a file is.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ from rich.progress import Progress, TaskID
 from ingest.contract import EVENTS, Layout, recognise
 from ingest.limits import FILE_CHARACTERS
 from ingest.mapping import Mapping
-from ingest.reader import Source, content_hash, inspect
+from ingest.source import Source, content_hash, inspect
 from warehouse.errors import FunneliftError, UsageError
 
 SYNTHETIC_MARKER = "synthetic.json"

@@ -33,8 +33,7 @@ T = TypeVar("T")
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """
-    Add the command to the command line.
+    """Add the command to the command line.
 
     Parameters
     ----------
@@ -69,8 +68,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(args: argparse.Namespace) -> int:
-    """
-    Run the command.
+    """Run the command.
 
     Parameters
     ----------
@@ -111,8 +109,7 @@ def load(
     max_reject_rate: float = MAX_REJECT_RATE,
     replace_synthetic: bool = False,
 ) -> list[Input]:
-    """
-    Load files into the warehouse, in one transaction.
+    """Load files into the warehouse, in one transaction.
 
     Parameters
     ----------

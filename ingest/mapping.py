@@ -42,8 +42,7 @@ def _known_zone(value: str) -> str:
 
 
 def has_zone(time_pattern: str) -> bool:
-    """
-    Tell whether a time pattern reads a zone.
+    """Tell whether a time pattern reads a zone.
 
     Parameters
     ----------
@@ -95,8 +94,7 @@ class Columns(BaseModel):
     category: Annotated[list[Name], BeforeValidator(_listed)] = []
 
     def names(self) -> list[str]:
-        """
-        List the mapped columns of the export.
+        """List the mapped columns of the export.
 
         Returns
         -------
@@ -117,8 +115,7 @@ class AssignmentColumns(BaseModel):
     treatment: Name = "treatment"
 
     def names(self) -> list[str]:
-        """
-        List the mapped columns of the export.
+        """List the mapped columns of the export.
 
         Returns
         -------
@@ -161,8 +158,7 @@ class Assignments(BaseModel):
         return self
 
     def fingerprint(self) -> str:
-        """
-        Hash what the mapping means, so that a changed comment is no change.
+        """Hash what the mapping means, so that a changed comment is no change.
 
         Returns
         -------
@@ -217,8 +213,7 @@ class Mapping(BaseModel):
         return self
 
     def fingerprint(self) -> str:
-        """
-        Hash what the mapping means for events, so that a changed comment is no change.
+        """Hash what the mapping means for events, so that a changed comment is no change.
 
         Returns
         -------
@@ -237,8 +232,7 @@ RETAILROCKET = Mapping(
 
 
 def read_mapping(path: Path) -> Mapping:
-    """
-    Read and check a mapping file.
+    """Read and check a mapping file.
 
     Parameters
     ----------

@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 from ingest.contract import CATEGORY_TREE, EVENTS, ITEM_PROPERTIES, TREATMENT_ASSIGNMENTS, Layout
 from ingest.limits import ID_CHARACTERS, PROPERTY_CHARACTERS, VALUE_BYTES
 from ingest.mapping import has_zone
-from ingest.reader import Block, Source, is_typed_time
+from ingest.reader import Block
+from ingest.source import Source, is_typed_time
 from warehouse.errors import FunneliftError
 
 RAW_TEXT_CHARACTERS = 2000
@@ -212,8 +213,7 @@ class Validator:
         self._connection.close()
 
     def check(self, block: Block) -> Checked:
-        """
-        Check one block.
+        """Check one block.
 
         Parameters
         ----------
@@ -249,8 +249,7 @@ class Validator:
 
 
 def category_paths(category_ids: set[str], separator: str) -> pa.Table:
-    """
-    Read the category tree out of category names that are paths.
+    """Read the category tree out of category names that are paths.
 
     Parameters
     ----------

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ingest import reader
+from ingest.source import inspect
 from warehouse.errors import FunneliftError
 
 HEADER = "a,b,c"
@@ -17,7 +18,7 @@ CELLS = st.text(st.sampled_from('xyzé ",\n'), max_size=6)
 
 def read(path: Path, width: int = 3) -> list[tuple[int, str, list[str] | None, str | None]]:
     """Line, raw text, fields and problem of every record; plain lines are split here as the checks split them."""
-    source = reader.inspect(path)
+    source = inspect(path)
     found = []
     for block in reader.blocks(source, ",", width, set()):
         for row in block.table.to_pylist():
