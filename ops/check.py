@@ -1,4 +1,4 @@
-"""`python -m ops check`: can Funnelift work on the server that FUNNELIFT_MYSQL_* name? One line a step."""
+"""`python -m ops check`: can Funnelift work on the server that FUNNELIFT_MYSQL_* name? One line per step."""
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
@@ -88,7 +88,7 @@ def check(stages: Sequence[str] = ROLES) -> Iterator[Finding]:
     Yields
     ------
     Finding
-        One a step, in order; none after a step without which the others make no sense.
+        One per step, in order; none after a step without which the others make no sense.
     """
     try:
         settings = Settings.from_environment()

@@ -1,4 +1,4 @@
-"""What every engine does: load raw tables, read marts, publish predictions; one file an engine does it."""
+"""What every engine does: load raw tables, read marts, publish predictions. Each engine has a file beside this one."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -192,7 +192,7 @@ class Warehouse(ABC):
         Returns
         -------
         list of dict
-            One dict a row, column name to value; a sum may be an int or a Decimal.
+            One dict per row, column name to value; a sum may be an int or a Decimal.
         """
 
     @abstractmethod

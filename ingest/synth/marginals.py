@@ -353,12 +353,12 @@ def markdown_table(folders: Sequence[Path]) -> str:
     Parameters
     ----------
     folders : sequence of Path
-        Outputs of `python -m ingest synth`, a column each.
+        Outputs of `python -m ingest synth`, one column per folder.
 
     Returns
     -------
     str
-        The table, a line a marginal; a figure outside its tolerance is in bold.
+        The table, one line per marginal; a figure outside its tolerance is in bold.
     """
     sizes = [json.loads((folder / "synthetic.json").read_text(encoding="utf-8"))["visitors"] for folder in folders]
     measured = [measure(folder) for folder in folders]

@@ -175,7 +175,7 @@ class Session:
     ) -> int:
         """Send rows to a table by LOAD DATA LOCAL INFILE, as a stream: no more than a batch is in memory twice.
 
-        Empty text in a nullable column arrives as null, as nothing in this project means anything by it.
+        Empty text in a nullable column arrives as null: no column of this project tells the two apart.
 
         Parameters
         ----------

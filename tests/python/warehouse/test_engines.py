@@ -1,5 +1,6 @@
 """The engines: how one is found, where its settings come from, and that each can do what its class says."""
 
+import ast
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -51,6 +52,21 @@ def test_no_driver_is_imported_before_its_engine_is_asked_for_but_the_one_that_m
     )
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
     assert found.stdout.split() == ["_mysql_connector"]
+
+
+def test_only_the_engines_themselves_import_a_driver() -> None:
+    """DuckDB is also a library: ingest checks lines and measures files with it, in memory, whatever the engine."""
+    allowed = {("ingest", "duckdb")}
+    found = set()
+    for package in ("ingest", "bi", "ml", "ops"):
+        for file in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Import | ast.ImportFrom):
+                    is_from = isinstance(node, ast.ImportFrom)
+                    names = [node.module or ""] if is_from else [one.name for one in node.names]
+                    found |= {(package, name.partition(".")[0]) for name in names}
+    drivers = {"duckdb", "mysql", "connectorx", "pymysql", "pyspark"}
+    assert {(package, module) for package, module in found if module in drivers} <= allowed
 
 
 def test_the_command_line_wins_over_the_environment_and_that_over_the_defaults() -> None:
