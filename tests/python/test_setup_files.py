@@ -25,8 +25,8 @@ def compose() -> dict[str, Any]:
 def test_every_setting_is_in_the_example() -> None:
     """Except those of the tests' own, whose names the tests put together."""
     sources = [ROOT / "profiles.yml", ROOT / "compose.yaml", ROOT / "Makefile"]
-    for folder in ("ingest", "ml", "ops"):
-        sources += [*(ROOT / folder).glob("*.py"), *(ROOT / folder).glob("*.yml")]
+    for folder in ("warehouse", "bi", "ingest", "ml", "ops"):
+        sources += [*(ROOT / folder).rglob("*.py"), *(ROOT / folder).rglob("*.yml")]
     used = {name for source in sources for name in re.findall(SETTING, source.read_text(encoding="utf-8"))}
     documented = set(re.findall(rf"^#?({SETTING})=", ENV_EXAMPLE, re.MULTILINE))
     assert used
