@@ -30,14 +30,14 @@ def equal_count_edges(ranked: Floats, bins: int) -> Rows:
 
     Parameters
     ----------
-    ranked : array of float
+    ranked : ndarray of shape (n_rows,)
         Probabilities in ascending order.
     bins : int
         Number of bins; fewer come back when many rows are equal.
 
     Returns
     -------
-    array of int
+    ndarray of shape (n_bins,)
         First position of each bin.
     """
     wanted = np.arange(bins) * len(ranked) // bins
@@ -51,9 +51,9 @@ def calibration_curve(model: str, name: str, probability: Floats, label: Labels,
     ----------
     model, name : str
         Model and slice that the bins belong to.
-    probability : array of float
+    probability : ndarray of shape (n_rows,)
         Predicted probabilities.
-    label : array of int
+    label : ndarray of shape (n_rows,)
         1 where the row converted.
     bins : int
         Number of bins.

@@ -7,7 +7,7 @@ import numpy as np
 
 from ml.conversion.bands import BANDS
 from ml.conversion.curve import wilson_interval
-from ml.conversion.evaluate import METRICS
+from ml.conversion.ranked import METRICS
 from ml.reports.conversion_facts import ConversionFacts, metric_text
 
 SHORT = dict(zip(METRICS, ("AUC-ROC", "average precision", "log loss", "Brier score", "ECE"), strict=True))

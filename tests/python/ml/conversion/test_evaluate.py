@@ -15,7 +15,8 @@ from sklearn.metrics import average_precision_score, brier_score_loss, log_loss,
 import ml_mart
 from ml.bootstrap import Bootstrap
 from ml.conversion.curve import calibration_curve, equal_count_edges, wilson_interval
-from ml.conversion.evaluate import METRICS, Metric, RankedScores, slice_metrics, slices_of
+from ml.conversion.evaluate import Metric, slice_metrics, slices_of
+from ml.conversion.ranked import METRICS, RankedScores
 from ml.data.features import read_mart
 from ml.data.rows import build_dataset
 from warehouse.contract import read_contracts
