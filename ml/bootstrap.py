@@ -28,6 +28,10 @@ class Bootstrap:
         Seed of the draw.
     threads : int
         Threads that share the resamples; the numbers do not depend on it.
+
+    References
+    ----------
+    Chamandy, Muralidharan, Najmi and Naidu (2012), Estimating uncertainty for massive data streams, Google.
     """
 
     resamples: int
@@ -86,6 +90,11 @@ class Bootstrap:
         -------
         (float, float)
             Lower and upper end; NaN where no value is finite.
+
+        Examples
+        --------
+        >>> Bootstrap(resamples=101, confidence=0.5, seed=1).interval(np.arange(101.0))
+        (25.0, 75.0)
         """
         finite = resampled[np.isfinite(resampled)]
         if not len(finite):

@@ -146,5 +146,10 @@ def row_log_loss(probability: Floats, label: Labels) -> Floats:
     -------
     ndarray of shape (n_rows,)
         Losses in nats.
+
+    Examples
+    --------
+    >>> row_log_loss(np.array([0.5, 1.0]), np.array([1, 1])).round(3).tolist()
+    [0.693, -0.0]
     """
     return np.asarray(-np.log(np.clip(np.where(label == 1, probability, 1 - probability), 1e-15, 1)))

@@ -39,6 +39,11 @@ def equal_count_edges(ranked: Floats, bins: int) -> Rows:
     -------
     ndarray of shape (n_bins,)
         First position of each bin.
+
+    Examples
+    --------
+    >>> equal_count_edges(np.array([0.1, 0.2, 0.2, 0.3]), bins=4).tolist()
+    [0, 1, 3]
     """
     wanted = np.arange(bins) * len(ranked) // bins
     return np.unique(np.searchsorted(ranked, ranked[wanted], side="left"))
@@ -86,6 +91,15 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     -------
     (float, float)
         Lower and upper bound, 0 to 1.
+
+    References
+    ----------
+    Wilson (1927), Probable inference, the law of succession, and statistical inference, JASA 22:209-212.
+
+    Examples
+    --------
+    >>> [round(end, 3) for end in wilson_interval(0, 10)]
+    [0.0, 0.278]
     """
     rate, z2 = successes / trials, WILSON_Z**2
     centre = (rate + z2 / (2 * trials)) / (1 + z2 / trials)
