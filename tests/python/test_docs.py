@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from paths import ROOT
+from warehouse.contract import read_project
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("benchmarks/*.md"), *ROOT.glob("docs/*.md")])
 README_LINES = 120
@@ -110,6 +111,11 @@ def test_every_path_exists(page: Path) -> None:
 def test_sentences_are_short(page: Path) -> None:
     long = [sentence for sentence in sentences(page) if len(words(sentence)) > SENTENCE_WORDS]
     assert not long, "\n".join(f"{len(words(sentence))} words: {sentence}" for sentence in long)
+
+
+def test_the_list_of_tables_is_whole() -> None:
+    listed = re.findall(r"^\| `(\w+)` \| .+ \| .+ \|$", read(ROOT / "docs/tables.md"), re.MULTILINE)
+    assert sorted(listed) == [contract.name for contract in read_project().of_layer("marts", "predictions", "bi")]
 
 
 def test_the_readme_fits_three_screens() -> None:
