@@ -80,6 +80,7 @@ def test_differences_are_those_of_a_plain_computation() -> None:
 
 
 @pytest.mark.parametrize("share", [0.5, 0.1])
+@pytest.mark.statistics
 def test_p_values_are_those_of_dealing_anew(share: float) -> None:
     # Ten thousand deals of the same visitors, by brute force, against the curve with the same three moments.
     rng = np.random.default_rng(2)
@@ -113,6 +114,7 @@ def test_a_rare_flag_agrees_with_the_exact_test(share: float) -> None:
 
 
 @pytest.mark.parametrize("share", [0.5, 0.15])
+@pytest.mark.statistics
 def test_fair_arms_are_left_in_peace(share: float) -> None:
     rng = np.random.default_rng(3)
     strict = LENIENT.model_copy(update={"highest_mismatch_p": 0.05})

@@ -119,6 +119,7 @@ def test_the_command_says_which_differences_are_real(
     assert "sample ratio" in " ".join(json.loads((tmp_path / "o/metrics/uplift_metrics.json").read_text())["warnings"])
 
 
+@pytest.mark.statistics
 def test_our_best_learner_is_at_least_scikit_uplifts_two_models(hillstrom: Path, visited: Path) -> None:
     config = load_config(None, {}, {})
     experiment = from_file(

@@ -540,6 +540,7 @@ def is_unbiased(errors: Floats) -> bool:
 
 
 @pytest.mark.parametrize(("strategy", "percent"), [("uplift", None), ("response", None), ("uplift", 100)])
+@pytest.mark.statistics
 def test_intervals_of_profit_cover_the_truth_as_often_as_they_claim(
     effective: list[Run], population: Population, strategy: str, percent: int | None
 ) -> None:
@@ -552,6 +553,7 @@ def test_intervals_of_profit_cover_the_truth_as_often_as_they_claim(
 
 
 @pytest.mark.parametrize("name", ["free", "default"])
+@pytest.mark.statistics
 def test_without_any_effect_hardly_ever_is_a_strategy_said_to_earn(null: dict[str, list[Run]], name: str) -> None:
     said = [any(each.is_chosen and each.profit_ci_lower > 0 for each in run.found.projections) for run in null[name]]
     assert np.mean(said) <= 0.07
@@ -563,6 +565,7 @@ def test_without_any_effect_hardly_ever_is_a_strategy_said_to_earn(null: dict[st
 @pytest.mark.parametrize(
     ("strategy", "percent"), [("uplift", None), ("response", None), ("uplift", 100), ("random", 40)]
 )
+@pytest.mark.statistics
 def test_a_share_chosen_on_the_calibration_slice_is_valued_without_bias(
     effective: list[Run], population: Population, strategy: str, percent: int | None, estimator: str
 ) -> None:
@@ -570,6 +573,7 @@ def test_a_share_chosen_on_the_calibration_slice_is_valued_without_bias(
     assert is_unbiased(np.array([getattr(found, estimator) - truth for found, truth in pairs]))
 
 
+@pytest.mark.statistics
 def test_a_share_chosen_on_the_test_slice_would_be_overvalued(null: dict[str, list[Run]]) -> None:
     # Nothing has an effect and nothing costs, so every policy truly earns 0.
     ours, theirs = [], []
@@ -582,6 +586,7 @@ def test_a_share_chosen_on_the_test_slice_would_be_overvalued(null: dict[str, li
     assert np.mean(theirs) > 5 * abs(np.mean(ours))
 
 
+@pytest.mark.statistics
 def test_good_predictions_narrow_the_interval(effective: list[Run]) -> None:
     for percent in (30, 100):
         found = [projection(run.found, "uplift", percent) for run in effective]
@@ -590,6 +595,7 @@ def test_good_predictions_narrow_the_interval(effective: list[Run]) -> None:
         assert robust < 0.98 * weighted
 
 
+@pytest.mark.statistics
 def test_wrong_predictions_leave_the_value_unbiased(effective: list[Run], population: Population) -> None:
     for percent in (30, 100):
         errors, believed = [], []

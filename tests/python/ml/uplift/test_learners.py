@@ -126,6 +126,7 @@ def test_the_seed_and_the_data_decide_the_models(world: World, learned: Learned,
     assert (again.prediction.uplift == learned.prediction.uplift).all()
 
 
+@pytest.mark.statistics
 def test_doubly_robust_scores_average_to_the_effect_even_with_wrong_predictions() -> None:
     estimates = []
     for seed in range(60):
@@ -156,6 +157,7 @@ def test_the_scale_undoes_a_spread_that_is_too_wide(spread: float) -> None:
     assert (np.diff(scale.effects) >= 0).all()
 
 
+@pytest.mark.statistics
 def test_effects_of_the_best_are_not_promised_too_high() -> None:
     promised, raw = [], []
     for seed in range(12):
@@ -171,6 +173,7 @@ def test_effects_of_the_best_are_not_promised_too_high() -> None:
     assert np.mean(promised) < 2 * np.std(promised) / np.sqrt(len(promised))
 
 
+@pytest.mark.statistics
 def test_where_nothing_works_the_effects_are_drawn_to_nothing() -> None:
     spreads, plain, trusts = [], [], []
     for seed in range(200):

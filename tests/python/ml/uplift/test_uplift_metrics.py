@@ -498,10 +498,12 @@ def coverage(by_visitor: bool, worlds: int) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("figure", TRUTH)
+@pytest.mark.statistics
 def test_intervals_cover_the_truth_as_often_as_they_say(figure: str) -> None:
     assert 0.92 <= coverage(by_visitor=True, worlds=200)[figure] <= 0.98
 
 
 @pytest.mark.parametrize("figure", TRUTH)
+@pytest.mark.statistics
 def test_intervals_that_resample_rows_would_cover_too_rarely(figure: str) -> None:
     assert coverage(by_visitor=False, worlds=60)[figure] < 0.9
