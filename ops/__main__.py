@@ -1,9 +1,9 @@
-"""The command line: `python -m ops check|roles`."""
+"""The command line: `python -m ops check|docs|roles`."""
 
 import argparse
 import sys
 
-from ops import check, roles
+from ops import check, docs, roles
 
 
 def main() -> int:
@@ -11,6 +11,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m ops", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     check.add_parser(commands)
+    docs.add_parser(commands)
     roles.add_parser(commands)
     args = parser.parse_args()
     code: int = args.run(args)

@@ -12,6 +12,10 @@ from ml.config import Config
 from ml.data.features import MART, NONE, STATUSES, Mart
 from ml.data.gates import REBUILD, GateError
 from ml.data.rows import Dataset
+from ml.files import write_json
+
+# Beside dbt's manifest, as dbt keeps the results of its own tests; `python -m ops docs` makes a page of it.
+GATE_RESULT = "gate_result.json"
 
 
 def check_values(data: Dataset, mart: Mart, config: Config) -> int:
@@ -44,7 +48,9 @@ def check_values(data: Dataset, mart: Mart, config: Config) -> int:
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
     expectations = _expectations(data, mart, config)
-    broken = [_describe(result) for result in _validate(data, mart, expectations) if not result.success]
+    outcome = _validate(data, mart, expectations)
+    write_json(config.manifest.with_name(GATE_RESULT), outcome.to_json_dict())
+    broken = [_describe(result) for result in outcome.results if not result.success]
     if broken:
         first, *others = broken
         faults = "; ".join(f"{what}: expected {want}, found {got}" for what, want, got in others)
@@ -72,7 +78,7 @@ def _expectations(data: Dataset, mart: Mart, config: Config) -> list[Any]:
     return expectations
 
 
-def _validate(data: Dataset, mart: Mart, expectations: list[Any]) -> list[Any]:
+def _validate(data: Dataset, mart: Mart, expectations: list[Any]) -> Any:
     gx: Any = importlib.import_module("great_expectations")
 
     checked = {
@@ -86,8 +92,7 @@ def _validate(data: Dataset, mart: Mart, expectations: list[Any]) -> list[Any]:
     context.variables.progress_bars = {"globally": False}
     asset = context.data_sources.add_pandas("marts").add_dataframe_asset(MART)
     batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": frame})
-    outcome = batch.validate(gx.ExpectationSuite(MART, expectations=expectations), result_format="BASIC")
-    return list(outcome.results)
+    return batch.validate(gx.ExpectationSuite(MART, expectations=expectations), result_format="BASIC")
 
 
 def _range_of(name: str, config: Config) -> tuple[float, float]:

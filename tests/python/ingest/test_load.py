@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -19,6 +20,8 @@ from loading import ASSIGNMENTS_HEADER, EVENTS_HEADER, GOOD_LINE, Shop, make_sho
 from paths import ROOT
 from warehouse.duckdb import DuckDBRawTables
 
+# Without the time of day: what tests are called must be the same in every process.
+gzipped = partial(gzip.compress, mtime=0)
 PROPERTIES = "timestamp,itemid,property,value\n1437879600000,26835,available,0\n1437879600000,224832,790,n124200.000\n"
 TREE = "categoryid,parentid\n1016,213\n213,\n"
 ALLOW_ALL = ["--max-reject-rate", "1"]
@@ -121,11 +124,11 @@ AS_JSONL = "".join(json.dumps({k: v for k, v in row.items() if v is not None}) +
         ),
         ("spaces.csv", AS_CSV.replace(",", " , ").encode()),
         ("quoted.csv", AS_CSV.replace("view", '"view"').encode()),
-        ("events.csv.gz", gzip.compress(AS_CSV.encode())),
-        ("two members.csv.gz", gzip.compress(AS_CSV[:60].encode()) + gzip.compress(AS_CSV[60:].encode())),
+        ("events.csv.gz", gzipped(AS_CSV.encode())),
+        ("two members.csv.gz", gzipped(AS_CSV[:60].encode()) + gzipped(AS_CSV[60:].encode())),
         ("events.jsonl", AS_JSONL.encode()),
         ("a bom.jsonl", b"\xef\xbb\xbf" + AS_JSONL.encode()),
-        ("events.jsonl.gz", gzip.compress(AS_JSONL.encode())),
+        ("events.jsonl.gz", gzipped(AS_JSONL.encode())),
     ],
 )
 def test_the_same_events_load_from_every_text_form(shop: Shop, name: str, content: bytes) -> None:
@@ -341,7 +344,7 @@ def assignment_rows() -> list[dict[str, object]]:
     ("name", "content"),
     [
         ("experiment.csv", ASSIGNMENTS.encode()),
-        ("experiment.csv.gz", gzip.compress(ASSIGNMENTS.encode())),
+        ("experiment.csv.gz", gzipped(ASSIGNMENTS.encode())),
         ("spaces and case.csv", ASSIGNMENTS.replace(",", " , ").replace("treatment\n0", "Treatment \n0").encode()),
         ("numbers.csv", ASSIGNMENTS.replace("control", "0").replace("434,treatment", "434,1").encode()),
         (
@@ -422,7 +425,7 @@ def test_bad_json_assignments_are_rejected(shop: Shop) -> None:
 
 def test_assignments_join_events_that_are_loaded_and_load_once(shop: Shop) -> None:
     assert shop.load(shop.write("events.csv", EVENTS_HEADER + GOOD_LINE)).code == 0
-    for name, content in (("a.csv", ASSIGNMENTS.encode()), ("b.csv.gz", gzip.compress(ASSIGNMENTS.encode()))):
+    for name, content in (("a.csv", ASSIGNMENTS.encode()), ("b.csv.gz", gzipped(ASSIGNMENTS.encode()))):
         outcome = shop.load(shop.write(name, content))
         assert outcome.code == 0
         assert ("already loaded" in outcome.output) == (name == "b.csv.gz")
@@ -463,11 +466,11 @@ def test_a_wrong_header_of_assignments_is_refused(shop: Shop, header: str, said:
 
 # --- files and folders that are refused -----------------------------------------------------------------------------
 
-GZ = gzip.compress((EVENTS_HEADER + lines(5000)).encode())
+GZ = gzipped((EVENTS_HEADER + lines(5000)).encode())
 BAD_FILES = {
     "an empty file": ("events.csv", b"", ["events.csv", "0 bytes"]),
     "a zero-byte gzip": ("events.csv.gz", b"", ["events.csv.gz", "0 bytes"]),
-    "a gzip of nothing": ("events.csv.gz", gzip.compress(b""), ["events.csv.gz", "empty"]),
+    "a gzip of nothing": ("events.csv.gz", gzipped(b""), ["events.csv.gz", "empty"]),
     "blank lines only": ("events.csv", b"\n\n", ["events.csv", "empty"]),
     "a truncated gzip": ("events.csv.gz", GZ[: len(GZ) // 2], ["events.csv.gz", "ends early"]),
     "a damaged gzip": ("events.csv.gz", GZ[:500] + b"\0" * 100 + GZ[600:], ["events.csv.gz", "damaged"]),
@@ -513,7 +516,7 @@ def test_a_bad_file_is_refused_by_name_and_nothing_is_written(shop: Shop, case: 
 
 
 def test_a_gzip_that_only_turns_out_truncated_at_its_end_changes_nothing(shop: Shop) -> None:
-    shop.write("events.csv.gz", gzip.compress((EVENTS_HEADER + lines(200_000)).encode())[:-8])
+    shop.write("events.csv.gz", gzipped((EVENTS_HEADER + lines(200_000)).encode())[:-8])
     outcome = shop.load()
     assert outcome.code == 1
     assert "ends early" in outcome.output
@@ -597,7 +600,7 @@ def test_the_same_content_again_is_a_no_op_under_any_name_and_packing(shop: Shop
     for name, again in (
         ("events.csv", content),
         ("copy.csv", content),
-        ("copy.csv.gz", gzip.compress(content.encode())),
+        ("copy.csv.gz", gzipped(content.encode())),
     ):
         packed = again if isinstance(again, bytes) else again.encode()
         outcome = shop.load(shop.write(f"again/{name}", packed))

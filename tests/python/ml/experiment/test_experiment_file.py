@@ -283,7 +283,7 @@ def test_what_is_no_experiment_is_refused(tmp_path: Path, attempt: Callable[[Pat
         ("empty.csv", b"", "cannot read"),
         ("binary.parquet", b"PAR1 no more", "cannot read"),
         ("broken.csv", b"customer,arm,bought\n1,2\n", "cannot read .*Expected 3 columns"),
-        ("cut.csv.gz", gzip.compress(b"customer,arm,bought,age\n1,0,1,3\n")[:-12], "cannot read"),
+        ("cut.csv.gz", gzip.compress(b"customer,arm,bought,age\n1,0,1,3\n", mtime=0)[:-12], "cannot read"),
         ("twice.csv", b"customer,arm,arm,bought\n1,1,1,0\n", "several columns called arm"),
         ("latin.csv", "arm,bought,customer,city\n1,0,1,K\xf6ln\n0,0,2,Ulm\n0,1,3,Ulm\n".encode("latin-1"), "not UTF-8"),
         ("blank.csv", b"\n\n\n", "cannot read"),
