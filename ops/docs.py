@@ -28,11 +28,11 @@ order by finished_at desc
 limit 1
 """
 METRICS_SQL = """
-select model, metric, value, ci_lower, ci_upper, n_rows
+select model, metric, value, ci_lower, ci_upper, n_rows, 0 as is_simulated
 from funnelift.model_metrics
 where slice = 'overall' and run_id = ?
 union all
-select learner, metric, value, ci_lower, ci_upper, n_rows
+select learner, metric, value, ci_lower, ci_upper, n_rows, is_simulated
 from funnelift.uplift_metrics
 where versus = ''
 order by model, metric
@@ -179,5 +179,6 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
         ends = [number(row["ci_lower"]), number(row["ci_upper"])]
         interval = f"{ends[0]} to {ends[1]}" if all(ends) else ""
         value = number(row["value"])
-        lines.append(f"| {row['model']} | {row['metric']} | {value} | {interval} | {int(row['n_rows']):,} |")
+        model = f"{row['model']} (simulated effects)" if row["is_simulated"] else row["model"]
+        lines.append(f"| {model} | {row['metric']} | {value} | {interval} | {int(row['n_rows']):,} |")
     return "\n".join(lines) + "\n"
