@@ -1,6 +1,7 @@
 """The gate of values: nulls, ranges and accepted values, by Great Expectations."""
 
 import importlib
+import json
 import logging
 import os
 from fnmatch import fnmatchcase
@@ -12,7 +13,6 @@ from ml.config import Config
 from ml.data.features import MART, NONE, STATUSES, Mart
 from ml.data.gates import REBUILD, GateError
 from ml.data.rows import Dataset
-from ml.files import write_json
 
 # Beside dbt's manifest, as dbt keeps the results of its own tests; `python -m ops docs` makes a page of it.
 GATE_RESULT = "gate_result.json"
@@ -49,7 +49,8 @@ def check_values(data: Dataset, mart: Mart, config: Config) -> int:
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
     expectations = _expectations(data, mart, config)
     outcome = _validate(data, mart, expectations)
-    write_json(config.manifest.with_name(GATE_RESULT), outcome.to_json_dict())
+    # Not write_json: an infinite value is what a gate may have found.
+    config.manifest.with_name(GATE_RESULT).write_text(json.dumps(outcome.to_json_dict()), encoding="utf-8")
     broken = [_describe(result) for result in outcome.results if not result.success]
     if broken:
         first, *others = broken

@@ -59,7 +59,7 @@ def test_the_gate_leaves_a_result_whether_it_passes_or_not(tmp_path: Path) -> No
     config = load_config(None, places, environment={})
     mart = read_mart(read_contracts(config.manifest))
     pages = []
-    for change in ("select 1", "update funnelift.session_features set decision_hour = 24"):
+    for change in ("select 1", "update funnelift.session_features set item_price = 'inf'::double, decision_hour = 24"):
         with duckdb.connect(config.duckdb_path) as connection:
             connection.execute(change)
         with open_warehouse(config) as warehouse:
