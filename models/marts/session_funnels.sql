@@ -12,6 +12,12 @@ session_totals as (
 
 ),
 
+money as (
+
+    select * from {{ ref('int_session_money') }}
+
+),
+
 events as (
 
     select * from {{ ref('int_session_events') }}
@@ -22,7 +28,7 @@ events as (
 deeper_events as (
 
     select
-        events.session_id,
+        events.session_key,
         events.event_number,
         events.event_type,
         events.event_ms,
@@ -42,7 +48,7 @@ reachable_{{ number }} as (
     select
         *,
         max(chain_{{ number - 1 }}_from_ms) over (
-            partition by session_id order by event_number rows between unbounded preceding and 1 preceding
+            partition by session_key order by event_number rows between unbounded preceding and 1 preceding
         ) as latest_chain_ms
     from {{ 'deeper_events' if number == 2 else 'chain_' ~ (number - 1) }}
 
@@ -51,7 +57,7 @@ reachable_{{ number }} as (
 chain_{{ number }} as (
 
     select
-        session_id,
+        session_key,
         event_number,
         event_type,
         event_ms,
@@ -70,67 +76,13 @@ chain_{{ number }} as (
 ordered_steps as (
 
     select
-        session_id,
+        session_key,
         {%- for step in steps[1:] %}
         max(case when chain_{{ loop.index + 1 }}_from_ms is not null then 1 else 0 end) as has_ordered_{{ step }}
         {%- if not loop.last %},{% endif %}
         {%- endfor %}
     from chain_{{ steps | length }}
-    group by session_id
-
-),
-
-purchased_items as (
-
-    select distinct
-        session_id,
-        item_id
-    from events
-    where event_type = 'transaction'
-
-),
-
--- A carted item is worth its price when it first went into the cart; a second click on it adds nothing.
-cart_values as (
-
-    select
-        events.session_id,
-        sum(events.price) as carted_value,
-        sum(case when purchased_items.item_id is null then events.price end) as abandoned_value
-    from events
-    left join purchased_items
-        on
-            events.session_id = purchased_items.session_id
-            and events.item_id = purchased_items.item_id
-    where events.is_first_addtocart = 1
-    group by events.session_id
-
-),
-
--- One item of one order is paid once, however often its event was sent; without order ids every event counts.
-purchases as (
-
-    select
-        session_id,
-        price,
-        row_number() over (
-            partition by
-                session_id, transaction_id, item_id, case when transaction_id is null then event_number end
-            order by event_number
-        ) as sending
-    from events
-    where event_type = 'transaction'
-
-),
-
-revenues as (
-
-    select
-        session_id,
-        sum(price) as revenue
-    from purchases
-    where sending = 1
-    group by session_id
+    group by session_key
 
 ),
 
@@ -157,14 +109,11 @@ final as (
         coalesce(ordered_steps.has_ordered_{{ step }}, 0) as has_ordered_{{ step }},
         {%- endfor %}
         {%- for pair in step_pairs() %}
-        case
-            when session_totals.first_{{ pair[0] }}_number < session_totals.first_{{ pair[1] }}_number
-                then {{ to_double('session_totals.first_' ~ pair[1] ~ '_ms - session_totals.first_' ~ pair[0] ~ '_ms') }} / 1000
-        end as {{ seconds_column(pair) }},
+        {{ seconds_between(pair) }} as {{ seconds_column(pair) }},
         {%- endfor %}
-        {{ to_money('coalesce(revenues.revenue, 0)') }} as revenue,
-        {{ to_money('coalesce(cart_values.carted_value, 0)') }} as carted_value,
-        {{ to_money('coalesce(cart_values.abandoned_value, 0)') }} as abandoned_value,
+        {{ to_money('coalesce(money.revenue, 0)') }} as revenue,
+        {{ to_money('coalesce(money.carted_value, 0)') }} as carted_value,
+        {{ to_money('coalesce(money.abandoned_value, 0)') }} as abandoned_value,
         sessions.started_date,
         sessions.started_at,
         {%- for step in steps %}
@@ -173,9 +122,8 @@ final as (
         {%- endfor %}
     from sessions
     inner join session_totals on sessions.session_id = session_totals.session_id
-    left join ordered_steps on sessions.session_id = ordered_steps.session_id
-    left join cart_values on sessions.session_id = cart_values.session_id
-    left join revenues on sessions.session_id = revenues.session_id
+    left join ordered_steps on session_totals.session_key = ordered_steps.session_key
+    left join money on session_totals.session_key = money.session_key
 
 )
 

@@ -1,0 +1,77 @@
+-- What sessions carted, left and paid. A session without a cart and a purchase has no row.
+{{ config(mysql_spec='primary key (session_key)') }}
+with events as (
+
+    select * from {{ ref('int_session_events') }}
+
+),
+
+purchased_items as (
+
+    select distinct
+        session_key,
+        item_key
+    from events
+    where event_type = 'transaction'
+
+),
+
+-- A carted item is worth its price when it first went into the cart; a second click on it adds nothing.
+cart_values as (
+
+    select
+        events.session_key,
+        sum(events.price) as carted_value,
+        sum(case when purchased_items.item_key is null then events.price end) as abandoned_value
+    from events
+    left join purchased_items
+        on
+            events.session_key = purchased_items.session_key
+            and events.item_key = purchased_items.item_key
+    where events.is_first_addtocart = 1
+    group by events.session_key
+
+),
+
+-- One item of one order is paid once, however often its event was sent; without order ids every event counts.
+purchases as (
+
+    select
+        session_key,
+        price,
+        row_number() over (
+            partition by
+                session_key, transaction_id, item_key, case when transaction_id is null then event_number end
+            order by event_number
+        ) as sending
+    from events
+    where event_type = 'transaction'
+
+),
+
+moved as (
+
+    select
+        session_key,
+        0 as revenue,
+        carted_value,
+        abandoned_value
+    from cart_values
+    union all
+    select
+        session_key,
+        price as revenue,
+        0 as carted_value,
+        0 as abandoned_value
+    from purchases
+    where sending = 1
+
+)
+
+select
+    session_key,
+    {{ to_money('coalesce(sum(revenue), 0)') }} as revenue,
+    {{ to_money('coalesce(sum(carted_value), 0)') }} as carted_value,
+    {{ to_money('coalesce(sum(abandoned_value), 0)') }} as abandoned_value
+from moved
+group by session_key

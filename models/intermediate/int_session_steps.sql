@@ -1,0 +1,54 @@
+-- The funnel, step by step: what each session did at each step that it entered. Narrow, because the funnel marts scan it;
+-- steps that a session did not enter have no row.
+{{ config(mysql_spec='primary key (session_key, step_number)') }}
+{%- set steps = var('funnel_steps') %}
+with session_totals as (
+
+    select
+        totals.*,
+        case when totals.session_number = 1 then 1 else 0 end as is_new_visitor
+    from {{ ref('int_session_totals') }} as totals
+    {%- if var('exclude_bots') %}
+    where totals.visitor_id not in (select bots.visitor_id from {{ ref('int_bot_visitors') }} as bots)
+    {%- endif %}
+
+),
+
+money as (
+
+    select * from {{ ref('int_session_money') }}
+
+)
+
+-- The first step can be missing (a cart with no view), so the time to the next step exists only where the order held.
+{%- for step in steps[:-1] %}
+{%- set number = loop.index %}
+select
+    session_totals.session_key,
+    session_totals.entry_category_id,
+    {{ number }} as step_number,
+    case when session_totals.{{ steps[number] }}_count > 0 then 1 else 0 end as is_next_entered,
+    {{ seconds_between((step, steps[number])) }} as seconds_to_next,
+    case
+        when session_totals.{{ steps[number:] | join('_count + session_totals.') }}_count > 0 then 0
+        else coalesce(money.abandoned_value, 0)
+    end as value_left,
+    session_totals.is_new_visitor,
+    session_totals.started_ms
+from session_totals
+left join money on session_totals.session_key = money.session_key
+where session_totals.{{ step }}_count > 0
+
+union all
+{% endfor %}
+select
+    session_key,
+    entry_category_id,
+    {{ steps | length }} as step_number,
+    null as is_next_entered,
+    null as seconds_to_next,
+    null as value_left,
+    is_new_visitor,
+    started_ms
+from session_totals
+where {{ steps[-1] }}_count > 0
