@@ -12,7 +12,7 @@ with totals as (
         sum(steps.value_left) as revenue_lost
     from {{ ref('int_session_steps') }} as steps
     left join {{ ref('dim_category') }} as categories on steps.entry_category_id = categories.category_id
-    group by day_number, category_id, visitor_type, steps.step_number
+    group by 1, 2, 3, 4
 
 )
 

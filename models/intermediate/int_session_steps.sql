@@ -8,9 +8,7 @@ with session_totals as (
         totals.*,
         case when totals.session_number = 1 then 1 else 0 end as is_new_visitor
     from {{ ref('int_session_totals') }} as totals
-    {%- if var('exclude_bots') %}
-    where totals.visitor_id not in (select bots.visitor_id from {{ ref('int_bot_visitors') }} as bots)
-    {%- endif %}
+    where not ({{ var('exclude_bots') }} and totals.visitor_id in (select bots.visitor_id from {{ ref('int_bot_visitors') }} as bots))
 
 ),
 
