@@ -1,5 +1,4 @@
 -- What sessions carted, left and paid. A session without a cart and a purchase has no row.
-{{ config(mysql_spec='primary key (session_key)') }}
 with events as (
 
     select * from {{ ref('int_session_events') }}

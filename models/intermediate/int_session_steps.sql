@@ -1,6 +1,5 @@
 -- The funnel, step by step: what each session did at each step that it entered. Narrow, because the funnel marts scan it;
 -- steps that a session did not enter have no row.
-{{ config(mysql_spec='primary key (session_key, step_number)') }}
 {%- set steps = var('funnel_steps') %}
 with session_totals as (
 
