@@ -2,21 +2,21 @@
 
 import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ml.cli import Progress, parse_arguments, run
 from ml.config import Config
-from ml.conversion.champion import Champion
 from ml.conversion.predictions import Predictions, predict
 from ml.conversion.reasons import reasons_of
-from ml.data.features import MART, Mart, check_columns, read_mart
+from ml.data.features import MART, check_columns, read_mart
 from ml.data.rows import Dataset, build_dataset
 from ml.data.values import check_values
-from ml.publish.artifacts import check_features, check_files, load_model
+from ml.publish.artifacts import SavedModel, load_checked
 from ml.publish.predictions import prediction_rows
+from ml.publish.tables import entries_of
 from ml.run import Stamp
 from warehouse.base import Publication, Warehouse
 from warehouse.contract import read_contracts
@@ -81,12 +81,12 @@ def score(config: Config, progress: Progress) -> list[str]:
     mart, contract = read_mart(contracts), contracts[PREDICTIONS]
     with threadpool_limits(1, user_api="blas"), open_warehouse(config) as warehouse:
         check_columns(mart, warehouse.columns(MART))
-        last = last_run(warehouse)
-        champion = load_checked(config, mart, last)
+        saved = last_model(warehouse)
+        champion = load_checked(config.results / "models", saved, mart, config.threads)
         with progress.step("reading the rows without a prediction"):
             row_count, batches = warehouse.read(MART, mart.columns, not_in=(PREDICTIONS, contract.grain))
             if not row_count:
-                return [f"Nothing to score: every row of {MART} has a prediction by {last['model_version']}."]
+                return [f"Nothing to score: every row of {MART} has a prediction by {saved.model_version}."]
             data = build_dataset(batches, row_count, mart)
         with progress.step("gate: nulls and ranges"):
             check_values(data, mart, config)
@@ -94,44 +94,14 @@ def score(config: Config, progress: Progress) -> list[str]:
             reasons = reasons_of(champion.model, data.inputs, config.threads)
             predictions = predict(champion, data, _split(data), np.arange(row_count), reasons)
         with progress.step("publishing"):
-            stamp = Stamp(
-                last["run_id"], last["model_version"], datetime.now(UTC), is_synthetic=bool(last["is_synthetic"])
-            )
+            stamp = Stamp(saved.run_id, saved.model_version, datetime.now(UTC), is_synthetic=saved.is_synthetic)
             rows = prediction_rows(predictions, stamp, contract)
             warehouse.publish([Publication(contract, rows, append=True)])
     return _findings(predictions, stamp)
 
 
-def load_checked(config: Config, mart: Mart, last: dict[str, Any]) -> Champion:
-    """Load the champion that a run saved, if its files are what the run recorded and its features those of the mart.
-
-    Parameters
-    ----------
-    config : Config
-        Settings.
-    mart : Mart
-        What the manifest says now.
-    last : dict
-        The run's row of `ml_runs`.
-
-    Returns
-    -------
-    Champion
-        The model that scores.
-
-    Raises
-    ------
-    FunneliftError
-        When a file is missing or changed, or the features are others.
-    """
-    folder = config.results / "models"
-    check_files(folder, last)
-    check_features(folder, mart)
-    return load_model(folder, mart, config.threads)
-
-
-def last_run(warehouse: Warehouse) -> dict[str, Any]:
-    """Return the newest row of `ml_runs`, made sure that it is the run that the predictions come from.
+def last_model(warehouse: Warehouse) -> SavedModel:
+    """Return what the newest run saved, once it is sure that the predictions come from it.
 
     Parameters
     ----------
@@ -140,7 +110,7 @@ def last_run(warehouse: Warehouse) -> dict[str, Any]:
 
     Returns
     -------
-    dict
+    SavedModel
         Run, model version, file name and hashes.
 
     Raises
@@ -151,24 +121,25 @@ def last_run(warehouse: Warehouse) -> dict[str, Any]:
     runs = warehouse.query(LAST_RUN_SQL) if warehouse.columns("ml_runs") and warehouse.columns(PREDICTIONS) else []
     if not runs:
         raise FunneliftError("no trained model in this warehouse: run `python -m ml.train` first")
-    last = runs[0]
+    (saved,) = entries_of(SavedModel, runs)
     versions = [row["model_version"] for row in warehouse.query(VERSIONS_SQL)]
-    if versions != [last["model_version"]]:
+    if versions != [saved.model_version]:
         raise FunneliftError(
-            f"conversion_predictions holds model versions {versions}, ml_runs says {last['model_version']}: "
+            f"conversion_predictions holds model versions {versions}, ml_runs says {saved.model_version}: "
             "run `python -m ml.train` to write both anew"
         )
     synthetic_now = bool(warehouse.query(SUMMARY_SQL)[0]["is_synthetic"])
-    if synthetic_now != bool(last["is_synthetic"]):
+    if synthetic_now != saved.is_synthetic:
         kinds = {True: "synthetic", False: "real"}
         raise FunneliftError(
-            f"the model was trained on {kinds[bool(last['is_synthetic'])]} data, the warehouse now holds "
+            f"the model was trained on {kinds[saved.is_synthetic]} data, the warehouse now holds "
             f"{kinds[synthetic_now]} data: run `python -m ml.train`"
         )
-    return last
+    return saved
 
 
 def _split(data: Dataset) -> "pd.Categorical":
+    """New rows are of sessions that have closed since the training; rows of sessions still open are only scored."""
     import pandas as pd
 
     return pd.Categorical.from_codes(data.is_mature, pd.Index(("open", "new"), dtype=object))

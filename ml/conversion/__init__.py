@@ -1,4 +1,4 @@
-"""Will this session still convert? One model a file, calibration, evaluation, reasons and risk bands."""
+"""Will this session still convert? One model per file, calibration, evaluation, reasons and risk bands."""
 
 from typing import Any
 

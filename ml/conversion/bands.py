@@ -17,7 +17,7 @@ BANDS = ("low", "medium", "high")
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Baseline rates (conversion rates of the training split) and the multiples of them that part the risk bands."""
+    """Baseline rates (conversion rates of the training split) and the multiples of them that bound the risk bands."""
 
     rates: dict[str, float]
     overall_rate: float

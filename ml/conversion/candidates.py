@@ -4,8 +4,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ml.cli import Steps
-from ml.config import Config
+from ml.config import Config, RiskBands
+from ml.conversion.bands import Thresholds
 from ml.conversion.calibration import Fit, calibrate
+from ml.conversion.champion import Champion
 from ml.conversion.model import Training
 from ml.conversion.models import MODELS
 from ml.data.features import Mart
@@ -74,3 +76,26 @@ def fit_candidates(
             log_odds = model.log_odds(training.stop_inputs)
             fits[name] = calibrate(model, log_odds, training.stop_label, calibration_visitor, config.calibration)
     return fits
+
+
+def choose_champion(candidates: dict[str, Fit], data: Dataset, splits: Splits, bands: RiskBands) -> Champion:
+    """Choose the model with the lowest cross-fitted log loss on the calibration split.
+
+    Parameters
+    ----------
+    candidates : dict of str to Fit
+        Models by name.
+    data : Dataset
+        All rows.
+    splits : Splits
+        Split of each row; the training split gives the baseline rates.
+    bands : RiskBands
+        Multiples of the baseline rate between which the risk bands lie.
+
+    Returns
+    -------
+    Champion
+        The model that scores.
+    """
+    best = min(candidates.values(), key=lambda fit: fit.log_loss)
+    return Champion(best.model, best.calibrator, Thresholds.from_rows(data, splits.rows("train"), bands))

@@ -51,5 +51,5 @@ class Training:
 
 
 def chunks(inputs: "pd.DataFrame") -> "list[pd.DataFrame]":
-    """Part rows into pieces that fit in memory beside their predictions."""
+    """Cut rows into pieces that fit in memory beside their predictions."""
     return [inputs.iloc[start : start + CHUNK_ROWS] for start in range(0, len(inputs), CHUNK_ROWS)]

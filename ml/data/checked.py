@@ -29,7 +29,7 @@ class Checked:
 
 
 def read_checked(run: Run, warehouse: Warehouse, mart: Mart) -> Checked:
-    """Read the feature mart and let nothing pass that does not add up.
+    """Read the feature mart and run every gate on it.
 
     Parameters
     ----------

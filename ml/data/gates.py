@@ -1,4 +1,4 @@
-"""What a gate says that fails."""
+"""The error of a gate that fails."""
 
 from warehouse.errors import FunneliftError
 

@@ -121,7 +121,7 @@ class _Columns:
         self.filled = end
 
     def in_order(self) -> Dataset:
-        """Order the rows and empty the columns on the way."""
+        """Put the rows in order of time; the columns are emptied to save memory."""
         import pandas as pd
         import pyarrow as pa
 
@@ -161,7 +161,7 @@ def _time_order(decided_ms: npt.NDArray[np.int64], session_id: "pa.ChunkedArray"
 
 
 def to_codes(column: "pa.ChunkedArray") -> npt.NDArray[np.int32]:
-    """Number the different texts of a column in the order in which they first come.
+    """Number the distinct texts of a column in order of first appearance.
 
     Parameters
     ----------

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml.conversion.bands import Thresholds
-from ml.conversion.candidates import fit_candidates, training_rows
-from ml.conversion.champion import Champion
+from ml.conversion.candidates import choose_champion, fit_candidates, training_rows
 from ml.conversion.curve import CalibrationBin
 from ml.conversion.evaluate import Metric, evaluate
 from ml.conversion.explain import FeatureEffect, explain
@@ -29,6 +27,7 @@ from ml.reports.figures import draw_figures
 from ml.reports.model_card import model_card
 from ml.run import Run, Stamp
 from warehouse.base import Publication
+from warehouse.contract import Contracts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -58,9 +57,7 @@ def train_conversion(run: Run, checked: Checked) -> Outcome:
     splits = split_by_time(data, config.split)
     training = training_rows(data, checked.mart, splits, config)
     candidates = fit_candidates(training, data.visitor[splits.rows("calibration")], config, progress)
-    best = min(candidates.values(), key=lambda fit: fit.log_loss)
-    thresholds = Thresholds.from_rows(data, splits.rows("train"), config.risk_bands)
-    champion = Champion(best.model, best.calibrator, thresholds)
+    champion = choose_champion(candidates, data, splits, config.risk_bands)
     with progress.step("evaluating all models on the test split"):
         bootstrap = config.bootstrap(config.evaluation.bootstrap_resamples)
         evaluation = evaluate(candidates, data, splits, bins=config.calibration.bins, bootstrap=bootstrap)
@@ -72,36 +69,36 @@ def train_conversion(run: Run, checked: Checked) -> Outcome:
         )  # fmt: skip
     with progress.step("scoring every row"):
         predictions = predict(champion, data, splits.names, explained, explanation.reasons)
-
     with progress.step("writing files"):
         hashes = save_model(run.folder / "models", champion, candidates["catboost"].model)
         version = model_version(champion.model.name, hashes)
         stamp = Stamp(run.run_id, version, datetime.now(UTC), is_synthetic=checked.summary.is_synthetic)
         record = run_record(
-            run, checked, splits, best.model,
+            run, checked, splits, champion.model,
             trained_rows=len(training.label), hashes=hashes, finished=stamp.scored_at,
         )  # fmt: skip
         facts = ConversionFacts(
             config, stamp, record, checked, splits,
-            candidates=candidates, champion=best.model,
+            candidates=candidates, champion=champion.model,
             evaluation=evaluation, explanation=explanation, predictions=predictions,
         )  # fmt: skip
-        rows = prediction_rows(predictions, stamp, run.contracts["conversion_predictions"])
-        _write_files(run.folder, facts, rows)
+        publications = _publications(run.contracts, facts)
+        _write_files(run.folder, facts, publications[0].rows)
+    return Outcome(publications, _findings(facts))
+
+
+def _publications(contracts: Contracts, facts: ConversionFacts) -> list[Publication]:
+    predictions, stamp = contracts["conversion_predictions"], facts.stamp
     tables: dict[str, tuple[type[Any], Sequence[Any]]] = {
-        "shap_summary": (FeatureEffect, explanation.effects),
-        "model_metrics": (Metric, evaluation.metrics),
-        "calibration_curve": (CalibrationBin, evaluation.curves),
+        "shap_summary": (FeatureEffect, facts.explanation.effects),
+        "model_metrics": (Metric, facts.evaluation.metrics),
+        "calibration_curve": (CalibrationBin, facts.evaluation.curves),
     }
-    contracts = run.contracts
-    return Outcome(
-        publications=[
-            Publication(contracts["conversion_predictions"], rows),
-            *(publication(contracts[name], kind, entries, stamp) for name, (kind, entries) in tables.items()),
-            publication(contracts["ml_runs"], RunRecord, [record], stamp, append=True),
-        ],
-        findings=_findings(facts),
-    )
+    return [
+        Publication(predictions, prediction_rows(facts.predictions, stamp, predictions)),
+        *(publication(contracts[name], kind, entries, stamp) for name, (kind, entries) in tables.items()),
+        publication(contracts["ml_runs"], RunRecord, [facts.record], stamp, append=True),
+    ]
 
 
 def _write_files(folder: Path, facts: ConversionFacts, rows: "pa.Table") -> None:

@@ -3,9 +3,8 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from ml.config import RiskBands
 from ml.conversion.bands import Thresholds
@@ -18,6 +17,19 @@ from ml.files import sha256_of, write_json
 from warehouse.errors import FunneliftError
 
 CALIBRATOR_FILE, FEATURES_FILE = "calibrator.json", "features.json"
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """What `ml_runs` says of the model that a run saved."""
+
+    run_id: str
+    model_version: str
+    champion_file: str
+    model_sha256: str
+    calibrator_sha256: str
+    features_sha256: str
+    is_synthetic: bool
 
 
 def save_model(folder: Path, champion: Champion, catboost: Model) -> dict[str, str]:
@@ -122,15 +134,44 @@ def model_version(champion: str, hashes: Mapping[str, str]) -> str:
     return f"{champion}-{together[:12]}"
 
 
-def check_files(folder: Path, last: dict[str, Any]) -> None:
+def load_checked(folder: Path, saved: SavedModel, mart: Mart, threads: int) -> Champion:
+    """Load a saved model if its files are what its run recorded, and its features those of the mart.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the model files are.
+    saved : SavedModel
+        What the run recorded.
+    mart : Mart
+        What the manifest says now.
+    threads : int
+        Threads to use.
+
+    Returns
+    -------
+    Champion
+        The model that scores.
+
+    Raises
+    ------
+    FunneliftError
+        When a file is missing or changed, or the features are others.
+    """
+    check_files(folder, saved)
+    check_features(folder, mart)
+    return load_model(folder, mart, threads)
+
+
+def check_files(folder: Path, saved: SavedModel) -> None:
     """Refuse model files that are not, byte for byte, those that the training recorded.
 
     Parameters
     ----------
     folder : Path
         Where the model files are.
-    last : dict
-        The run's row of `ml_runs`.
+    saved : SavedModel
+        What the run recorded.
 
     Raises
     ------
@@ -138,18 +179,18 @@ def check_files(folder: Path, last: dict[str, Any]) -> None:
         When a file is missing or its hash differs.
     """
     recorded = {
-        str(last["champion_file"]): last["model_sha256"],
-        CALIBRATOR_FILE: last["calibrator_sha256"],
-        FEATURES_FILE: last["features_sha256"],
+        saved.champion_file: saved.model_sha256,
+        CALIBRATOR_FILE: saved.calibrator_sha256,
+        FEATURES_FILE: saved.features_sha256,
     }
     for name, expected in recorded.items():
         path = folder / name
         if not path.is_file():
-            raise FunneliftError(f"no {path}: point --results to the folder of run {last['run_id']}, or train again")
+            raise FunneliftError(f"no {path}: point --results to the folder of run {saved.run_id}, or train again")
         found = sha256_of(path)
         if found != expected:
             raise FunneliftError(
-                f"gate model hash failed: {path}: expected sha256 {expected} (run {last['run_id']}), found {found}. "
+                f"gate model hash failed: {path}: expected sha256 {expected} (run {saved.run_id}), found {found}. "
                 "Restore the file, or run `python -m ml.train`"
             )
 
