@@ -10,13 +10,15 @@ from collections.abc import Iterable
 
 import yaml
 
+from warehouse.base import RAW_SCHEMA, SCHEMA
 from warehouse.contract import PROJECT, read_project
 from warehouse.errors import ServerError
+from warehouse.mysql import NEW, OLD
 from warehouse.mysql_client.names import name
 from warehouse.mysql_client.session import COLLATION
 
 SOURCES = PROJECT / "models" / "staging" / "_staging__sources.yml"
-DATABASE, RAW_DATABASE = "funnelift", "funnelift_raw"
+DATABASE, RAW_DATABASE = SCHEMA, RAW_SCHEMA
 ROLES = ("loader", "transformer", "ml", "bi_reader")
 # MySQL's limit for the name of a role or user; MariaDB's is longer.
 LONGEST_NAME = 32
@@ -175,7 +177,7 @@ def _select_on_tables(database: str, tables: Iterable[str], role: str) -> list[s
 
 
 def _with_twins(tables: Iterable[str]) -> list[str]:
-    return [f"{table}{twin}" for table in tables for twin in ("", "__new", "__old")]
+    return [f"{table}{twin}" for table in tables for twin in ("", NEW, OLD)]
 
 
 def _raw_tables() -> list[str]:

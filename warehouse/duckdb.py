@@ -56,7 +56,7 @@ class DuckDBWarehouse(Warehouse):
         _check_name(path)
         if not path.parent.is_dir():
             raise UsageError(f"FUNNELIFT_DUCKDB_PATH: the folder {path.parent} does not exist")
-        return _load(path, tables)
+        return _loading(path, tables)
 
     def columns(self, table: str) -> list[str]:
         """See Warehouse."""
@@ -165,7 +165,7 @@ class DuckDBRawTables(RawTables):
 
 
 @contextmanager
-def _load(path: Path, tables: Mapping[str, Sequence[Column]]) -> Iterator[RawTables]:
+def _loading(path: Path, tables: Mapping[str, Sequence[Column]]) -> Iterator[RawTables]:
     with closing(_connect(path, {})) as connection:
         try:
             connection.execute("set enable_progress_bar = false")

@@ -52,7 +52,7 @@ class MySQLWarehouse(Warehouse):
         cls, settings: LoadSettings, tables: Mapping[str, Sequence[Column]]
     ) -> AbstractContextManager[RawTables]:
         """See Warehouse; makes the database where it is missing."""
-        return _load(Settings.from_environment(), tables)
+        return _loading(Settings.from_environment(), tables)
 
     def columns(self, table: str) -> list[str]:
         """See Warehouse."""
@@ -62,31 +62,29 @@ class MySQLWarehouse(Warehouse):
         """See Warehouse."""
         # The driver's own mark is %s, and then only where there are values.
         marked = sql.replace("%", "%%").replace("?", "%s") if values else sql
-        with _plain_errors():
-            names, rows = self._session.named_rows(marked, values)
-            # An open transaction would keep dbt from replacing the tables it has read.
-            self._session.commit()
+        names, rows = self._session.named_rows(marked, values)
+        # An open transaction would keep dbt from replacing the tables it has read.
+        self._session.commit()
         return [dict(zip(names, row, strict=True)) for row in rows]
 
     def read(
         self, table: str, columns: Sequence[str], not_in: tuple[str, Sequence[str]] | None = None
     ) -> tuple[int, Iterator["pa.RecordBatch"]]:
         """See Warehouse; decimals arrive as doubles."""
-        with _plain_errors():
-            source = f"from {self._name(table)} as source"
-            if not_in is not None:
-                other, key = not_in
-                match = " and ".join(f"source.{name(column)} = other.{name(column)}" for column in key)
-                source += f" where not exists (select 1 from {self._name(other)} as other where {match})"
-            ((rows,),) = self._session.rows(f"select count(*) {source}")
-            types = self._column_types(table)
-            # The server turns a decimal into the nearest double, and sends it in fewer bytes; Arrow may miss it by one.
-            chosen = ", ".join(
-                f"cast(source.{name(column)} as double) as {name(column)}"
-                if types.get(column, "").startswith("decimal")
-                else f"source.{name(column)}"
-                for column in columns
-            )
+        source = f"from {self._name(table)} as source"
+        if not_in is not None:
+            other, key = not_in
+            match = " and ".join(f"source.{name(column)} = other.{name(column)}" for column in key)
+            source += f" where not exists (select 1 from {self._name(other)} as other where {match})"
+        ((rows,),) = self._session.rows(f"select count(*) {source}")
+        types = self._column_types(table)
+        # The server turns a decimal into the nearest double, and sends it in fewer bytes; Arrow may miss it by one.
+        chosen = ", ".join(
+            f"cast(source.{name(column)} as double) as {name(column)}"
+            if types.get(column, "").startswith("decimal")
+            else f"source.{name(column)}"
+            for column in columns
+        )
         return int(rows), read_batches(
             self._session, f"select {chosen} {source}", f"{self._database}.{table}", BATCH_ROWS
         )
@@ -97,18 +95,17 @@ class MySQLWarehouse(Warehouse):
         Tables that are only added to take the rows in one transaction. Otherwise each table is written anew beside the
         old one, with the old rows where it is added to, and all are renamed by one statement.
         """
-        with _plain_errors():
-            self._see_that_the_lock_stands(publications)
-            present = {publication.name: self._column_types(publication.name) for publication in publications}
-            for publication in publications:
-                publication.check_columns(list(present[publication.name]))
-            try:
-                if all(self._has_room(publication, present[publication.name]) for publication in publications):
-                    self._insert(publications)
-                else:
-                    self._swap(publications, present)
-            except RepeatedKeyError as error:
-                raise FunneliftError(f"nothing was published, a key is broken: {error}") from None
+        self._see_that_the_lock_stands(publications)
+        present = {publication.name: self._column_types(publication.name) for publication in publications}
+        for publication in publications:
+            publication.check_columns(list(present[publication.name]))
+        try:
+            if all(self._has_room(publication, present[publication.name]) for publication in publications):
+                self._insert(publications)
+            else:
+                self._swap(publications, present)
+        except RepeatedKeyError as error:
+            raise FunneliftError(f"nothing was published, a key is broken: {error}") from None
 
     def close(self) -> None:
         """Let the lock go and end the session."""
@@ -122,13 +119,12 @@ class MySQLWarehouse(Warehouse):
             self._resources = stack.pop_all()
 
     def _column_types(self, table: str) -> dict[str, str]:
-        with _plain_errors():
-            found = self._session.rows(
-                "select column_name, column_type from information_schema.columns "
-                "where table_schema = %s and table_name = %s order by ordinal_position",
-                [self._database, table],
-            )
-            self._session.commit()
+        found = self._session.rows(
+            "select column_name, column_type from information_schema.columns "
+            "where table_schema = %s and table_name = %s order by ordinal_position",
+            [self._database, table],
+        )
+        self._session.commit()
         return {str(column): str(kind) for column, kind in found}
 
     def _see_that_the_lock_stands(self, publications: Sequence[Publication]) -> None:
@@ -170,16 +166,13 @@ class MySQLWarehouse(Warehouse):
                 self._write(publication, present[publication.name])
 
     def _write(self, publication: Publication, present: dict[str, str]) -> None:
-        contract = publication.contract
-        columns = ", ".join(
-            f"{name(column.name)} {_type(column)} {'null' if column.is_nullable else 'not null'} comment %s"
-            for column in contract.columns
-        )
-        table = publication.name + NEW
-        self._session.execute(
-            f"create table {self._name(table)} ({columns}, primary key ({', '.join(map(name, publication.key))})) "
-            f"engine = InnoDB default character set utf8mb4 collate {self._session.server.collation} comment = %s",
-            [*(column.description for column in contract.columns), contract.description],
+        contract, table = publication.contract, publication.name + NEW
+        _create_table(
+            self._session,
+            self._name(table),
+            contract.columns,
+            key=contract.grain,
+            description=contract.description,
         )
         if publication.append and present:
             listed = ", ".join(map(name, contract.column_names))
@@ -208,12 +201,11 @@ class MySQLRawTables(RawTables):
         """Make what the load needs where it is missing; all of it commits at once, so it comes first."""
         provide_database(self._session, RAW_SCHEMA)
         present = _tables(self._session, RAW_SCHEMA)
-        _drop(
-            self._session, RAW_SCHEMA, sorted(present & {table + end for table in self._tables for end in (NEW, OLD)})
-        )
-        for table in self._tables:
+        leftovers = {table + end for table in self._tables for end in (NEW, OLD)}
+        _drop(self._session, RAW_SCHEMA, sorted(present & leftovers))
+        for table, columns in self._tables.items():
             if table not in present:
-                self._create(table, "")
+                _create_table(self._session, self._name(table), columns)
 
     def distinct(self, table: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:
         """See RawTables."""
@@ -235,25 +227,15 @@ class MySQLRawTables(RawTables):
         """See RawTables; deleting millions of rows takes minutes, so new tables are filled and swapped in."""
         self._swap.enter_context(_replacing(self._session, RAW_SCHEMA, list(self._tables)))
         self._suffix = NEW
-        for table in self._tables:
-            self._create(table, NEW)
+        for table, columns in self._tables.items():
+            _create_table(self._session, self._name(table), columns)
 
     def _name(self, table: str) -> str:
         return name(RAW_SCHEMA, table + self._suffix)
 
-    def _create(self, table: str, suffix: str) -> None:
-        columns = ", ".join(
-            f"{name(column.name)} {_type(column)}{'' if column.is_nullable else ' not null'}"
-            for column in self._tables[table]
-        )
-        self._session.execute(
-            f"create table {name(RAW_SCHEMA, table + suffix)} ({columns}) "
-            f"engine = InnoDB default character set utf8mb4 collate {self._session.server.collation}"
-        )
-
 
 @contextmanager
-def _load(settings: Settings, tables: Mapping[str, Sequence[Column]]) -> Iterator[RawTables]:
+def _loading(settings: Settings, tables: Mapping[str, Sequence[Column]]) -> Iterator[RawTables]:
     with (
         closing(open_session(settings, local_infile=True)) as session,
         session.lock(LOAD_LOCK, LOAD_LOCK_SECONDS),
@@ -307,12 +289,19 @@ def _drop(session: Session, database: str, tables: Collection[str]) -> None:
         session.execute(f"drop table if exists {', '.join(name(database, table) for table in tables)}")
 
 
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    try:
-        yield
-    except ServerError as error:
-        raise FunneliftError(str(error)) from None
+def _create_table(
+    session: Session, table: str, columns: Sequence[Column], *, key: Sequence[str] = (), description: str = ""
+) -> None:
+    listed = [
+        f"{name(column.name)} {_type(column)} {'null' if column.is_nullable else 'not null'} comment %s"
+        for column in columns
+    ]
+    listed += [f"primary key ({', '.join(map(name, key))})"] if key else []
+    session.execute(
+        f"create table {table} ({', '.join(listed)}) "
+        f"engine = InnoDB default character set utf8mb4 collate {session.server.collation} comment = %s",
+        [*(column.description for column in columns), description],
+    )
 
 
 def _type(column: Column) -> str:

@@ -4,21 +4,23 @@ import ast
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import pyarrow as pa
 import pytest
 
+from contracts import contract
+from ml.config import load_config
 from paths import ROOT
 from servers import DatabaseServer
-from warehouse.base import RawTables, Warehouse
+from warehouse.base import Publication, RawTables, Warehouse
 from warehouse.contract import Column
-from warehouse.errors import FunneliftError, ServerError, UsageError
+from warehouse.errors import FunneliftError, RepeatedKeyError, ServerError, UsageError
 from warehouse.open import ENGINES, find_engine
-from warehouse.settings import LoadSettings
+from warehouse.settings import LoadSettings, WarehouseSettings
 
 TABLES = {
     "raw_visits": (
@@ -82,6 +84,11 @@ def test_whatever_a_user_can_act_on_is_one_kind_of_error() -> None:
     assert (FunneliftError.exit_code, ServerError.exit_code, UsageError.exit_code) == (1, 1, 2)
 
 
+def require(engine: type[Warehouse], capability: str) -> None:
+    if not getattr(engine, capability):
+        pytest.skip(f"{engine.__name__} does not claim {capability}")
+
+
 # --- raw tables, on every engine
 
 
@@ -139,7 +146,7 @@ def test_rows_arrive_with_constants_and_what_is_left_out_is_null(loading: Loadin
 
 
 def test_a_load_that_fails_leaves_nothing(loading: Loading) -> None:
-    assert loading.engine.has_transactions
+    require(loading.engine, "has_transactions")
     with loading.begin() as raw:
         raw.append("raw_visits", visits("old"), load_id="first")
 
@@ -182,3 +189,86 @@ def test_a_null_where_none_may_be_fails_the_load(loading: Loading) -> None:
         raw.append("raw_visits", nothing, load_id="first")
     with loading.begin() as raw:
         assert raw.distinct("raw_visits", ["visitor"]) == []
+
+
+# --- publications, on every engine
+
+
+class Publishing(NamedTuple):
+    """An open warehouse, and a way to run a statement beside it once it is closed."""
+
+    engine: type[Warehouse]
+    settings: WarehouseSettings
+    execute: Callable[[str], list[tuple[Any, ...]]]
+
+    def publish(self, *publications: Publication) -> None:
+        with self.engine.open(self.settings) as warehouse:
+            warehouse.publish(publications)
+
+    def visitors(self, table: str) -> list[str]:
+        return [visitor for (visitor,) in self.execute(f"select visitor from funnelift.{table} order by visitor")]
+
+
+@pytest.fixture(params=list(ENGINES))
+def publishing(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Publishing:
+    path = tmp_path / "warehouse.duckdb"
+    settings = load_config(None, {"target": request.param, "duckdb_path": path}, {})
+
+    def in_file(sql: str) -> list[tuple[Any, ...]]:
+        with duckdb.connect(path) as connection:
+            return connection.execute(sql).fetchall()
+
+    def on_server(sql: str) -> list[tuple[Any, ...]]:
+        with closing(server.session()) as session:
+            if sql.startswith("select"):
+                return session.rows(sql)
+            session.execute(sql)
+            return []
+
+    if request.param == "duckdb":
+        execute = in_file
+    else:
+        server: DatabaseServer = request.getfixturevalue("empty_mysql")
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        execute = on_server
+    execute("create schema funnelift")
+    return Publishing(find_engine(request.param), settings, execute)
+
+
+def publication(table: str, *visitors: str, append: bool = False) -> Publication:
+    described = contract(table, ("visitor",), visitor="varchar(64)", score="double?")
+    return Publication(described, pa.table({"visitor": visitors, "score": [0.5] * len(visitors)}), append)
+
+
+def test_tables_that_are_published_together_change_together_or_not_at_all(publishing: Publishing) -> None:
+    require(publishing.engine, "swaps_together")
+    publishing.publish(publication("alpha", "a"), publication("beta", "a"))
+    with pytest.raises(FunneliftError, match="nothing was published, a key is broken"):
+        publishing.publish(publication("alpha", "b"), publication("beta", "b", "b"))
+    assert (publishing.visitors("alpha"), publishing.visitors("beta")) == (["a"], ["a"])
+    publishing.publish(
+        publication("alpha", "b"),
+        publication(
+            "beta",
+            "a",
+            "b",
+        ),
+    )
+    assert (publishing.visitors("alpha"), publishing.visitors("beta")) == (["b"], ["a", "b"])
+
+
+def test_rows_are_added_to_all_tables_or_to_none(publishing: Publishing) -> None:
+    require(publishing.engine, "has_transactions")
+    publishing.publish(publication("alpha", "a"), publication("beta", "a"))
+    with pytest.raises(FunneliftError, match="nothing was published, a key is broken"):
+        publishing.publish(publication("alpha", "b", append=True), publication("beta", "a", append=True))
+    assert (publishing.visitors("alpha"), publishing.visitors("beta")) == (["a"], ["a"])
+
+
+def test_the_engine_itself_refuses_a_second_row_with_the_same_key(publishing: Publishing) -> None:
+    require(publishing.engine, "has_primary_keys")
+    publishing.publish(publication("alpha", "a", "A"))
+    with pytest.raises((duckdb.ConstraintException, RepeatedKeyError)):
+        publishing.execute("insert into funnelift.alpha values ('a', 0.1)")
+    assert publishing.visitors("alpha") == ["A", "a"]
