@@ -1,7 +1,7 @@
 {#
     Numbers the rows of a table from 1 in a given order: row_key is the first column of the select, row_key_order its last
     clause. Where a window over all rows would be slow the table numbers its rows itself, as they are inserted in order;
-    there the model's config mysql_spec declares the column.
+    there the column's meta.numbered says so.
 #}
 {% macro row_key(name, order) %}{{ return(adapter.dispatch('row_key')(name, order)) }}{% endmacro %}
 {% macro default__row_key(name, order) %}row_number() over (order by {{ order }}) as {{ name }},{% endmacro %}

@@ -70,24 +70,39 @@
 {% endmacro %}
 
 {#
-    config mysql_spec: keys and indexes, and columns that the server numbers itself, as CREATE TABLE takes them. With a
-    contract the columns stand there with their types and constraints, so what does not fit them is the server's error.
-    The session is set here too, because incremental models and snapshots are dbt-mysql's own and do not.
+    What a table's yml says becomes its definition: with a contract all columns, else those of its grain that have a type
+    and those that the server numbers itself (meta.numbered). The grain is the primary key, behind the columns by which
+    rows lie together on the disk (meta.clustered_by). The session is set here too, because incremental models and
+    snapshots are dbt-mysql's own and do not.
 #}
 {% macro mysql__create_table_as(temporary, relation, sql) -%}
     {%- do mysql_session() -%}
-    {%- set definitions = [] -%}
-    {%- if config.get('contract').enforced -%}
+    {%- set is_whole, meta = config.get('contract').enforced, config.get('meta', {}) -%}
+    {%- set grain, definitions = meta.get('grain', []), [] -%}
+    {%- if is_whole -%}
         {%- do mysql_check_columns(sql) -%}
-        {%- do definitions.extend(adapter.render_raw_columns_constraints(raw_columns=model['columns'])) -%}
-        {%- do definitions.extend(adapter.render_raw_model_constraints(raw_constraints=model['constraints'])) -%}
         {%- set sql = get_select_subquery(sql) -%}
     {%- endif -%}
-    {%- if config.get('mysql_spec') -%}{%- do definitions.append(config.get('mysql_spec')) -%}{%- endif -%}
+    {%- for column in model.columns.values() -%}
+        {%- if column.data_type and (is_whole or column.name in grain) -%}
+            {%- do definitions.append(mysql_column(column, column.name in grain)) -%}
+        {%- endif -%}
+        {%- if 'unique' in column.constraints | map(attribute='type') -%}
+            {%- do definitions.append('unique (' ~ adapter.quote(column.name) ~ ')') -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {%- if grain and not temporary -%}
+        {%- do definitions.append('primary key (' ~ (meta.get('clustered_by', []) + grain) | join(', ') ~ ')') -%}
+    {%- endif -%}
     create {% if temporary %}temporary {% endif %}table {{ relation }}
-    {%- if definitions %} ({{ definitions | join(', ') }}){% endif %}
+    {%- if definitions %} ({{ definitions | join(', ') }}) {{ mysql_table_options() }}{% endif %}
     as
     {{ sql }}
+{%- endmacro %}
+
+{% macro mysql_column(column, is_key) -%}
+    {{ adapter.quote(column.name) }} {{ column_type(column.data_type) }}{% if is_key %} not null{% endif %}
+    {%- if column.meta.get('numbered') %} auto_increment{% endif %}
 {%- endmacro %}
 
 {# The columns that the query gives must be those that the contract names. #}

@@ -1,4 +1,4 @@
-{{ config(materialized='table', mysql_spec='primary key (category_id)') }}
+{{ config(materialized='table') }}
 -- Only roots: sessions are told apart by the root category of the item they begin with. A table, because in a view a text
 -- that is written out has another collation on MariaDB than the ids it stands beside.
 select

@@ -1,4 +1,4 @@
-{{ config(materialized='table', mysql_spec='primary key (decision_point)') }}
+{{ config(materialized='table') }}
 -- A table, because in a view a text that is written out has another collation on MariaDB than the keys it must match.
 {%- for point in var('decision_points') %}
 select

@@ -1,4 +1,4 @@
-{{ config(materialized='table', mysql_spec='primary key (funnel_date, category_id, visitor_type, step_number)') }}
+{{ config(materialized='table') }}
 -- funnel_daily answers for one breakdown at a time; these rows can be added up over any of the three, which slicers do.
 with totals as (
 

@@ -1,4 +1,4 @@
-{{ config(materialized='table', mysql_spec='primary key (session_id)') }}
+{{ config(materialized='table') }}
 -- What bi_sessions takes from the marts. A table, because on MySQL joining the marts anew for every question is slow; it
 -- holds nothing that a training changes.
 {%- set steps = var('funnel_steps') %}

@@ -1,4 +1,3 @@
-{{ config(mysql_spec='primary key (visitor_id)') }}
 -- Behavioural bots: thousands of events, one item polled over and over, or a pace no hand keeps.
 with events as (
 

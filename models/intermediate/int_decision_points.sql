@@ -1,6 +1,5 @@
 -- What the visitor has done up to each decision event, and nothing after it. A session that has transacted by then has
 -- no row.
-{{ config(mysql_spec='decision_point varchar(64) not null, primary key (session_key, decision_point)') }}
 with events as (
 
     select * from {{ ref('int_session_events') }}

@@ -1,5 +1,4 @@
 -- What was known of an event's item at that moment.
-{{ config(mysql_spec='primary key (event_key)') }}
 with events as (
 
     select * from {{ ref('stg_events') }}

@@ -1,6 +1,5 @@
 -- Sessions are cut here and nowhere else.
 -- Neighbours are found by their key: events are numbered in the order of visitors and their time.
-{{ config(mysql_spec='primary key (session_key, event_key)') }}
 with events as (
 
     select

@@ -1,6 +1,5 @@
 -- How often the visitor, and the session, met the event's item and category before. An event that is its visitor's only
 -- one has met nothing and has no row.
-{{ config(mysql_spec='primary key (event_key)') }}
 with places as (
 
     select * from {{ ref('int_event_places') }}

@@ -1,7 +1,6 @@
 -- Item facts as valid ranges: a range starts where any of the three properties is told anew.
 -- The last range ends in the year 9999, not in a null: `or valid_to_ms is null` would cost its readers the hash join.
 -- Only items that somebody met: nothing else is ever looked up.
-{{ config(mysql_spec='primary key (item_key, valid_from_ms)') }}
 with properties as (
 
     select

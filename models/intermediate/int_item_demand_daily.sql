@@ -1,6 +1,5 @@
 -- Trailing demand from closed days only: a row's windows end on the day before its own.
 -- Every item seen on a day has a row for it, which is all that decisions of that day look up.
-{{ config(mysql_spec='primary key (item_key, day_number)') }}
 {%- set steps = var('funnel_steps') %}
 with events as (
 

@@ -1,5 +1,4 @@
 -- Items as whole numbers: what is joined and grouped by them costs half of what their texts would.
-{{ config(mysql_spec='item_key bigint not null auto_increment, primary key (item_key), unique (item_id)') }}
 with events as (
 
     select * from {{ ref('stg_events') }}

@@ -1,5 +1,4 @@
 -- Where each session begins and ends, and its text id, which is built once a session.
-{{ config(mysql_spec='primary key (session_key)') }}
 with events as (
 
     select * from {{ ref('stg_events') }}

@@ -1,5 +1,4 @@
 -- Every event with all that is known of it and of its place: what the other models read.
-{{ config(mysql_spec='primary key (session_key, event_key)') }}
 with events as (
 
     select * from {{ ref('stg_events') }}

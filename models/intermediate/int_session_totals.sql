@@ -1,5 +1,4 @@
 -- One aggregate over the events serves sessions, session_funnels and the visitor history.
-{{ config(mysql_spec='primary key (session_key)') }}
 with events as (
 
     select * from {{ ref('int_session_events') }}

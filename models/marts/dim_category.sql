@@ -1,4 +1,3 @@
-{{ config(mysql_spec='primary key (category_id)') }}
 -- Ancestors are looked up level by level rather than by recursion, which not every engine has.
 with tree as (
 

@@ -1,4 +1,3 @@
-{{ config(mysql_spec='primary key (session_id, decision_point)') }}
 -- Every feature is a function of what was known when the decision was made: see docs/features.md for the proofs.
 with decision_points as (
 

@@ -1,4 +1,3 @@
-{{ config(mysql_spec='primary key (session_id)') }}
 {%- set steps = var('funnel_steps') %}
 with sessions as (
 

@@ -1,4 +1,3 @@
-{{ config(mysql_spec='primary key (session_id)') }}
 with session_totals as (
 
     select * from {{ ref('int_session_totals') }}

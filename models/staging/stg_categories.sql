@@ -1,4 +1,3 @@
-{{ config(mysql_spec='primary key (category_id)') }}
 -- A category named twice keeps its greatest parent, so that the tree is one tree on every engine.
 with source as (
 

@@ -1,6 +1,5 @@
 -- Exact duplicates (every field equal) are one event that was written twice; everything else is kept.
 -- event_key is the place in the one order of all events, so that a visitor's neighbouring events have neighbouring keys.
-{{ config(mysql_spec='event_key bigint not null auto_increment, primary key (event_key)') }}
 {{ raw_events_check() }}
 with source as (
 

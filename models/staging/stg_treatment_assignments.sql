@@ -1,6 +1,5 @@
 -- A visitor who was assigned again keeps the first assignment; who was given both arms is marked, to be left out.
 -- Of two arms in one millisecond the control counts as the first, on every engine.
-{{ config(mysql_spec='primary key (visitor_id)') }}
 with source as (
 
     select
