@@ -215,7 +215,7 @@ def _compile(overrides_json: str) -> Project:
         with duckdb.connect(str(database)) as connection:
             create_raw_tables(connection)
         outcome = run_dbt(
-            *("compile", "--select", "resource_type:model", "--exclude", "path:models/bi"),
+            *("compile", "--select", "resource_type:model", "--exclude", "path:models/bi", "path:models/predictions"),
             *("--indirect-selection", "empty"),
             database=database,
             manifest=parsed_project().deepcopy(),

@@ -15,6 +15,7 @@ import yaml
 
 from compiled import CATALOG, Outcome, create_raw_tables, parsed_project, read, run_dbt
 from paths import ROOT
+from warehouse.contract import read_project
 from worlds import read_retailrocket
 
 MARTS = {
@@ -118,11 +119,44 @@ def test_every_model_says_what_a_row_is(sample: Built) -> None:
     assert not silent
 
 
+def test_every_table_states_its_grain_and_has_the_test_of_it(sample: Built) -> None:
+    contracts = read_project()
+    tables = nodes(sample, "model") + nodes(sample, "seed")
+    assert {node["name"] for node in tables} == set(contracts)
+    assert {node["name"] for node in tables if "grain" not in node["config"]["meta"]} == set()
+    generic = [node for node in nodes(sample, "test") if "test_metadata" in node]
+    tested = {node["attached_node"] for node in generic if node["test_metadata"]["name"] == "grain"}
+    assert tested == {node["unique_id"] for node in tables}
+    for contract in contracts.values():
+        assert set(contract.grain) <= set(contract.column_names), contract.name
+
+
+def test_the_test_of_a_grain_finds_what_breaks_it(tmp_path: Path) -> None:
+    database = tmp_path / f"{CATALOG}.duckdb"
+    with duckdb.connect(str(database)) as connection:
+        create_raw_tables(connection)
+        connection.execute("create schema funnelift")
+        connection.execute("create table funnelift.dim_date as select date '2015-05-03' as date_day from range(2)")
+        connection.execute("create table funnelift.dim_category as select null as category_id")
+        connection.execute("create table funnelift.dataset_summary as select 1 as event_count from range(2)")
+        connection.execute("create table funnelift.sessions as select 'a' as session_id")
+    names = ("dim_date", "dim_category", "dataset_summary", "sessions")
+    outcome = run_dbt("test", "--select", *(f"grain_{name}_" for name in names), database=database)
+    found = {result.node.name: str(result.status) for result in outcome.result}
+    assert found == {f"grain_{name}_": "pass" if name == "sessions" else "fail" for name in names}
+
+
+def test_contracts_are_enforced_on_what_people_build_on(sample: Built) -> None:
+    enforced = {node["name"] for node in nodes(sample, "model") if node["contract"]["enforced"]}
+    assert enforced == {contract.name for contract in read_project().of_layer("marts", "bi", "predictions")}
+
+
 TAGS = {
     "sessions": {"dataset_summary", "dim_category", "dim_date", "sessions"},
     "funnel": {"funnel_daily", "funnel_dropoff", "session_funnels"},
     "features": {"session_features"},
     "bi": {path.stem for path in (ROOT / "models" / "bi").glob("*.sql")},
+    "predictions": {path.stem for path in (ROOT / "models" / "predictions").glob("*.sql")},
 }
 
 

@@ -702,7 +702,9 @@ def test_killed_while_the_swap_waits_for_a_reader(
 
 
 def test_killed_while_adding_rows(place: Place, session: Session, pair: Callable[[str], list[Publication]]) -> None:
-    code = PUBLISHER.replace('text="text?"), rows)', 'text="text?"), rows, append=True)').replace("[alpha, beta]", "[alpha]")
+    code = PUBLISHER.replace('text="text?"), rows)', 'text="text?"), rows, append=True)').replace(
+        "[alpha, beta]", "[alpha]"
+    )
     assert code != PUBLISHER
     command = [sys.executable, "-c", code, str(place.folder / "quick.json"), "loading"]
     environment = os.environ | place.server.environment | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests' / 'support'}"}
