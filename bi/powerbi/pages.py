@@ -102,9 +102,7 @@ def _top(slicers: Sequence[tuple[str, Field, str]], figures: Sequence[str]) -> l
 
 
 def _overview() -> Page:
-    (above, high), (below, low) = _halves()
-    funnel, steps, times = _columns(above, high, 4, 4, 4)
-    trend, kinds, categories = _columns(below, low, 5, 3, 5)
+    above, below = _halves()
     return Page(
         numbers.OVERVIEW,
         (
@@ -120,58 +118,70 @@ def _overview() -> Page:
                     "Biggest drop-off step",
                 ],
             ),
-            Visual("Sessions by step", "funnel", funnel, {"Category": [STEP], "Y": [_m("Sessions at step")]}),
-            Visual(
-                "Going on and dropping off, by step",
-                "clusteredColumnChart",
-                steps,
-                {"Category": [STEP], "Y": [_m("Step conversion rate"), _m("Step drop-off rate")]},
-            ),
-            Visual(
-                "Time to convert",
-                "cardVisual",
-                times,
-                {
-                    "Data": [
-                        _m(f"{average} {way} seconds")
-                        for way in ("view to cart", "cart to transaction", "view to transaction")
-                        for average in ("Median", "Mean")
-                    ]
-                },
-            ),
-            Visual(
-                "Sessions and conversion rate by day",
-                "lineChart",
-                trend,
-                {"Category": [DATE], "Y": [_m("Sessions")], "Y2": [_m("Conversion rate")]},
-                sort=(DATE, True),
-            ),
-            Visual(
-                "Conversion of new and returning visitors",
-                "clusteredColumnChart",
-                kinds,
-                {"Category": [VISITORS], "Y": [_m("Conversion rate")]},
-            ),
-            Visual(
-                "Categories",
-                "tableEx",
-                categories,
-                {
-                    "Values": [
-                        CATEGORY,
-                        *map(_m, ("Sessions", "Conversion rate", "Revenue", "Revenue lost", "Cart abandonment rate")),
-                    ]
-                },
-                sort=(_m("Revenue lost"), False),
-            ),
+            *_overview_above(*above),
+            *_overview_below(*below),
         ),
     )
 
 
+def _overview_above(top: int, height: int) -> list[Visual]:
+    funnel, steps, times = _columns(top, height, 4, 4, 4)
+    return [
+        Visual("Sessions by step", "funnel", funnel, {"Category": [STEP], "Y": [_m("Sessions at step")]}),
+        Visual(
+            "Going on and dropping off, by step",
+            "clusteredColumnChart",
+            steps,
+            {"Category": [STEP], "Y": [_m("Step conversion rate"), _m("Step drop-off rate")]},
+        ),
+        Visual(
+            "Time to convert",
+            "cardVisual",
+            times,
+            {
+                "Data": [
+                    _m(f"{average} {way} seconds")
+                    for way in ("view to cart", "cart to transaction", "view to transaction")
+                    for average in ("Median", "Mean")
+                ]
+            },
+        ),
+    ]
+
+
+def _overview_below(top: int, height: int) -> list[Visual]:
+    trend, kinds, categories = _columns(top, height, 5, 3, 5)
+    return [
+        Visual(
+            "Sessions and conversion rate by day",
+            "lineChart",
+            trend,
+            {"Category": [DATE], "Y": [_m("Sessions")], "Y2": [_m("Conversion rate")]},
+            sort=(DATE, True),
+        ),
+        Visual(
+            "Conversion of new and returning visitors",
+            "clusteredColumnChart",
+            kinds,
+            {"Category": [VISITORS], "Y": [_m("Conversion rate")]},
+        ),
+        Visual(
+            "Categories",
+            "tableEx",
+            categories,
+            {
+                "Values": [
+                    CATEGORY,
+                    *map(_m, ("Sessions", "Conversion rate", "Revenue", "Revenue lost", "Cart abandonment rate")),
+                ]
+            },
+            sort=(_m("Revenue lost"), False),
+        ),
+    ]
+
+
 def _risk() -> Page:
-    (above, high), (below, low) = _halves()
-    bands, points, calibration, reasons = _columns(above, high, 3, 4, 4, 4)
-    value, outcome, open_sessions = _columns(below, low, 3, 3, 7)
+    above, below = _halves()
     return Page(
         numbers.RISK,
         (
@@ -194,70 +204,82 @@ def _risk() -> Page:
                     "AUC upper",
                 ],
             ),
-            Visual("Sessions by risk band", "donutChart", bands, {"Category": [BAND], "Y": [_m("Scored sessions")]}),
-            Visual(
-                "Predictions by decision point and risk band",
-                "clusteredColumnChart",
-                points,
-                {"Category": [POINT], "Series": [DECISION_BAND], "Y": [_m("Scored decisions")]},
-            ),
-            Visual(
-                "Calibration: predicted and observed conversion by bin",
-                "lineChart",
-                calibration,
-                {
-                    "Category": [Field("Calibration", "bin", label="Bin")],
-                    "Y": [_m("Calibration observed"), _m("Calibration predicted")],
-                },
-                "Where the lines lie apart, probabilities are off. Bars are 95 % intervals of what was observed.",
-                bounds=_interval("Calibration observed"),
-                only={Field("Calibration", "slice"): ["overall"]},
-            ),
-            Visual(
-                "What moves predictions most",
-                "clusteredBarChart",
-                reasons,
-                {"Category": [Field("SHAP", "feature", label="Feature")], "Y": [_m("Feature influence")]},
-                "Mean absolute SHAP value by feature: what the model used, no cause.",
-                only={Field("SHAP", "decision_point"): ["all"]},
-                sort=(_m("Feature influence"), False),
-            ),
-            Visual(
-                "Value at risk by decision point",
-                "clusteredColumnChart",
-                value,
-                {"Category": [POINT], "Y": [_m("Value at risk at the decision point")]},
-            ),
-            Visual(
-                "Predicted and observed conversion by risk band",
-                "clusteredColumnChart",
-                outcome,
-                {"Category": [DECISION_BAND], "Y": [_m("Predicted conversion"), _m("Observed conversion")]},
-            ),
-            Visual(
-                "Open sessions: act now",
-                "tableEx",
-                open_sessions,
-                {
-                    "Values": [
-                        Field("Session", "session_id", label="Session"),
-                        BAND,
-                        QUADRANT,
-                        Field("Session", "reason_1", label="Strongest reason"),
-                        _m("Open sessions"),
-                        _m("Open cart value at risk"),
-                    ]
-                },
-                sort=(_m("Open cart value at risk"), False),
-            ),
+            *_risk_above(*above),
+            *_risk_below(*below),
         ),
     )
 
 
+def _risk_above(top: int, height: int) -> list[Visual]:
+    bands, points, calibration, reasons = _columns(top, height, 3, 4, 4, 4)
+    return [
+        Visual("Sessions by risk band", "donutChart", bands, {"Category": [BAND], "Y": [_m("Scored sessions")]}),
+        Visual(
+            "Predictions by decision point and risk band",
+            "clusteredColumnChart",
+            points,
+            {"Category": [POINT], "Series": [DECISION_BAND], "Y": [_m("Scored decisions")]},
+        ),
+        Visual(
+            "Calibration: predicted and observed conversion by bin",
+            "lineChart",
+            calibration,
+            {
+                "Category": [Field("Calibration", "bin", label="Bin")],
+                "Y": [_m("Calibration observed"), _m("Calibration predicted")],
+            },
+            "Where the lines lie apart, probabilities are off. Bars are 95 % intervals of what was observed.",
+            bounds=_interval("Calibration observed"),
+            only={Field("Calibration", "slice"): ["overall"]},
+        ),
+        Visual(
+            "What moves predictions most",
+            "clusteredBarChart",
+            reasons,
+            {"Category": [Field("SHAP", "feature", label="Feature")], "Y": [_m("Feature influence")]},
+            "Mean absolute SHAP value by feature: what the model used, no cause.",
+            only={Field("SHAP", "decision_point"): ["all"]},
+            sort=(_m("Feature influence"), False),
+        ),
+    ]
+
+
+def _risk_below(top: int, height: int) -> list[Visual]:
+    value, outcome, open_sessions = _columns(top, height, 3, 3, 7)
+    return [
+        Visual(
+            "Value at risk by decision point",
+            "clusteredColumnChart",
+            value,
+            {"Category": [POINT], "Y": [_m("Value at risk at the decision point")]},
+        ),
+        Visual(
+            "Predicted and observed conversion by risk band",
+            "clusteredColumnChart",
+            outcome,
+            {"Category": [DECISION_BAND], "Y": [_m("Predicted conversion"), _m("Observed conversion")]},
+        ),
+        Visual(
+            "Open sessions: act now",
+            "tableEx",
+            open_sessions,
+            {
+                "Values": [
+                    Field("Session", "session_id", label="Session"),
+                    BAND,
+                    QUADRANT,
+                    Field("Session", "reason_1", label="Strongest reason"),
+                    _m("Open sessions"),
+                    _m("Open cart value at risk"),
+                ]
+            },
+            sort=(_m("Open cart value at risk"), False),
+        ),
+    ]
+
+
 def _intervention() -> Page:
-    (above, high), (below, low) = _halves()
-    deciles, quadrants, effects = _columns(above, high, 5, 3, 4)
-    segments, strategies, challengers = _columns(below, low, 5, 4, 4)
+    above, below = _halves()
     return Page(
         numbers.INTERVENTION,
         (
@@ -277,84 +299,96 @@ def _intervention() -> Page:
                     "Sleeping dogs",
                 ],
             ),
-            Visual(
-                "Uplift by decile: 1 should gain most",
-                "clusteredColumnChart",
-                deciles,
-                {
-                    "Category": [Field("Uplift Decile", "decile", label="Decile")],
-                    "Y": [_m("Decile observed uplift"), _m("Decile predicted uplift")],
-                },
-                "Observed and predicted uplift by decile of the score, with 95 % intervals of what was observed.",
-                bounds={_m("Decile observed uplift"): (_m("Decile uplift lower"), _m("Decile uplift upper"))},
-            ),
-            Visual(
-                "Four kinds of shopper",
-                "donutChart",
-                quadrants,
-                {"Category": [QUADRANT], "Y": [_m("Sessions with uplift")]},
-            ),
-            Visual(
-                "Conversion untreated and uplift, by kind",
-                "scatterChart",
-                effects,
-                {
-                    "Series": [QUADRANT],
-                    "X": [_m("Control conversion")],
-                    "Y": [_m("Observed uplift")],
-                    "Size": [_m("Experiment sessions")],
-                },
-            ),
-            Visual(
-                "Segments",
-                "tableEx",
-                segments,
-                {
-                    "Values": [
-                        SEGMENT,
-                        VISITORS,
-                        *map(
-                            _m,
-                            (
-                                "Experiment sessions",
-                                "Observed uplift",
-                                "Observed uplift lower",
-                                "Observed uplift upper",
-                                "Predicted uplift",
-                            ),
-                        ),
-                    ]
-                },
-            ),
-            Visual(
-                "Profit by share treated: uplift against response",
-                "lineChart",
-                strategies,
-                {"Category": [SHARE], "Series": [STRATEGY], "Y": [_m("Curve profit")]},
-                sort=(SHARE, True),
-            ),
-            Visual(
-                "How much more uplift targeting earns than its challengers",
-                "tableEx",
-                challengers,
-                {
-                    "Values": [
-                        Field("ROI Gain", "versus", label="Challenger"),
-                        *map(
-                            _m,
-                            ("Profit over challenger", "Profit over challenger lower", "Profit over challenger upper"),
-                        ),
-                    ]
-                },
-            ),
+            *_intervention_above(*above),
+            *_intervention_below(*below),
         ),
     )
 
 
+def _intervention_above(top: int, height: int) -> list[Visual]:
+    deciles, quadrants, effects = _columns(top, height, 5, 3, 4)
+    return [
+        Visual(
+            "Uplift by decile: 1 should gain most",
+            "clusteredColumnChart",
+            deciles,
+            {
+                "Category": [Field("Uplift Decile", "decile", label="Decile")],
+                "Y": [_m("Decile observed uplift"), _m("Decile predicted uplift")],
+            },
+            "Observed and predicted uplift by decile of the score, with 95 % intervals of what was observed.",
+            bounds={_m("Decile observed uplift"): (_m("Decile uplift lower"), _m("Decile uplift upper"))},
+        ),
+        Visual(
+            "Four kinds of shopper",
+            "donutChart",
+            quadrants,
+            {"Category": [QUADRANT], "Y": [_m("Sessions with uplift")]},
+        ),
+        Visual(
+            "Conversion untreated and uplift, by kind",
+            "scatterChart",
+            effects,
+            {
+                "Series": [QUADRANT],
+                "X": [_m("Control conversion")],
+                "Y": [_m("Observed uplift")],
+                "Size": [_m("Experiment sessions")],
+            },
+        ),
+    ]
+
+
+def _intervention_below(top: int, height: int) -> list[Visual]:
+    segments, strategies, challengers = _columns(top, height, 5, 4, 4)
+    return [
+        Visual(
+            "Segments",
+            "tableEx",
+            segments,
+            {
+                "Values": [
+                    SEGMENT,
+                    VISITORS,
+                    *map(
+                        _m,
+                        (
+                            "Experiment sessions",
+                            "Observed uplift",
+                            "Observed uplift lower",
+                            "Observed uplift upper",
+                            "Predicted uplift",
+                        ),
+                    ),
+                ]
+            },
+        ),
+        Visual(
+            "Profit by share treated: uplift against response",
+            "lineChart",
+            strategies,
+            {"Category": [SHARE], "Series": [STRATEGY], "Y": [_m("Curve profit")]},
+            sort=(SHARE, True),
+        ),
+        Visual(
+            "How much more uplift targeting earns than its challengers",
+            "tableEx",
+            challengers,
+            {
+                "Values": [
+                    Field("ROI Gain", "versus", label="Challenger"),
+                    *map(
+                        _m,
+                        ("Profit over challenger", "Profit over challenger lower", "Profit over challenger upper"),
+                    ),
+                ]
+            },
+        ),
+    ]
+
+
 def _roi() -> Page:
-    (above, high), (below, low) = _halves()
-    curve, what_if = _columns(above, high, 7, 5)
-    sensitivity, planner, replay = _columns(below, low, 5, 5, 2)
+    above, below = _halves()
     asked = [
         (f"What if: {parameter.name}", Field(parameter.table, parameter.column), "Single")
         for parameter in numbers.PARAMETERS.values()
@@ -376,69 +410,83 @@ def _roi() -> Page:
                     "Horizon days",
                 ],
             ),
-            Visual(
-                "Profit by share treated, with its 95 % interval",
-                "lineChart",
-                curve,
-                {"Category": [SHARE], "Y": [_m("Curve profit"), _m("Curve profit lower"), _m("Curve profit upper")]},
-                only={STRATEGY: ["uplift"]},
-                sort=(SHARE, True),
-            ),
-            Visual(
-                "At the share, cost and revenue chosen above",
-                "cardVisual",
-                what_if,
-                {
-                    "Data": [
-                        _m(name)
-                        for name in (
-                            "What-if profit",
-                            "What-if profit lower",
-                            "What-if profit upper",
-                            "What-if ROI",
-                            "What-if cost",
-                            "What-if conversions",
-                            "What-if sessions treated",
-                            "What-if break-even cost",
-                        )
-                    ]
-                },
-            ),
-            Visual(
-                "Profit at other costs and revenues",
-                "pivotTable",
-                sensitivity,
-                {
-                    "Rows": [Field("ROI Sensitivity", "cost", label="Cost")],
-                    "Columns": [Field("ROI Sensitivity", "revenue_per_conversion", label="Revenue of a conversion")],
-                    "Values": [_m("Sensitivity profit")],
-                },
-            ),
-            Visual(
-                "Experiment to run next",
-                "tableEx",
-                planner,
-                {
-                    "Values": [
-                        Field("Experiment Plan", "share_percent", label="Sessions treated, %"),
-                        *map(
-                            _m,
-                            (
-                                "Planned sessions per arm",
-                                "Planned days",
-                                "Planned lift",
-                                "Smallest lift, short",
-                                "Smallest lift, long",
-                            ),
-                        ),
-                    ]
-                },
-            ),
-            Visual(
-                "The plan, simulated",
-                "cardVisual",
-                replay,
-                {"Data": [_m("Simulated experiments"), _m("Simulated experiments that find it")]},
-            ),
+            *_roi_above(*above),
+            *_roi_below(*below),
         ),
     )
+
+
+def _roi_above(top: int, height: int) -> list[Visual]:
+    curve, what_if = _columns(top, height, 7, 5)
+    return [
+        Visual(
+            "Profit by share treated, with its 95 % interval",
+            "lineChart",
+            curve,
+            {"Category": [SHARE], "Y": [_m("Curve profit"), _m("Curve profit lower"), _m("Curve profit upper")]},
+            only={STRATEGY: ["uplift"]},
+            sort=(SHARE, True),
+        ),
+        Visual(
+            "At the share, cost and revenue chosen above",
+            "cardVisual",
+            what_if,
+            {
+                "Data": [
+                    _m(name)
+                    for name in (
+                        "What-if profit",
+                        "What-if profit lower",
+                        "What-if profit upper",
+                        "What-if ROI",
+                        "What-if cost",
+                        "What-if conversions",
+                        "What-if sessions treated",
+                        "What-if break-even cost",
+                    )
+                ]
+            },
+        ),
+    ]
+
+
+def _roi_below(top: int, height: int) -> list[Visual]:
+    sensitivity, planner, replay = _columns(top, height, 5, 5, 2)
+    return [
+        Visual(
+            "Profit at other costs and revenues",
+            "pivotTable",
+            sensitivity,
+            {
+                "Rows": [Field("ROI Sensitivity", "cost", label="Cost")],
+                "Columns": [Field("ROI Sensitivity", "revenue_per_conversion", label="Revenue of a conversion")],
+                "Values": [_m("Sensitivity profit")],
+            },
+        ),
+        Visual(
+            "Experiment to run next",
+            "tableEx",
+            planner,
+            {
+                "Values": [
+                    Field("Experiment Plan", "share_percent", label="Sessions treated, %"),
+                    *map(
+                        _m,
+                        (
+                            "Planned sessions per arm",
+                            "Planned days",
+                            "Planned lift",
+                            "Smallest lift, short",
+                            "Smallest lift, long",
+                        ),
+                    ),
+                ]
+            },
+        ),
+        Visual(
+            "The plan, simulated",
+            "cardVisual",
+            replay,
+            {"Data": [_m("Simulated experiments"), _m("Simulated experiments that find it")]},
+        ),
+    ]
