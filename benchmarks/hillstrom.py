@@ -3,9 +3,9 @@
     python -m benchmarks.hillstrom FILE [--outcome visit] [--splits 10]
 
 FILE is the randomised e-mail campaign of the MineThatData challenge: `Womens E-Mail` against `No E-Mail`. Each split
-draws train, calibration and test slices anew. Ours learn from the training slice and stop on the calibration slice; the
-best of ours is the one with the highest Qini coefficient on the calibration slice. scikit-uplift's two models learn
-from both slices, once with CatBoost's defaults and once with our settings. All are judged on the test slice by
+draws train, calibration and test splits anew. Ours learn from the training split and stop on the calibration split; the
+best of ours is the one with the highest Qini coefficient on the calibration split. scikit-uplift's two models learn
+from both splits, once with CatBoost's defaults and once with our settings. All are evaluated on the test split by
 scikit-uplift's own metric.
 """
 
@@ -21,8 +21,9 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.uplift_study import Silent
 from ml.config import Config, load_config
-from ml.experiment.file import from_file
-from ml.uplift.judge import judge
+from ml.experiment.file import Columns, from_file
+from ml.uplift.learners import fit_learners
+from ml.uplift.scores import score_rows
 
 OTHER_OUTCOMES = {"visit", "conversion", "spend"}
 OURS = ("t_learner", "x_learner", "dr_learner")
@@ -43,19 +44,19 @@ def main() -> None:
         name: {"mean": float(values[:, at].mean()), "standard error": float(values[:, at].std() / len(found) ** 0.5)}
         for at, name in enumerate(names)
     }
-    best, rival = values[:, names.index("best of ours")], values[:, names.index("scikit-uplift, defaults")]
-    print(json.dumps({"outcome": options.outcome, "splits": len(found), "qini": report,
-                      "splits in which the best of ours is ahead": int((best >= rival).sum())}, indent=2))  # fmt: skip
+    best, challenger = values[:, names.index("best of ours")], values[:, names.index("scikit-uplift, defaults")]
+    ahead = int((best >= challenger).sum())
+    summary = {"outcome": options.outcome, "splits": len(found), "qini": report}
+    print(json.dumps(summary | {"splits in which the best of ours is ahead": ahead}, indent=2))
 
 
 def one_split(path: Path, outcome: str, seed: int) -> dict[str, float]:
     """Return the test Qini coefficient of every learner on one split."""
     config = load_config(None, {"seed": seed}, {})
-    found = from_file(
-        path, "segment", "Womens E-Mail", "No E-Mail", outcome, sorted(OTHER_OUTCOMES - {outcome}), None, config
-    )
+    ignored = tuple(sorted(OTHER_OUTCOMES - {outcome}))
+    found = from_file(path, Columns("segment", outcome, "Womens E-Mail", "No E-Mail", ignore=ignored), config)
     experiment = found.experiment
-    scores = judge(experiment, found.mart, config, Silent()).learned.scores
+    scores = score_rows(experiment, fit_learners(experiment, found.mart, config, Silent()), seed).by_learner
     learn = np.concatenate([experiment.rows("train"), experiment.rows("calibration")])
     inputs = experiment.inputs.copy()
     for name in experiment.categorical:

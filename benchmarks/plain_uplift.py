@@ -3,7 +3,7 @@
     python -m benchmarks.plain_uplift DECISION_POINT
 
 Rows, arms and outcomes are those of the last `python -m ml.train --only uplift`; nothing is sampled, stopped early,
-cross-fitted, calibrated, judged or valued.
+cross-fitted, calibrated, evaluated or valued.
 """
 
 import json

@@ -3,7 +3,7 @@
     python -m benchmarks.uplift_study --duckdb warehouse.duckdb --manifest target/manifest.json
 
 A world is a random share of the warehouse's visitors with arms and effects of its own, drawn as `ml.train` draws them.
-It goes the whole road: slices, T-learner, choice of the share, valuation. Truth is what the same fixed rule would earn
+It goes the whole road: splits, T-learner, choice of the share, valuation. Truth is what the same fixed rule would earn
 on all visitors of the warehouse, for whom the expected effect of every session is known. Half of the report is a world
 with the effects of ml/config.yml, the other half the same with no effect anywhere. Give it a warehouse of a million
 visitors, so that worlds share few of them.
@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
 from ml.config import Config, load_config
@@ -27,10 +26,12 @@ from ml.data.rows import Dataset, build_dataset, take
 from ml.experiment.mart import from_mart
 from ml.experiment.simulated import simulate
 from ml.policy.scored import scored
-from ml.policy.values import value_policies
-from ml.uplift.judge import Judged, judge
+from ml.policy.values import PolicyValue, value_policies
+from ml.uplift.evaluate import Evaluation, evaluate
+from ml.uplift.learners import Fits, fit_learners
 from ml.uplift.names import RESPONSE, T_LEARNER
 from ml.uplift.ranks import percentile_ranks, smallest_share
+from ml.uplift.scores import Scores, score_rows, score_table
 from warehouse.base import Warehouse
 from warehouse.contract import read_contracts
 from warehouse.open import open_warehouse
@@ -98,7 +99,9 @@ def study(
     adds, removes = np.array([reactions.get(name, (0.0, 0.0)) for name in truth.segments])[truth.segment].T
     effect = np.where(data.label == 1, -removes, adds)
     population = Population(data, mature, effect, data.label.astype(np.float64))
-    config = config.model_copy(update={"uplift": config.uplift.model_copy(update={"rivals": [], "placebo_runs": 1})})
+    config = config.model_copy(
+        update={"uplift": config.uplift.model_copy(update={"challengers": [], "placebo_runs": 1})}
+    )
     found = [one_world(number, config, population, mart, warehouse, share) for number in range(worlds)]
     summary: dict[str, object] = {"worlds": worlds, "rows of the population": len(mature)}
     # Where a strategy chose to treat nobody there is no estimate to set against the truth.
@@ -125,34 +128,45 @@ def one_world(
         }
     )
     experiment = from_mart(data, mart, warehouse, config.experiment).experiment
-    judged = judge(experiment, mart, config, Silent())
-    rows = table_of(judged, data)
+    fits = fit_learners(experiment, mart, config, Silent())
+    scores = score_rows(experiment, fits, config.seed)
+    bootstrap = config.bootstrap(config.uplift.bootstrap_resamples)
+    evaluation = evaluate(experiment, scores, fits.placebos, config.uplift.top_shares, bootstrap)
+    rows = score_table(data.identity, experiment, scores)
     calibration, test = (scored(rows, name, config) for name in ("calibration", "test"))
-    policy = value_policies(
-        calibration, test, config.policy, float(len(test.treatment)), config.evaluation.confidence, number, True
+    bootstrap = config.bootstrap(config.policy.bootstrap_resamples)
+    policy = value_policies(calibration, test, config.policy, float(len(test.arms)), bootstrap)
+    shares = population_shares(fits, scores, experiment.rows("calibration"), population)
+    return money_answers(policy, shares, population, config, len(test.arms)) | effect_answers(
+        evaluation, shares, population.effect[population.rows]
     )
-    shares = population_shares(judged, experiment.rows("calibration"), population)
-    everyone = population.rows
-    conversions = population.effect[everyone]
+
+
+def money_answers(
+    policy: PolicyValue,
+    shares: dict[str, npt.NDArray[np.int64]],
+    population: Population,
+    config: Config,
+    test_rows: int,
+) -> dict[str, float]:
+    """Set the profit of each strategy against what its rule would earn on the population."""
+    conversions = population.effect[population.rows]
     profit = config.policy.revenue_per_conversion * conversions - config.policy.cost * (
-        population.control[everyone] + conversions
+        population.control[population.rows] + conversions
     )
     answer: dict[str, float] = {}
     significant = False
     for strategy in ("uplift", "response"):
         percent = policy.chosen[strategy]
-        targeted = shares[strategy] <= percent
-        true_profit = float(profit[targeted].sum()) * len(test.treatment) / len(everyone)
-        answer[f"{strategy}: true profit a session"] = true_profit / len(test.treatment)
+        true_profit = float(profit[shares[strategy] <= percent].sum()) * test_rows / len(profit)
+        answer[f"{strategy}: true profit a session"] = true_profit / test_rows
         answer[f"{strategy}: chosen share"] = percent
         projection = next(
             (p for p in policy.projections if p.strategy == strategy and p.share_percent == percent), None
         )
         if projection is None:
             continue
-        answer[f"{strategy}: estimated minus true profit a session"] = (projection.profit - true_profit) / len(
-            test.treatment
-        )
+        answer[f"{strategy}: estimated minus true profit a session"] = (projection.profit - true_profit) / test_rows
         answer[f"{strategy}: profit interval covers"] = float(
             projection.profit_ci_lower <= true_profit <= projection.profit_ci_upper
         )
@@ -161,44 +175,44 @@ def one_world(
             answer[f"{strategy}: ipw interval covers"] = float(ipw[0] <= true_profit <= ipw[1])
         significant |= projection.profit_ci_lower > 0
     everybody = next(p for p in policy.projections if p.strategy == "random" and p.share_percent == 100)
-    true_all = float(profit.sum()) * len(test.treatment) / len(everyone)
+    true_all = float(profit.sum()) * test_rows / len(profit)
     answer["treat all: profit interval covers"] = float(
         everybody.profit_ci_lower <= true_all <= everybody.profit_ci_upper
     )
     answer["any strategy significantly profitable"] = float(significant or everybody.profit_ci_lower > 0)
-    average = next(entry for entry in judged.metrics if entry.metric == "average_effect")
-    answer["average effect: interval covers"] = float(average.ci_lower <= conversions.mean() <= average.ci_upper)
-    top = next((entry for entry in judged.deciles if entry.decile == 1), None)
+    return answer
+
+
+def effect_answers(
+    evaluation: Evaluation, shares: dict[str, npt.NDArray[np.int64]], effect: Floats
+) -> dict[str, float]:
+    """Set the average effect, the top decile and the placebo against what is true of the population."""
+    average = next(entry for entry in evaluation.metrics if entry.metric == "average_effect")
+    answer = {"average effect: interval covers": float(average.ci_lower <= effect.mean() <= average.ci_upper)}
+    top = next((entry for entry in evaluation.deciles if entry.decile == 1), None)
     if top is not None:
-        true_top = float(conversions[shares["uplift"] <= 10].mean())
+        true_top = float(effect[shares["uplift"] <= 10].mean())
         answer["top decile: predicted minus true uplift"] = top.predicted_uplift - true_top
         answer["top decile: observed minus true uplift"] = top.observed_uplift - true_top
         answer["top decile: true uplift"] = true_top
         answer["top decile: interval covers"] = float(top.ci_lower <= true_top <= top.ci_upper)
-    qini = next(entry for entry in judged.metrics if (entry.learner, entry.metric) == ("placebo", "qini"))
-    answer["placebo: Qini interval holds 0"] = float(qini.ci_lower <= 0 <= qini.ci_upper)
+    placebo = evaluation.placebo
+    if placebo is not None:
+        answer["placebo: Qini interval holds 0"] = float(placebo.ci_lower <= 0 <= placebo.ci_upper)
     return answer
 
 
 def population_shares(
-    judged: Judged, calibration: npt.NDArray[np.intp], population: Population
+    fits: Fits, scores: Scores, calibration: npt.NDArray[np.intp], population: Population
 ) -> dict[str, npt.NDArray[np.int64]]:
     """Return the smallest share in percent at which each session of the population would be targeted."""
     inputs = population.data.inputs.iloc[population.rows]
-    learner = judged.learned.t_learner
-    scores = {"uplift": learner.predict(inputs).score, "response": learner.response(inputs)}
+    found = {"uplift": fits.t_learner.predict(inputs).score, "response": fits.response.probability(inputs)}
     ties = np.random.default_rng(0).random(len(inputs))
     return {
-        name: smallest_share(percentile_ranks(judged.learned.scores[STRATEGIES[name]][calibration], score, ties))
-        for name, score in scores.items()
+        name: smallest_share(percentile_ranks(scores.by_learner[STRATEGIES[name]][calibration], score, ties))
+        for name, score in found.items()
     }
-
-
-def table_of(judged: Judged, data: Dataset) -> pa.Table:
-    """Lay out the columns of `uplift_scores` that valuation reads."""
-    columns = {"visitor_id": data.identity.column("visitor_id")}
-    columns |= {name: values for name, (values, _) in judged.columns.items()}
-    return pa.table(columns)
 
 
 if __name__ == "__main__":

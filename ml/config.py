@@ -14,6 +14,7 @@ from warehouse.errors import FunneliftError
 
 DEFAULTS = Path(__file__).with_name("config.yml")
 ENVIRONMENT = {**warehouse_settings.ENVIRONMENT, "results": "FUNNELIFT_RESULTS"}
+RENAMED = {"uplift.rivals": "uplift.challengers", "uplift.rival_rows": "uplift.challenger_rows"}
 Share = Annotated[float, Field(gt=0, lt=1)]
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
@@ -176,8 +177,8 @@ class UpliftSettings(CatBoostSettings):
 
     folds: Annotated[int, Field(ge=2)]
     sampling: Sampling
-    rivals: list[Literal["x_learner", "dr_learner"]]
-    rival_rows: PositiveInt
+    challengers: list[Literal["x_learner", "dr_learner"]]
+    challenger_rows: PositiveInt
     placebo_runs: PositiveInt
     bootstrap_resamples: Annotated[int, Field(ge=20)]
     top_shares: Annotated[list[Share], Field(min_length=1)]
@@ -284,7 +285,10 @@ def load_config(
     try:
         config = Config.model_validate(settings)
     except ValidationError as error:
-        faults = [f"  {'.'.join(map(str, fault['loc'])) or 'settings'}: {fault['msg']}" for fault in error.errors()]
+        faults = []
+        for fault in error.errors():
+            setting = ".".join(map(str, fault["loc"])) or "settings"
+            faults.append(f"  {setting}: {f'now called {RENAMED[setting]}' if setting in RENAMED else fault['msg']}")
         where = f"{path} over {DEFAULTS.name}" if path else str(DEFAULTS)
         raise FunneliftError(f"bad settings ({where}, environment, command line):\n" + "\n".join(faults)) from None
     return config

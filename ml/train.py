@@ -14,7 +14,8 @@ from ml.data.checked import read_checked
 from ml.data.features import Mart, read_mart
 from ml.parts.conversion import train_conversion
 from ml.parts.outcome import Outcome
-from ml.parts.uplift import publish_uplift, read_known, train_uplift
+from ml.parts.policy import publish_uplift, train_policy
+from ml.parts.uplift import read_uplift, train_uplift
 from ml.publish.files import staged_files
 from ml.report.page import FILE, write_report
 from ml.run import Run, run_name
@@ -85,13 +86,14 @@ def train(config: Config, progress: Progress, only: str | None = None) -> list[s
 def _outcomes(this: Run, warehouse: Warehouse, mart: Mart, only: str | None) -> Iterator[Outcome]:
     """Run the parts asked for, one after the other."""
     if only == "policy":
-        yield publish_uplift(this, warehouse, read_known(this, warehouse), with_policy=True)
+        yield train_policy(this, warehouse, read_uplift(this, warehouse))
         return
     checked = read_checked(this, warehouse, mart)
     if only != "uplift":
         yield train_conversion(this, checked)
     if only != "conversion":
-        yield publish_uplift(this, warehouse, train_uplift(this, checked, warehouse), with_policy=only is None)
+        uplift = train_uplift(this, checked, warehouse)
+        yield publish_uplift(this, uplift) if only == "uplift" else train_policy(this, warehouse, uplift)
 
 
 def _report(this: Run, warehouse: Warehouse) -> list[str]:

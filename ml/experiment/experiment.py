@@ -6,17 +6,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ml.arrays import Codes, Floats
+from ml.arrays import Codes, Floats, Rows
 from ml.config import ExperimentSettings
 from ml.data.split import MODEL_SPLITS
 from ml.data.split import SPLITS as MART_SPLITS
+from ml.experiment.arms import Arms
 from warehouse.errors import FunneliftError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SPLITS = (*MART_SPLITS, "outside")
-ARMS = ((1, "treated"), (0, "control"))
+ARM_NAMES = {1: "treated", 0: "control"}
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,22 @@ class Truth:
 
 
 @dataclass(frozen=True)
+class Assigned:
+    """The arm and outcome of each row, -1 where there is none, and where they come from.
+
+    `truth` is what a simulation knows; `left_out` counts the rows, and the visitors, that have no part, by reason.
+    """
+
+    treatment: Codes
+    outcome: Codes
+    truth: Truth | None
+    source: str
+    left_out: dict[str, int]
+
+
+@dataclass(frozen=True)
 class Experiment:
-    """Rows of one experiment at one decision point, one row a session, in the order of the data set.
+    """Rows of one experiment at one decision point, one row per session, in the order of the data set.
 
     `inputs` holds the features (float32 and categories), `categorical` names the categories among them. `treatment` is
     1, 0 or -1 for a row that has no arm and is only scored; `outcome` is what was observed under that arm, -1 where it
@@ -62,13 +77,17 @@ class Experiment:
         """Whether arms and effects are made up."""
         return self.truth is not None
 
-    def rows(self, name: str) -> npt.NDArray[np.intp]:
-        """Return the positions of a slice's rows."""
-        return np.flatnonzero(self.split == SPLITS.index(name))
+    def rows(self, *splits: str) -> Rows:
+        """Return the positions of the rows of some splits, in order."""
+        return np.flatnonzero(np.isin(self.split, [SPLITS.index(name) for name in splits]))
+
+    def arms(self, *splits: str) -> Arms:
+        """Return the arms, outcomes and visitors of the rows of some splits."""
+        return Arms(self.treatment, self.outcome, self.visitor).take(self.rows(*splits))
 
 
 def check_arms(experiment: Experiment, settings: ExperimentSettings) -> None:
-    """Refuse an experiment that lacks an arm, or a slice with too few conversions in one.
+    """Refuse an experiment that lacks an arm, or a split with too few conversions in one.
 
     Parameters
     ----------
@@ -82,32 +101,29 @@ def check_arms(experiment: Experiment, settings: ExperimentSettings) -> None:
     FunneliftError
         With all counts.
     """
-    counts = {
-        (name, arm): experiment.outcome[rows[experiment.treatment[rows] == arm]]
-        for name in MODEL_SPLITS
-        for rows in [experiment.rows(name)]
-        for arm in (1, 0)
-    }
+    found = {(split, arm): experiment.arms(split).of(arm).outcome for split in MODEL_SPLITS for arm in ARM_NAMES}
     told = "; ".join(
-        f"{name}: "
-        + ", ".join(f"{words} {int(counts[name, arm].sum())} of {len(counts[name, arm])} rows" for arm, words in ARMS)
-        for name in MODEL_SPLITS
+        f"{split}: "
+        + ", ".join(
+            f"{name} {int(found[split, arm].sum())} of {len(found[split, arm])} rows" for arm, name in ARM_NAMES.items()
+        )
+        for split in MODEL_SPLITS
     )
-    for arm, words in ARMS:
-        outcomes = np.concatenate([counts[name, arm] for name in MODEL_SPLITS])
-        if not len(outcomes):
+    for arm, name in ARM_NAMES.items():
+        outcome = np.concatenate([found[split, arm] for split in MODEL_SPLITS])
+        if not len(outcome):
             raise FunneliftError(
-                f"the experiment has one arm only: no {words} row in any slice ({told}). An effect needs both: check "
+                f"the experiment has one arm only: no {name} row in any split ({told}). An effect needs both: check "
                 "the assignments, or which values of the treatment column stand for the arms"
             )
-        if not outcomes.any():
+        if not outcome.any():
             raise FunneliftError(
-                f"no {words} row converts ({told}): without conversions in both arms there is nothing to compare. "
+                f"no {name} row converts ({told}): without conversions in both arms there is nothing to compare. "
                 "Take an outcome that happens more often, or wait for more data"
             )
-    if min(int(outcome.sum()) for outcome in counts.values()) < settings.min_conversions_per_arm:
+    if min(int(outcome.sum()) for outcome in found.values()) < settings.min_conversions_per_arm:
         raise FunneliftError(
-            f"gate enough data failed: each slice needs {settings.min_conversions_per_arm} conversions in each arm "
+            f"gate enough data failed: each split needs {settings.min_conversions_per_arm} conversions in each arm "
             f"(experiment.min_conversions_per_arm), found {told}. Use more visitors or a longer time, an outcome that "
             "happens more often, or other shares in experiment.split"
         )
@@ -128,11 +144,10 @@ def check_size(experiment: Experiment, folds: int) -> None:
     FunneliftError
         With the number of visitors.
     """
-    train = experiment.rows("train")
-    for arm, words in ARMS:
-        visitors = len(np.unique(experiment.visitor[train[experiment.treatment[train] == arm]]))
+    for arm, name in ARM_NAMES.items():
+        visitors = experiment.arms("train").of(arm).n_visitors
         if visitors < folds:
             raise FunneliftError(
-                f"the training slice has {visitors} {words} visitors, fewer than the {folds} folds of cross-fitting "
+                f"the training split has {visitors} {name} visitors, fewer than the {folds} folds of cross-fitting "
                 "(uplift.folds): use more data"
             )

@@ -11,7 +11,7 @@ from ml.arrays import Codes, Floats
 from ml.config import ExperimentSettings
 from ml.data.features import Mart
 from ml.data.rows import Dataset
-from ml.experiment.experiment import Truth
+from ml.experiment.experiment import Assigned, Truth
 from warehouse.errors import FunneliftError
 
 if TYPE_CHECKING:
@@ -21,8 +21,30 @@ if TYPE_CHECKING:
 NO_SEGMENT = "everybody else"
 
 
+def simulated_arms(here: Dataset, mart: Mart, settings: ExperimentSettings) -> Assigned:
+    """Give the rows at a decision point simulated arms, and the outcomes that follow from them.
+
+    Parameters
+    ----------
+    here : Dataset
+        Rows at the decision point.
+    mart : Mart
+        Kinds of the features.
+    settings : ExperimentSettings
+        Designed share, salt and segments.
+
+    Returns
+    -------
+    Assigned
+        One arm and outcome per row, with the truth.
+    """
+    treatment, truth = simulate(here, mart, settings)
+    outcome = np.where(treatment == 1, truth.treated, truth.control)
+    return Assigned(treatment, outcome, truth, f"simulation (salt {settings.simulation.salt})", {})
+
+
 def simulate(data: Dataset, mart: Mart, settings: ExperimentSettings) -> tuple[Codes, Truth]:
-    """Deal arms by a hash of the visitor, and let the named segments react.
+    """Assign arms by a hash of the visitor, and let the named segments react.
 
     Without treatment a session does what it did (Y0). With it, Y1 = 1 with probability `adds` where Y0 = 0, and Y1 = 0
     with probability `removes` where Y0 = 1. So a segment's expected effect is (1 - p0) adds - p0 removes, p0 being the
@@ -39,7 +61,7 @@ def simulate(data: Dataset, mart: Mart, settings: ExperimentSettings) -> tuple[C
 
     Returns
     -------
-    array of int
+    ndarray of shape (n_rows,)
         Arm of every row, 1 or 0; all rows of a visitor have the same.
     Truth
         Both outcomes and the effects.
@@ -87,7 +109,7 @@ def hash_shares(prefix: str, ids: "pa.ChunkedArray") -> Floats:
 
     Returns
     -------
-    array of float
+    ndarray of shape (n_ids,)
         The first eight bytes of SHA-256 over prefix and id, as a whole number over 2^64.
     """
     import pyarrow as pa

@@ -5,34 +5,32 @@ import sys
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from threadpoolctl import threadpool_limits
 
 from ml.cli import Progress, add_money_options, parse_arguments, run
 from ml.config import Config
-from ml.experiment.file import FileExperiment, from_file
+from ml.experiment.file import Columns, from_file
 from ml.files import sha256_of
-from ml.policy.scored import with_quadrants
-from ml.policy.valued import value
+from ml.policy.next_experiment import plan_next
+from ml.policy.scored import quadrant_counts, scored, with_quadrants
+from ml.policy.values import value_policies
 from ml.publish.artifacts import model_version
 from ml.publish.files import staged_files, write_csv
 from ml.publish.tables import stamped
 from ml.reports.facts import UpliftFacts
+from ml.reports.findings import findings_of_file
 from ml.reports.uplift_files import write_reports
-from ml.reports.wording import TITLES
 from ml.run import Stamp, run_name
-from ml.uplift.judge import Judged, judge
-from ml.uplift.metrics import UpliftMetric
-from ml.uplift.names import PLACEBO, T_LEARNER
+from ml.uplift.evaluate import evaluate
+from ml.uplift.learners import fit_learners
+from ml.uplift.names import T_LEARNER
+from ml.uplift.scores import score_rows, score_table
 from warehouse.errors import FunneliftError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 DESCRIPTION = (
     "Estimate whom the treatment of a randomised experiment changes, and value whom to target, from a CSV or Parquet "
-    "file with one row a unit. Columns that are not named below are features: leave out with --ignore whatever was "
+    "file with one row per unit. Columns that are not named below are features: leave out with --ignore whatever was "
     "measured after the treatment."
 )
 
@@ -57,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def uplift(config: Config, progress: Progress, options: argparse.Namespace) -> list[str]:
-    """Read the experiment, check it, learn, judge, value and write the reports.
+    """Read the experiment, check it, fit, score, evaluate, value and write the reports.
 
     Parameters
     ----------
@@ -78,124 +76,59 @@ def uplift(config: Config, progress: Progress, options: argparse.Namespace) -> l
     FunneliftError
         When the file or the experiment cannot be used; nothing is written then.
     """
-    started = datetime.now(UTC)
-    run_id = run_name(started)
+    run_id = run_name(datetime.now(UTC))
     if config.policy.value_column is not None:
         raise FunneliftError(
             "policy.value_column works on the mart only: for a file, state --revenue, the mean of a conversion"
         )
     with threadpool_limits(1, user_api="blas"), staged_files(config.results, run_id) as folder:
         with progress.step("reading the experiment; gates: sample ratio, balance, leakage"):
-            found = from_file(
-                options.experiment_file,
-                options.treatment_column,
-                options.treated,
-                options.control,
-                options.outcome_column,
-                options.ignore or [],
-                options.visitor_column,
-                config,
-                options.treated_share,
-            )
-        judged = judge(found.experiment, found.mart, config, progress)
-        judged.learned.t_learner.save(folder / "models")
+            columns = _columns(options)
+            found = from_file(options.experiment_file, columns, config, treated_share=options.treated_share)
+            experiment, randomisation = found.experiment, found.randomisation
+        fits = fit_learners(experiment, found.mart, config, progress)
+        with progress.step("scoring every row of the experiment"):
+            scores = score_rows(experiment, fits, config.seed)
+        with progress.step("evaluating all learners on the test split"):
+            bootstrap = config.bootstrap(config.uplift.bootstrap_resamples)
+            evaluation = evaluate(experiment, scores, fits.placebos, config.uplift.top_shares, bootstrap)
+        fits.save(folder / "models")
         hashes = {path.name: sha256_of(path) for path in sorted((folder / "models").iterdir())}
-        stamp = Stamp(run_id, model_version(T_LEARNER, hashes), datetime.now(UTC))
-        rows = with_quadrants(_rows(found, judged), judged.learned.t_learner.usual_rate, config)
+        stamp = Stamp(run_id, model_version(T_LEARNER, hashes), datetime.now(UTC), is_simulated=False)
+        rows = with_quadrants(score_table(found.identity, experiment, scores), fits.t_learner.baseline_rate, config)
         with progress.step("policy value, return on investment, the next experiment"):
-            valued = value(
-                rows, config, float(len(rows)), options.rows_per_day or len(rows) / config.policy.horizon_days
-            )
-        randomisation = found.randomisation
-        worst = randomisation.balances[0] if randomisation.balances else None
-        facts = UpliftFacts(
-            config=config,
-            run_id=run_id,
-            model_version=stamp.model_version,
-            finished_at=stamp.scored_at,
+            calibration, test = (scored(rows, split, config) for split in ("calibration", "test"))
+            bootstrap = config.bootstrap(config.policy.bootstrap_resamples)
+            value = value_policies(calibration, test, config.policy, float(len(rows)), bootstrap)
+            rows_per_day = options.rows_per_day or len(rows) / config.policy.horizon_days
+            plan = plan_next(test, value.chosen["uplift"], rows_per_day, config)
+        facts = UpliftFacts.of(
+            config, stamp, evaluation, value, plan,
             source=found.source,
             eligible=f"all {len(rows):,} rows of the experiment",
-            is_simulated=False,
-            is_synthetic=False,
             first_at=None,
             last_at=None,
-            metrics=[entry for entry in judged.metrics if entry.learner != PLACEBO],
-            deciles=judged.deciles,
-            policy=valued.policy,
-            plans=valued.plans,
-            tests=valued.tests,
-            tested_share=valued.tested_share,
-            quadrant_counts=valued.quadrant_counts,
-            placebo_qini=next((entry for entry in judged.metrics if entry.learner == PLACEBO), None),
-            pehe=None,
-            pehe_constant=None,
+            quadrant_counts=quadrant_counts(rows),
             mismatch_p=randomisation.ratio_p,
-            balance_worst=(worst.covariate, worst.smd, randomisation.worst_p) if worst else None,
+            balance_worst=randomisation.worst_balance,
             funnel=None,
-            curves=judged.curves,
             units="rows",
-        )
+        )  # fmt: skip
         with progress.step("writing files"):
             write_csv(folder / "predictions" / "uplift_scores.csv", stamped(rows, stamp))
             write_reports(folder, facts, randomisation.warnings)
-    return _findings(facts, found)
+    return findings_of_file(facts, found)
 
 
-def statement(entry: UpliftMetric) -> str:
-    """Say in one sentence whether a paired difference between two learners is real.
-
-    Parameters
-    ----------
-    entry : UpliftMetric
-        A difference: its `versus` names the learner it is the difference to.
-
-    Returns
-    -------
-    str
-        One sentence with the interval.
-    """
-    interval = f"{entry.value:+.4f} [{entry.ci_lower:+.4f}, {entry.ci_upper:+.4f}]"
-    learner, versus = TITLES[entry.learner], TITLES[entry.versus]
-    if entry.ci_lower > 0:
-        return f"{learner} ranks better than {versus}: {interval}, a real difference."
-    if entry.ci_upper < 0:
-        return f"{learner} ranks worse than {versus}: {interval}, a real difference."
-    return f"{learner} against {versus}: {interval}, no difference shown."
-
-
-def _rows(found: FileExperiment, judged: Judged) -> "pa.Table":
-    import pyarrow as pa
-
-    columns = {name: (found.identity.column(name), False) for name in found.identity.column_names} | judged.columns
-    schema = pa.schema([pa.field(name, values.type, nullable) for name, (values, nullable) in columns.items()])
-    return pa.Table.from_arrays([values for values, _ in columns.values()], schema=schema)
-
-
-def _findings(facts: UpliftFacts, found: FileExperiment) -> list[str]:
-    left_out = "".join(f" {count:,} rows with {value!r} were left out." for value, count in found.other_arms.items())
-    lines = [f"{found.source}: {len(found.experiment):,} of {found.rows_read:,} rows.{left_out}"]
-    lines += [f"Column {name} is no feature: {reason}." for name, reason in found.dropped.items()]
-    for metric, where in (("average_effect_all_slices", "all"), ("average_effect", "test")):
-        average = facts.metric("all", metric)
-        if average is not None:
-            lines.append(
-                f"Average effect on {average.n_rows:,} rows ({where}): {average.value:+.4f} "
-                f"[{average.ci_lower:+.4f}, {average.ci_upper:+.4f}], treated minus control."
-            )
-    for name in TITLES:
-        qini = facts.metric(name, "qini")
-        if qini is not None:
-            lines.append(f"Qini of {TITLES[name]}: {qini.value:.4f} [{qini.ci_lower:.4f}, {qini.ci_upper:.4f}].")
-    lines += [statement(entry) for entry in facts.metrics if entry.versus in TITLES and entry.metric == "qini"]
-    chosen = facts.chosen
-    if chosen is None:
-        lines.append("No share of rows earns more than it costs: treat nobody.")
-    else:
-        lines.append(
-            f"Best share {chosen.share_percent} %: profit {chosen.profit:,.0f} [{chosen.profit_ci_lower:,.0f}, "
-            f"{chosen.profit_ci_upper:,.0f}] for {chosen.eligible_sessions:,.0f} rows."
-        )
-    return [*lines, f"Files: {facts.config.results}/ (recommendations.md, figures/, metrics/, predictions/, models/)."]
+def _columns(options: argparse.Namespace) -> Columns:
+    return Columns(
+        treatment=options.treatment_column,
+        outcome=options.outcome_column,
+        treated=options.treated,
+        control=options.control,
+        visitor=options.visitor_column,
+        ignore=tuple(options.ignore or ()),
+    )
 
 
 def _share(text: str) -> float:

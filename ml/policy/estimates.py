@@ -1,6 +1,6 @@
 """What targeting any share of a ranking yields: doubly robust and by inverse propensity."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -8,8 +8,9 @@ import numpy.typing as npt
 from scipy import sparse
 
 from ml.arrays import Floats
-from ml.bootstrap import visitor_weights
+from ml.bootstrap import Bootstrap
 from ml.config import PolicySettings
+from ml.experiment.arms import Arms
 from ml.uplift.ranks import BINS, SHARES, smallest_share
 from warehouse.errors import FunneliftError
 
@@ -18,28 +19,25 @@ WEIGHTS_AT_ONCE = 2**24
 
 @dataclass(frozen=True)
 class Scored:
-    """Rows of one slice of an experiment, as a policy sees them.
+    """Rows of one split of an experiment, as a policy sees them.
 
-    `treatment` and `outcome` are 0 or 1; `p_control` and `p_treatment` the predicted probabilities of a conversion;
-    `percentiles` maps the strategies uplift and response to each row's rank, 0 to 1: the share of calibration rows
-    with a lower score, ties broken at random; targeting the top share s means percentile >= 1 - s. `value` is the
-    revenue of a conversion; `visitor` numbers the visitors.
+    `p_control` and `p_treatment` are the predicted probabilities of a conversion. `percentiles` maps the strategies
+    uplift and response to each row's rank, 0 to 1: the share of calibration rows with a lower score, ties broken at
+    random; targeting the top share s means percentile >= 1 - s. `value` is the revenue of a conversion.
     """
 
-    treatment: npt.NDArray[np.int8]
-    outcome: npt.NDArray[np.int8]
+    arms: Arms
     p_control: Floats
     p_treatment: Floats
     percentiles: dict[str, Floats]
     value: Floats
-    visitor: npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What targeting the top 0 to 100 percent of a slice yields.
+    """What targeting the top 0 to 100 percent of a split yields.
 
-    Every array has one row a resample and one column a share, from 0 to 100 percent: the sessions targeted, what
+    Every array has one row per resample and one column per share, from 0 to 100 percent: the sessions targeted, what
     treating them changes in conversions and in revenue, and the conversions they have when treated. NaN where an arm
     that the estimator needs has no row.
     """
@@ -72,63 +70,61 @@ class ShareSums:
     Parameters
     ----------
     scored : Scored
-        Rows of one slice, both arms among them.
+        Rows of one split, both arms among them.
     sessions : float
-        Sessions that the estimates are stated for; 1 states them per session of the slice.
+        Sessions that the estimates are stated for; 1 states them per session of the split.
 
     Raises
     ------
     FunneliftError
-        When the slice lacks an arm.
+        When the split lacks an arm.
     """
 
     def __init__(self, scored: Scored, sessions: float = 1.0) -> None:
-        rows, treated = len(scored.treatment), int((scored.treatment == 1).sum())
-        if not 0 < treated < rows:
+        arms = scored.arms
+        _, treated, control = arms.counts
+        if not (treated and control):
             raise FunneliftError(
-                f"policy: a slice has {treated} treated and {rows - treated} control rows and needs both arms; "
+                f"policy: a split has {treated} treated and {control} control rows and needs both arms; "
                 "give it a larger share of the time span (experiment.split)"
             )
-        known, visitor = np.unique(scored.visitor, return_inverse=True)
-        self.visitors, self.sessions = len(known), sessions
-        columns = [np.ones(len(visitor)), scored.p_treatment, scored.p_control, scored.outcome.astype(np.float64)]
+        self.visitors, self.sessions = arms.n_visitors, sessions
+        columns = [np.ones(len(arms)), scored.p_treatment, scored.p_control, arms.outcome.astype(np.float64)]
         columns += [column * scored.value for column in columns[1:]]
         self.shape = (len(scored.percentiles), len(columns), 2, BINS)
         self.rows, blocks = {}, []
         for ranking, percentile in scored.percentiles.items():
-            cell = scored.treatment.astype(np.int64) * BINS + smallest_share(percentile) - 1
+            cell = arms.treatment.astype(np.int64) * BINS + smallest_share(percentile) - 1
             self.rows[ranking] = up_to_share(np.bincount(cell, minlength=2 * BINS).reshape(2, BINS), axis=-1)
             for column in columns:
                 some = np.flatnonzero(column)
-                at = (cell[some], visitor[some])
+                at = (cell[some], arms.visitor_codes[some])
                 blocks.append(sparse.csr_matrix((column[some], at), shape=(2 * BINS, self.visitors)))
         # By column, so that a product reads each visitor's weights once.
         self.matrix: Any = sparse.vstack(blocks).tocsc()
 
     def observed(self) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
-        """Return what `estimates` finds in the slice as it is: arrays of one row."""
+        """Return what `estimates` finds in the split as it is: arrays of one row."""
         return self.estimates(np.ones((1, self.visitors), np.uint8))
 
-    def resampled(self, resamples: int, seed: int) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
+    def resampled(self, bootstrap: Bootstrap) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
         """Return what `estimates` finds in a Poisson bootstrap of the visitors, in bounded memory.
 
         Parameters
         ----------
-        resamples : int
-            Number of resamples.
-        seed : int
-            Seed of the resamples.
+        bootstrap : Bootstrap
+            Number of resamples, and their seed.
 
         Returns
         -------
         (dict, dict)
-            Doubly robust and inverse-propensity estimates, one row a resample that holds both arms.
+            Doubly robust and inverse-propensity estimates, one row per resample that holds both arms.
         """
         at_once = max(1, WEIGHTS_AT_ONCE // self.visitors)
-        sizes = [min(at_once, resamples - start) for start in range(0, resamples, at_once)]
-        seeds = np.random.SeedSequence(seed).generate_state(len(sizes))
+        sizes = [min(at_once, bootstrap.resamples - start) for start in range(0, bootstrap.resamples, at_once)]
+        seeds = np.random.SeedSequence(bootstrap.seed).generate_state(len(sizes))
         parts = [
-            self.estimates(visitor_weights(self.visitors, size, int(own)))
+            self.estimates(replace(bootstrap, resamples=size, seed=int(own)).weights(self.visitors))
             for size, own in zip(sizes, seeds, strict=True)
         ]
         robust, weighted = ([part[which] for part in parts] for which in (0, 1))
@@ -138,15 +134,14 @@ class ShareSums:
         """Return each ranking's doubly robust and inverse-propensity estimates under weights of the visitors.
 
         Doubly robust (AIPW): the sum over the targeted of mu1 - mu0 + T/e (Y - mu1) - (1-T)/(1-e) (Y - mu0), with the
-        predicted probabilities as mu and the treated share of the slice as e. Inverse propensity (Hajek): the
+        predicted probabilities as mu and the treated share of the split as e. Inverse propensity (Hajek): the
         difference between the arms' means among the targeted, times the targeted. Both re-estimate every share and
         every mean under the weights.
 
         Parameters
         ----------
-        weights : array of int
-            One row a resample and one column a visitor, in the order of the visitors' numbers. Resamples without a
-            row in one of the arms are left out.
+        weights : ndarray of shape (n_resamples, n_visitors)
+            In the order of the visitors' numbers. Resamples without a row in one of the arms are left out.
 
         Returns
         -------

@@ -7,6 +7,7 @@ import numpy as np
 from ml.arrays import Floats
 from ml.config import Config
 from ml.data.rows import to_codes
+from ml.experiment.arms import Arms
 from ml.policy.estimates import Scored
 from ml.policy.quadrants import QUADRANTS, quadrants
 
@@ -15,21 +16,21 @@ if TYPE_CHECKING:
 
 
 def scored(rows: "pa.Table", split: str, config: Config) -> Scored:
-    """Take one slice of `uplift_scores` as a policy sees it.
+    """Take one split of `uplift_scores` as a policy sees it.
 
     Parameters
     ----------
     rows : pyarrow.Table
         Rows of `uplift_scores`.
     split : str
-        Slice.
+        Name of the split.
     config : Config
         Settings; revenue_per_conversion counts where a row has no value of its own.
 
     Returns
     -------
     Scored
-        The slice's rows.
+        The split's rows.
     """
     import pyarrow.compute as pc
 
@@ -38,14 +39,13 @@ def scored(rows: "pa.Table", split: str, config: Config) -> Scored:
     def numbers(name: str) -> Floats:
         return np.asarray(part.column(name).to_numpy(), dtype=np.float64)
 
+    treatment, outcome = (numbers(name).astype(np.int8) for name in ("treatment", "outcome"))
     return Scored(
-        treatment=numbers("treatment").astype(np.int8),
-        outcome=numbers("outcome").astype(np.int8),
+        arms=Arms(treatment, outcome, to_codes(part.column("visitor_id"))),
         p_control=numbers("p_control"),
         p_treatment=numbers("p_treatment"),
         percentiles={name: numbers(f"{name}_percentile") for name in ("uplift", "response")},
         value=own_value(part, config),
-        visitor=to_codes(part.column("visitor_id")),
     )
 
 
@@ -61,7 +61,7 @@ def own_value(rows: "pa.Table", config: Config) -> Floats:
 
     Returns
     -------
-    array of float
+    ndarray of shape (n_rows,)
         The row's own value, else revenue_per_conversion.
     """
     import pyarrow.compute as pc
@@ -71,14 +71,14 @@ def own_value(rows: "pa.Table", config: Config) -> Floats:
     )
 
 
-def with_quadrants(rows: "pa.Table", usual_rate: float, config: Config) -> "pa.Table":
+def with_quadrants(rows: "pa.Table", baseline_rate: float, config: Config) -> "pa.Table":
     """Set the quadrants of `uplift_scores` for today's costs.
 
     Parameters
     ----------
     rows : pyarrow.Table
         Rows of `uplift_scores`.
-    usual_rate : float
+    baseline_rate : float
         Conversion rate of the control arm in training.
     config : Config
         Settings.
@@ -91,6 +91,27 @@ def with_quadrants(rows: "pa.Table", usual_rate: float, config: Config) -> "pa.T
     import pyarrow as pa
 
     p_control, p_treatment = (np.asarray(rows.column(name).to_numpy()) for name in ("p_control", "p_treatment"))
-    codes = quadrants(p_control, p_treatment, own_value(rows, config), usual_rate, config.policy)
+    codes = quadrants(p_control, p_treatment, own_value(rows, config), baseline_rate, config.policy)
     named = pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(QUADRANTS, pa.string()))
-    return rows.set_column(rows.column_names.index("quadrant"), pa.field("quadrant", named.type, nullable=False), named)
+    return rows.set_column(rows.column_names.index("quadrant"), "quadrant", named)
+
+
+def quadrant_counts(rows: "pa.Table") -> dict[str, int]:
+    """Count the test rows of each quadrant.
+
+    Parameters
+    ----------
+    rows : pyarrow.Table
+        Rows of `uplift_scores`, with quadrants.
+
+    Returns
+    -------
+    dict of str to int
+        Every quadrant, also those without a row.
+    """
+    import pyarrow.compute as pc
+
+    in_test = pc.equal(rows.column("dataset_split").cast("string"), "test")
+    counted = pc.value_counts(rows.column("quadrant").cast("string").filter(in_test)).to_pylist()
+    found = {entry["values"]: int(entry["counts"]) for entry in counted}
+    return {name: found.get(name, 0) for name in QUADRANTS}

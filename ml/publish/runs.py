@@ -132,8 +132,8 @@ class UpliftRun:
     test_first_at: datetime
     test_last_at: datetime
     sessions_per_day: float
-    usual_rate: float
-    effect_trust: float
+    baseline_rate: float
+    effect_shrinkage: float
     pehe: float | None
     pehe_constant: float | None
     chosen_share_percent: int | None
@@ -143,3 +143,10 @@ class UpliftRun:
     config_json: str
     package_versions_json: str
     git_commit: str | None
+
+    @property
+    def worst_balance(self) -> tuple[str, float, float] | None:
+        """The feature in which the arms differ most: name, standardised mean difference, p-value."""
+        if self.balance_covariate is None or self.balance_smd is None or self.balance_p is None:
+            return None
+        return self.balance_covariate, self.balance_smd, self.balance_p

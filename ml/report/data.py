@@ -9,7 +9,8 @@ from typing import Any
 
 from bi.measures import Measure, evaluate, evaluate_together, page_measures
 from ml.config import Config
-from ml.reports.wording import QUADRANTS, RULES, TITLES
+from ml.reports.wording import QUADRANTS, RULES
+from ml.uplift.names import TITLES
 from warehouse.base import SCHEMA, Warehouse
 from warehouse.errors import FunneliftError
 

@@ -2,15 +2,29 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from ml.arrays import Floats
 from ml.config import Config
-from ml.policy.planner import Plan, SimulatedTest
-from ml.policy.values import PolicyValue, Projection
+from ml.policy.ab_test import SimulatedTest
+from ml.policy.next_experiment import NextExperiment
+from ml.policy.planner import Plan
+from ml.policy.projection import Projection
+from ml.policy.values import PolicyValue
+from ml.run import Stamp
 from ml.uplift.deciles import UpliftDecile
+from ml.uplift.evaluate import Evaluation
 from ml.uplift.metrics import UpliftMetric
+from ml.uplift.names import T_LEARNER
+from warehouse.base import Warehouse
 
-LEARNER = "t_learner"
+FUNNEL_SQL = """
+select step, next_step, entered, dropped_off, dropoff_rate, revenue_lost
+from funnelift.funnel_dropoff
+where breakdown = 'all'
+order by dropoff_rate desc, step_number asc
+"""
+PERIOD_SQL = "select session_count, first_event_at, last_event_at from funnelift.dataset_summary"
 
 
 @dataclass(frozen=True)
@@ -97,6 +111,58 @@ class UpliftFacts:
     curves: dict[str, tuple[Floats, Floats]]
     units: str = "sessions"
 
+    @classmethod
+    def of(
+        cls,
+        config: Config,
+        stamp: Stamp,
+        evaluation: Evaluation,
+        value: PolicyValue,
+        plan: NextExperiment,
+        **others: Any,
+    ) -> "UpliftFacts":
+        """Put the facts of a run together.
+
+        Parameters
+        ----------
+        config : Config
+            Settings.
+        stamp : Stamp
+            Run, model version, time, and what is made up.
+        evaluation : Evaluation
+            How good the scores are.
+        value : PolicyValue
+            What they are worth.
+        plan : NextExperiment
+            The experiment to run next.
+        **others
+            The fields that these do not hold.
+
+        Returns
+        -------
+        UpliftFacts
+            The facts.
+        """
+        return cls(
+            config=config,
+            run_id=stamp.run_id,
+            model_version=stamp.model_version,
+            finished_at=stamp.scored_at,
+            is_simulated=stamp.is_simulated,
+            is_synthetic=stamp.is_synthetic,
+            metrics=evaluation.metrics,
+            deciles=evaluation.deciles,
+            placebo_qini=evaluation.placebo,
+            pehe=evaluation.truth.pehe if evaluation.truth else None,
+            pehe_constant=evaluation.truth.pehe_constant if evaluation.truth else None,
+            curves=evaluation.curves,
+            policy=value,
+            plans=plan.plans,
+            tests=plan.tests,
+            tested_share=plan.tested_share,
+            **others,
+        )
+
     def metric(self, learner: str, metric: str, versus: str = "") -> UpliftMetric | None:
         """Return one metric of one learner, or None where it was not measured."""
         key = (learner, metric, versus)
@@ -127,7 +193,7 @@ class UpliftFacts:
     @property
     def own_deciles(self) -> list[UpliftDecile]:
         """The T-learner's deciles, the highest first."""
-        return sorted((entry for entry in self.deciles if entry.learner == LEARNER), key=lambda entry: entry.decile)
+        return sorted((entry for entry in self.deciles if entry.learner == T_LEARNER), key=lambda entry: entry.decile)
 
     @property
     def predicts_one_effect(self) -> bool:
@@ -150,3 +216,24 @@ class UpliftFacts:
     def confidence(self) -> str:
         """The level of every interval, as "95 %"."""
         return f"{100 * self.config.evaluation.confidence:g} %"
+
+
+def read_funnel(warehouse: Warehouse) -> FunnelFacts | None:
+    """Read the funnel's figures; None where the warehouse has none."""
+    if not warehouse.columns("funnel_dropoff"):
+        return None
+    steps, period = warehouse.query(FUNNEL_SQL), warehouse.query(PERIOD_SQL)[0]
+    if not steps:
+        return None
+    worst = steps[0]
+    return FunnelFacts(
+        step=str(worst["step"]),
+        next_step=str(worst["next_step"]),
+        entered=int(worst["entered"]),
+        dropped_off=int(worst["dropped_off"]),
+        dropoff_rate=float(worst["dropoff_rate"]),
+        revenue_lost=float(sum(float(step["revenue_lost"] or 0) for step in steps)),
+        sessions=int(period["session_count"]),
+        first_at=f"{period['first_event_at']:%Y-%m-%d}",
+        last_at=f"{period['last_event_at']:%Y-%m-%d}",
+    )

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from ml.files import write_json
 from ml.reports.facts import UpliftFacts
-from ml.reports.recommendations import recommendations
-from ml.reports.uplift_figures import draw_uplift_figures
+from ml.reports.recommendations.page import recommendations
+from ml.reports.uplift_figures.draw import draw_uplift_figures
 
 
 def write_reports(folder: Path, facts: UpliftFacts, warnings: Sequence[str]) -> None:

@@ -1,17 +1,11 @@
 """Names and numbers as people read them."""
 
-from ml.policy.planner import SimulatedTest
-from ml.reports.facts import LEARNER, Difference, UpliftFacts
+from ml.policy.ab_test import SimulatedTest
+from ml.reports.facts import Difference, UpliftFacts
 from ml.uplift.metrics import UpliftMetric
+from ml.uplift.names import T_LEARNER
 
 UNDEFINED = "not defined"
-TITLES = {
-    "t_learner": "T-learner",
-    "x_learner": "X-learner",
-    "dr_learner": "DR-learner",
-    "response": "Conversion probability",
-    "random": "Random order",
-}
 RULES = {
     "treat none": "treat nobody",
     "treat all": "treat everybody",
@@ -22,8 +16,8 @@ RULES = {
 }
 QUADRANTS = {
     "persuadable": "the intervention is expected to bring more than it costs",
-    "sure thing": "buys without it as often as usual or more; it adds too little",
-    "lost cause": "buys less often than usual, and it adds too little",
+    "sure thing": "buys without it at the baseline rate or more; it adds too little",
+    "lost cause": "buys less often than the baseline rate, and it adds too little",
     "sleeping dog": "buys less often when treated: leave alone",
 }
 
@@ -57,9 +51,9 @@ def points_text(entry: UpliftMetric, digits: int = 2) -> str:
 
 def ranking_difference(facts: UpliftFacts, learner: str, metric: str = "qini") -> Difference | None:
     """Return how much more a learner's metric is than the T-learner's; None where that was not measured."""
-    if entry := facts.metric(learner, metric, LEARNER):
+    if entry := facts.metric(learner, metric, T_LEARNER):
         return Difference.of(entry)
-    if entry := facts.metric(LEARNER, metric, learner):
+    if entry := facts.metric(T_LEARNER, metric, learner):
         return Difference(-entry.value, -entry.ci_upper, -entry.ci_lower)
     return None
 

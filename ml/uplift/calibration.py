@@ -1,26 +1,18 @@
 """Whether predicted effects have the right size."""
 
 import numpy as np
-import numpy.typing as npt
 
-from ml.arrays import Floats, Labels, Weights
-from ml.bootstrap import percentile_interval, resampled_sums, visitor_codes, visitor_weights
-from ml.config import UpliftSettings
+from ml.arrays import Floats, Rows, Weights
+from ml.bootstrap import Bootstrap, resampled_sums
 from ml.conversion.curve import equal_count_edges
-from ml.uplift.metrics import UpliftMetric, arm_counts
+from ml.experiment.arms import Arms
+from ml.uplift.metrics import UpliftMetric
+
+BINS = 10
 
 
 def uplift_calibration(
-    learner: str,
-    predicted: Floats,
-    treatment: Labels,
-    outcome: Labels,
-    visitor: npt.NDArray[np.int32],
-    bins: int,
-    settings: UpliftSettings,
-    confidence: float,
-    seed: int,
-    is_simulated: bool,
+    learner: str, predicted: Floats, arms: Arms, bootstrap: Bootstrap, *, bins: int = BINS
 ) -> list[UpliftMetric]:
     """Say whether predicted effects have the right size.
 
@@ -30,7 +22,7 @@ def uplift_calibration(
     that among control rows, whatever p is.
 
     calibration_error is the mean over bins of equal count, weighted by rows, of |mean predicted - observed uplift|.
-    Noise alone keeps it above 0: with n_T and n_C rows of the arms in a bin (one row a visitor) and outcome rates r_T
+    Noise alone keeps it above 0: with n_T and n_C rows of the arms in a bin (one row per visitor) and outcome rates r_T
     and r_C, a perfect prediction is off by sqrt(2/pi) sqrt(r_T (1 - r_T) / n_T + r_C (1 - r_C) / n_C) there on average.
     calibration_error_floor is that floor for these rows and visitors: how far the bins of a resample lie from the bins
     themselves, in the same weighted mean; the mean and the range over resamples.
@@ -43,22 +35,14 @@ def uplift_calibration(
     ----------
     learner : str
         Learner that the predictions belong to.
-    predicted : array of float, shape (rows,)
+    predicted : ndarray of shape (n_rows,)
         Predicted uplift, a difference in probabilities.
-    treatment, outcome : array of int, shape (rows,)
-        0 or 1.
-    visitor : array of int, shape (rows,)
-        Number of each row's visitor.
+    arms : Arms
+        The same rows.
+    bootstrap : Bootstrap
+        The intervals.
     bins : int
         Number of bins of about equal count; rows of equal prediction share a bin.
-    settings : UpliftSettings
-        Resamples.
-    confidence : float
-        Confidence of the intervals, 0 to 1.
-    seed : int
-        Seed of the resamples.
-    is_simulated : bool
-        Whether arms and effects are made up.
 
     Returns
     -------
@@ -71,40 +55,42 @@ def uplift_calibration(
     Chernozhukov, Demirer, Duflo and Fernandez-Val (2018), Generic machine learning inference on heterogeneous
     treatment effects in randomized experiments, NBER 24678: its best linear predictor, with 1 and s as covariates.
     """
-    codes, n_visitors = visitor_codes(visitor)
-    order = np.argsort(predicted, kind="stable")
-    edges = equal_count_edges(predicted[order], bins)
-    bin_of_row = np.empty(len(order), dtype=np.intp)
-    bin_of_row[order] = np.repeat(np.arange(len(edges)), np.diff([*edges, len(order)]))
+    bin_of_row, n_bins = _equal_count_bins(predicted, bins)
     # Sums of squares lose no digits when the predictions are centred; the slope does not change.
     centre = predicted.mean()
-    s = predicted - centre
+    s, outcome = predicted - centre, arms.outcome
     columns = np.column_stack([np.ones(len(s)), s, outcome, s * outcome, s**2])
-    weights = visitor_weights(n_visitors, settings.bootstrap_resamples, seed)
 
     def sums(weights: Weights) -> Floats:
-        found = resampled_sums(columns, 2 * bin_of_row + treatment, 2 * len(edges), codes, weights)
-        return found.reshape(len(weights), len(edges), 2, 5)
+        found = resampled_sums(columns, 2 * bin_of_row + arms.treatment, 2 * n_bins, arms.visitor_codes, weights)
+        return found.reshape(len(weights), n_bins, 2, 5)
 
-    whole, resampled = sums(np.ones((1, n_visitors), np.uint8)), sums(weights)
+    whole, resampled = sums(np.ones((1, arms.n_visitors), np.uint8)), sums(bootstrap.weights(arms.n_visitors))
     (n, gap), (resampled_n, resampled_gap) = _bin_gaps(whole), _bin_gaps(resampled)
     error, gap = _mean_size(n, gap - centre), gap[0]
     distance = _mean_size(resampled_n, resampled_gap - gap)
     distance = distance[np.isfinite(distance)]
-    reach = np.quantile(distance, confidence)
+    reach = np.quantile(distance, bootstrap.confidence)
     found = {
         "calibration_error": (error[0], max(0.0, error[0] - reach), error[0] + reach),
-        "calibration_error_floor": (distance.mean(), *percentile_interval(distance, confidence)),
+        "calibration_error_floor": (distance.mean(), *bootstrap.interval(distance)),
     }
     slope = _slope_of_effect(whole)[0]
     # A difference of two probabilities differs by rounding where the effect does not.
     if np.ptp(predicted) > 1e-12 and np.isfinite(slope):
-        found["calibration_slope"] = (slope, *percentile_interval(_slope_of_effect(resampled), confidence))
-    counts = arm_counts(treatment)
+        found["calibration_slope"] = (slope, *bootstrap.interval(_slope_of_effect(resampled)))
     return [
-        UpliftMetric(learner, "", metric, float(value), float(lower), float(upper), *counts, is_simulated)
+        UpliftMetric(learner, "", metric, float(value), float(lower), float(upper), *arms.counts)
         for metric, (value, lower, upper) in found.items()
     ]
+
+
+def _equal_count_bins(predicted: Floats, bins: int) -> tuple[Rows, int]:
+    order = np.argsort(predicted, kind="stable")
+    edges = equal_count_edges(predicted[order], bins)
+    bin_of_row = np.empty(len(order), dtype=np.intp)
+    bin_of_row[order] = np.repeat(np.arange(len(edges)), np.diff([*edges, len(order)]))
+    return bin_of_row, len(edges)
 
 
 def _bin_gaps(sums: Floats) -> tuple[Floats, Floats]:

@@ -1,6 +1,7 @@
 """Models fitted so that none scores a row it has seen."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,26 +16,56 @@ from ml.data.split import sample_negatives
 from ml.experiment.experiment import Experiment
 from ml.uplift.base_model import CatBoostOnCodes
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 FEWEST_TREES = 10
 
 
 @dataclass(frozen=True)
-class ArmFit:
-    """A calibrated model of one arm, and what models of the other folds say of the training rows."""
+class Fit:
+    """A fitted, calibrated model, and what it says of rows that it has not seen.
+
+    `log_odds` are raw outputs: for the model of an arm, of every training row, by models of the other folds; for the
+    response model, of the calibration rows.
+    """
 
     model: CatBoostModel
     calibrator: Calibrator
-    margin: Floats  # of every training row, by models of the other folds
-    trees: int
+    log_odds: Floats
 
     @property
     def crossed(self) -> Floats:
-        """Calibrated probability of every training row, by models of the other folds."""
-        return self.calibrator.probability(self.margin)
+        """Calibrated probability of each of these rows."""
+        return self.calibrator.probability(self.log_odds)
+
+    @property
+    def trees(self) -> int:
+        """Trees that a model of fewer rows gets: as many as this one, and ten at least."""
+        return trees_of(self.model)
+
+    def probability(self, inputs: "pd.DataFrame") -> Floats:
+        """Predict the probability of a conversion of rows that were not trained on: ndarray of shape (n_rows,)."""
+        return self.calibrator.probability(self.model.log_odds(inputs))
 
 
-class Fitter:
-    """Fits models on rows of one experiment; rows of a visitor stay in one fold."""
+def trees_of(model: CatBoostModel) -> int:
+    """Return how many trees a model of fewer rows gets."""
+    return max(int(model.booster.tree_count_), FEWEST_TREES)
+
+
+class CrossFitter:
+    """Fits models on rows of one experiment; rows of a visitor stay in one fold.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Rows with their arms.
+    mart : Mart
+        Features.
+    config : Config
+        Settings.
+    """
 
     def __init__(self, experiment: Experiment, mart: Mart, config: Config) -> None:
         self.experiment, self.mart, self.config = experiment, mart, config
@@ -42,45 +73,30 @@ class Fitter:
         self.train = experiment.rows("train")
         self.fold = experiment.visitor % self.settings.folds
 
-    def arm(self, of_arm: npt.NDArray[np.bool_]) -> ArmFit:
+    def cross_fit(self, of_arm: npt.NDArray[np.bool_]) -> Fit:
         """Fit, cross-fit and calibrate the model of one arm, given which rows are of it."""
-        model = self.whole(of_arm)
-        trees = max(model.booster.tree_count_, FEWEST_TREES)
-        margin = np.empty(len(self.train))
+        model = self.fit(of_arm)
+        settings = self._with_trees(trees_of(model))
+        log_odds = np.empty(len(self.train))
         fold = self.fold[self.train]
         for held_out in range(self.settings.folds):
             rows = self.train[(fold != held_out) & of_arm[self.train]]
-            fitted = self._fit(rows, self.train[:0], self.settings.model_copy(update={"max_trees": trees}))
-            margin[fold == held_out] = fitted.log_odds(self.experiment.inputs.iloc[self.train[fold == held_out]])
+            fitted = self._fit(rows, self.train[:0], settings)
+            log_odds[fold == held_out] = fitted.log_odds(self.experiment.inputs.iloc[self.train[fold == held_out]])
         own = of_arm[self.train]
-        calibrator = fit_calibrator("platt", margin[own], self.experiment.outcome[self.train[own]])
-        return ArmFit(model, calibrator, margin, trees)
+        calibrator = fit_calibrator("platt", log_odds[own], self.experiment.outcome[self.train[own]])
+        return Fit(model, calibrator, log_odds)
 
-    def whole(self, of_arm: npt.NDArray[np.bool_], trees: int | None = None) -> CatBoostModel:
+    def fit(self, of_arm: npt.NDArray[np.bool_], trees: int | None = None) -> CatBoostModel:
         """Fit one model on all training rows of an arm; without a number of trees it stops early."""
         rows = self.train[of_arm[self.train]]
         if trees is not None:
-            return self._fit(rows, rows[:0], self.settings.model_copy(update={"max_trees": trees}))
+            return self._fit(rows, rows[:0], self._with_trees(trees))
         stop = self.experiment.rows("calibration")
         return self._fit(rows, stop[of_arm[stop]], self.settings)
 
-    def response(self) -> tuple[CatBoostModel, Calibrator]:
-        """Fit and calibrate the response model, which knows no arms."""
-        everyone = np.ones(len(self.experiment), dtype=bool)
-        model = self.whole(everyone)
-        rows = self.experiment.rows("calibration")
-        margin = model.log_odds(self.experiment.inputs.iloc[rows])
-        return model, fit_calibrator("platt", margin, self.experiment.outcome[rows])
-
-    def rival_rows(self) -> Rows:
-        """Return the training rows that rivals learn from: all, or a sample of them."""
-        if len(self.train) <= self.settings.rival_rows:
-            return self.train
-        rng = np.random.default_rng(self.config.seed)
-        return np.sort(rng.choice(self.train, self.settings.rival_rows, replace=False))
-
-    def matrix(self, rows: Rows) -> npt.NDArray[np.float64]:
-        """Numbers and category codes, as EconML takes them."""
+    def matrix(self, rows: Rows) -> Floats:
+        """Return numbers and category codes, as EconML takes them: ndarray of shape (n_rows, n_features)."""
         return np.column_stack(
             [
                 column.cat.codes if column.dtype == "category" else column
@@ -88,7 +104,7 @@ class Fitter:
             ]
         ).astype(np.float64)
 
-    def base(self, trees: int, target: str) -> "CatBoostOnCodes":
+    def base(self, trees: int, target: str) -> CatBoostOnCodes:
         """Return an unfitted base model for EconML; `target` is "probability" or "value"."""
         names = list(self.experiment.inputs.columns)
         return CatBoostOnCodes(
@@ -101,6 +117,9 @@ class Fitter:
             seed=self.config.seed,
             threads=self.config.threads,
         )
+
+    def _with_trees(self, trees: int) -> UpliftSettings:
+        return self.settings.model_copy(update={"max_trees": trees})
 
     def _fit(self, rows: Rows, stop: Rows, settings: UpliftSettings) -> CatBoostModel:
         inputs, outcome = self.experiment.inputs, self.experiment.outcome

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ml.arrays import Floats, Labels, Rows
+from ml.arrays import Floats, Rows
+from ml.experiment.arms import Arms
 
 
 def rank_order(score: Floats, seed: int) -> Rows:
@@ -10,21 +11,21 @@ def rank_order(score: Floats, seed: int) -> Rows:
 
     Parameters
     ----------
-    score : array of float, shape (rows,)
+    score : ndarray of shape (n_rows,)
         Score of each row, no NaN.
     seed : int
         Seed of the order among ties.
 
     Returns
     -------
-    array of int, shape (rows,)
+    ndarray of shape (n_rows,)
         Positions within `score`.
     """
     shuffled = np.random.default_rng(seed).permutation(len(score))
     return shuffled[np.argsort(-score[shuffled], kind="stable")]
 
 
-def qini_curve(score: Floats, treatment: Labels, outcome: Labels) -> tuple[Floats, Floats]:
+def qini_curve(score: Floats, arms: Arms) -> tuple[Floats, Floats]:
     """Return the Qini curve: incremental conversions among the treated when the top n rows are targeted.
 
     Q(n) = Y_T - Y_C N_T / N_C, where N_T and N_C count the treated and the control rows among the n rows of the
@@ -32,14 +33,14 @@ def qini_curve(score: Floats, treatment: Labels, outcome: Labels) -> tuple[Float
 
     Parameters
     ----------
-    score : array of float, shape (rows,)
+    score : ndarray of shape (n_rows,)
         Higher means more uplift.
-    treatment, outcome : array of int, shape (rows,)
-        0 or 1.
+    arms : Arms
+        The same rows.
 
     Returns
     -------
-    (array of float, array of float)
+    (ndarray of shape (n_scores,), ndarray of shape (n_scores,))
         Rows targeted, from 0 to all, and Q at each distinct score.
 
     References
@@ -47,12 +48,12 @@ def qini_curve(score: Floats, treatment: Labels, outcome: Labels) -> tuple[Float
     Radcliffe (2007), Using control groups to target on predicted lift, Direct Marketing Analytics Journal 3:14-21;
     the same curve as scikit-uplift's `qini_curve`.
     """
-    n, n_treated, y_treated, y_control = _cumulative(score, treatment, outcome)
+    n, n_treated, y_treated, y_control = _cumulative(score, arms)
     # Without a control row there is no control conversion either: the divisor does not matter there.
     return n, y_treated - y_control * n_treated / np.maximum(n - n_treated, 1)
 
 
-def uplift_curve(score: Floats, treatment: Labels, outcome: Labels) -> tuple[Floats, Floats]:
+def uplift_curve(score: Floats, arms: Arms) -> tuple[Floats, Floats]:
     """Return the cumulative uplift curve: extra conversions if all of the top n rows were treated.
 
     U(n) = (Y_T / N_T - Y_C / N_C) (N_T + N_C), in the terms of `qini_curve`; a rate over no row counts as 0. Rows of
@@ -60,14 +61,14 @@ def uplift_curve(score: Floats, treatment: Labels, outcome: Labels) -> tuple[Flo
 
     Parameters
     ----------
-    score : array of float, shape (rows,)
+    score : ndarray of shape (n_rows,)
         Higher means more uplift.
-    treatment, outcome : array of int, shape (rows,)
-        0 or 1.
+    arms : Arms
+        The same rows.
 
     Returns
     -------
-    (array of float, array of float)
+    (ndarray of shape (n_scores,), ndarray of shape (n_scores,))
         Rows targeted, from 0 to all, and U at each distinct score.
 
     References
@@ -75,11 +76,11 @@ def uplift_curve(score: Floats, treatment: Labels, outcome: Labels) -> tuple[Flo
     Gutierrez and Gerardy (2016), Causal inference and uplift modeling: a review of the literature, PMLR 67:1-13;
     the same curve as scikit-uplift's `uplift_curve`.
     """
-    n, n_treated, y_treated, y_control = _cumulative(score, treatment, outcome)
+    n, n_treated, y_treated, y_control = _cumulative(score, arms)
     return n, (y_treated / np.maximum(n_treated, 1) - y_control / np.maximum(n - n_treated, 1)) * n
 
 
-def qini_coefficient(score: Floats, treatment: Labels, outcome: Labels) -> float:
+def qini_coefficient(score: Floats, arms: Arms) -> float:
     """Return the area between Qini curve and diagonal as a share of the perfect curve's: 0 is random, 1 perfect.
 
     The perfect curve ranks treated rows that converted first and control rows that converted last, so it counts
@@ -87,10 +88,10 @@ def qini_coefficient(score: Floats, treatment: Labels, outcome: Labels) -> float
 
     Parameters
     ----------
-    score : array of float, shape (rows,)
+    score : ndarray of shape (n_rows,)
         Higher means more uplift.
-    treatment, outcome : array of int, shape (rows,)
-        0 or 1.
+    arms : Arms
+        The same rows.
 
     Returns
     -------
@@ -101,11 +102,11 @@ def qini_coefficient(score: Floats, treatment: Labels, outcome: Labels) -> float
     ----------
     Radcliffe (2007), as for `qini_curve`; scikit-uplift's `qini_auc_score` with `negative_effect=True`.
     """
-    n, curve = qini_curve(score, treatment, outcome)
-    return float(share_of_perfect_qini(float(np.trapezoid(curve, n)), cells_of(treatment, outcome)))
+    n, curve = qini_curve(score, arms)
+    return float(share_of_perfect_qini(float(np.trapezoid(curve, n)), arms.cells))
 
 
-def auuc(score: Floats, treatment: Labels, outcome: Labels) -> float:
+def auuc(score: Floats, arms: Arms) -> float:
     """Return the area between uplift curve and diagonal as a share of the perfect curve's: 0 is random, 1 perfect.
 
     The perfect curve ranks treated rows that converted first, then control rows that did not, then the larger and last
@@ -114,10 +115,10 @@ def auuc(score: Floats, treatment: Labels, outcome: Labels) -> float:
 
     Parameters
     ----------
-    score : array of float, shape (rows,)
+    score : ndarray of shape (n_rows,)
         Higher means more uplift.
-    treatment, outcome : array of int, shape (rows,)
-        0 or 1.
+    arms : Arms
+        The same rows.
 
     Returns
     -------
@@ -128,19 +129,19 @@ def auuc(score: Floats, treatment: Labels, outcome: Labels) -> float:
     ----------
     Gutierrez and Gerardy (2016), as for `uplift_curve`; scikit-uplift's `uplift_auc_score`.
     """
-    n, curve = uplift_curve(score, treatment, outcome)
-    return float(share_of_perfect_uplift(float(np.trapezoid(curve, n)), cells_of(treatment, outcome)))
+    n, curve = uplift_curve(score, arms)
+    return float(share_of_perfect_uplift(float(np.trapezoid(curve, n)), arms.cells))
 
 
-def uplift_at_k(score: Floats, treatment: Labels, outcome: Labels, share: float) -> float:
+def uplift_at_k(score: Floats, arms: Arms, share: float) -> float:
     """Return treated minus control conversion rate among the rows of the highest scores.
 
     Parameters
     ----------
-    score : array of float, shape (rows,)
+    score : ndarray of shape (n_rows,)
         Higher means more uplift. Among equal scores the later rows come first; pass ranks for another order.
-    treatment, outcome : array of int, shape (rows,)
-        0 or 1.
+    arms : Arms
+        The same rows.
     share : float
         Share of the rows to take, 0 to 1, both arms together; rounded down to whole rows.
 
@@ -154,21 +155,16 @@ def uplift_at_k(score: Floats, treatment: Labels, outcome: Labels, share: float)
     scikit-uplift's `uplift_at_k` with `strategy="overall"`.
     """
     top = np.argsort(score, kind="stable")[::-1][: int(len(score) * share)]
-    return difference_in_means(treatment[top], outcome[top])
+    return arms.take(top).difference_in_means
 
 
-def _cumulative(score: Floats, treatment: Labels, outcome: Labels) -> tuple[Floats, Floats, Floats, Floats]:
+def _cumulative(score: Floats, arms: Arms) -> tuple[Floats, Floats, Floats, Floats]:
     order = np.argsort(score, kind="stable")[::-1]
     last_of_ties = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)
-    arm, converted = treatment[order].astype(np.float64), outcome[order].astype(np.float64)
+    arm, converted = arms.treatment[order].astype(np.float64), arms.outcome[order].astype(np.float64)
     counts = np.cumsum([np.ones(len(arm)), arm, converted * arm, converted * (1 - arm)], axis=1)[:, last_of_ties]
     n, n_treated, y_treated, y_control = np.pad(counts, ((0, 0), (1, 0)))
     return n, n_treated, y_treated, y_control
-
-
-def cells_of(treatment: Labels, outcome: Labels) -> Floats:
-    """Count treated rows that converted and did not, then control rows that converted and did not."""
-    return np.bincount(2 * (treatment == 0) + (outcome == 0), minlength=4).astype(np.float64)
 
 
 def share_of_perfect_qini(area: Floats | float, cells: Floats) -> Floats:
@@ -205,9 +201,3 @@ def _share_of_perfect(area: Floats | float, diagonal: Floats, perfect: Floats) -
 
 def _area(n: list[Floats], curve: list[Floats]) -> Floats:
     return np.asarray(np.trapezoid(curve, n, axis=0))
-
-
-def difference_in_means(treatment: Labels, outcome: Labels) -> float:
-    """Return the treated minus the control mean outcome; NaN where an arm is missing."""
-    treated, control = outcome[treatment == 1], outcome[treatment == 0]
-    return float(treated.mean() - control.mean()) if len(treated) and len(control) else np.nan

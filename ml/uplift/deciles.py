@@ -5,10 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ml.arrays import Floats, Labels
-from ml.bootstrap import percentile_interval, resampled_sums, visitor_codes, visitor_weights
-from ml.config import UpliftSettings
-from ml.uplift.curves import difference_in_means
+from ml.arrays import Floats
+from ml.bootstrap import Bootstrap, resampled_sums
+from ml.experiment.arms import Arms
 from ml.uplift.intervals import widened
 
 
@@ -27,21 +26,16 @@ class UpliftDecile:
     ci_lower: float
     ci_upper: float
     true_uplift: float | None
-    is_simulated: bool
 
 
 def decile_table(
-    learner: str,
     decile: npt.NDArray[np.integer],
     predicted: Floats,
-    treatment: Labels,
-    outcome: Labels,
-    visitor: npt.NDArray[np.int32],
-    true_effect: Floats | None,
-    settings: UpliftSettings,
-    confidence: float,
-    seed: int,
-    is_simulated: bool,
+    arms: Arms,
+    bootstrap: Bootstrap,
+    *,
+    learner: str,
+    true_effect: Floats | None = None,
 ) -> list[UpliftDecile]:
     """Set predicted against observed uplift, decile by decile of the score.
 
@@ -49,26 +43,18 @@ def decile_table(
 
     Parameters
     ----------
+    decile : ndarray of shape (n_rows,)
+        Decile of each row, 1 (highest scores) to 10.
+    predicted : ndarray of shape (n_rows,)
+        Predicted uplift, a difference in probabilities.
+    arms : Arms
+        The same rows.
+    bootstrap : Bootstrap
+        The intervals.
     learner : str
         Learner that the deciles belong to.
-    decile : array of int, shape (rows,)
-        Decile of each row, 1 (highest scores) to 10.
-    predicted : array of float, shape (rows,)
-        Predicted uplift, a difference in probabilities.
-    treatment, outcome : array of int, shape (rows,)
-        0 or 1.
-    visitor : array of int, shape (rows,)
-        Number of each row's visitor.
-    true_effect : array of float, shape (rows,), optional
+    true_effect : ndarray of shape (n_rows,), optional
         Expected effect of each row, where a simulation knows it.
-    settings : UpliftSettings
-        Resamples.
-    confidence : float
-        Confidence of the intervals, 0 to 1.
-    seed : int
-        Seed of the resamples.
-    is_simulated : bool
-        Whether arms and effects are made up.
 
     Returns
     -------
@@ -76,34 +62,33 @@ def decile_table(
         Deciles in order with percentile intervals of a bootstrap of visitors, made wider as `widened` says. A decile
         without rows of both arms has no observed uplift and is left out.
     """
-    codes, n_visitors = visitor_codes(visitor)
-    weights = visitor_weights(n_visitors, settings.bootstrap_resamples, seed)
-    ones = np.ones(len(outcome))
-    sums = resampled_sums(np.column_stack([ones, outcome]), 2 * decile + treatment, 22, codes, weights)
+    weights = bootstrap.weights(arms.n_visitors)
+    columns = np.column_stack([np.ones(len(arms)), arms.outcome])
+    sums = resampled_sums(columns, 2 * decile + arms.treatment, 22, arms.visitor_codes, weights)
     n, conversions = sums.reshape(len(weights), 11, 2, 2).transpose(3, 0, 1, 2)
     with np.errstate(invalid="ignore"):
         resampled = np.diff(conversions / n, axis=2)[..., 0]
     table = []
     for number in range(1, 11):
         rows = np.flatnonzero(decile == number)
-        arm, converted = treatment[rows], outcome[rows]
-        observed = difference_in_means(arm, converted)
+        own = arms.take(rows)
+        observed = own.difference_in_means
         if not np.isfinite(observed):
             continue
-        interval = percentile_interval(resampled[:, number], confidence)
+        lower, upper = widened(observed, bootstrap.interval(resampled[:, number]), own, bootstrap.confidence)
         table.append(
             UpliftDecile(
-                learner,
-                number,
-                int(np.sum(arm == 1)),
-                int(np.sum(arm == 0)),
-                int(np.sum(converted[arm == 1])),
-                int(np.sum(converted[arm == 0])),
-                float(predicted[rows].mean()),
-                observed,
-                *widened(observed, interval, arm, converted, visitor[rows], confidence),
-                None if true_effect is None else float(true_effect[rows].mean()),
-                is_simulated,
+                learner=learner,
+                decile=number,
+                n_treatment=own.counts[1],
+                n_control=own.counts[2],
+                conversions_treatment=own.conversions[0],
+                conversions_control=own.conversions[1],
+                predicted_uplift=float(predicted[rows].mean()),
+                observed_uplift=observed,
+                ci_lower=lower,
+                ci_upper=upper,
+                true_uplift=None if true_effect is None else float(true_effect[rows].mean()),
             )
         )
     return table

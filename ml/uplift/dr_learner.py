@@ -1,15 +1,32 @@
 """The DR-learner."""
 
-from collections.abc import Callable
-
 import numpy as np
 
-from ml.arrays import Floats, Rows
-from ml.uplift.cross_fitting import Fitter
+from ml.arrays import Predict, Rows
+from ml.uplift.cross_fitting import CrossFitter
 
 
-def fit_dr_learner(fitter: Fitter, rows: Rows, trees: int) -> "Callable[[Rows], Floats]":
-    """Fit the DR-learner (Kennedy 2023) by EconML; returns a function from rows to predicted effects."""
+def fit_dr_learner(fitter: CrossFitter, rows: Rows, trees: int) -> Predict:
+    """Fit the DR-learner by EconML, cross-fitted by visitor.
+
+    Parameters
+    ----------
+    fitter : CrossFitter
+        Gives the base models, and the rows as EconML takes them.
+    rows : ndarray of shape (n_rows,)
+        Positions of the rows to learn from.
+    trees : int
+        Trees of each base model.
+
+    Returns
+    -------
+    callable
+        From positions of rows to their predicted effects.
+
+    References
+    ----------
+    Kennedy (2023), Towards optimal doubly robust estimation of heterogeneous causal effects, EJS 17(2):3008-3049.
+    """
     from econml.dr import DRLearner
     from sklearn.dummy import DummyClassifier
     from sklearn.model_selection import GroupKFold

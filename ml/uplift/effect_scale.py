@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ml.arrays import Floats, Labels, Rows
+from ml.arrays import Floats, Rows
+from ml.experiment.arms import Arms
 from ml.uplift.doubly_robust import doubly_robust_effects
 
-TENTHS = 10
-TRUST_FOLDS = 5
+DECILES = 10
+SHRINKAGE_FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -35,37 +36,28 @@ class EffectScale:
     """The non-decreasing line through `knots` and `effects` that turns the two models' difference into an effect.
 
     The difference of two fitted models is spread wider than the effects are, because each model errs on its own, so
-    that its top rows promise too much. So the effect of each tenth of the cross-fitted training rows, ranked by that
+    that its top rows promise too much. So the effect of each decile of the cross-fitted training rows, ranked by that
     difference, is the mean of their doubly robust scores, made non-decreasing (isotonic regression), with straight
-    lines between the tenths. Then all are drawn towards their mean by `trust`, from 0 (no difference between rows was
+    lines between the deciles. Then all shrink towards their mean by `shrinkage`, from 0 (no difference between rows was
     found) to 1: the slope of the best linear predictor of the effect (Chernozhukov, Demirer, Duflo & Fernández-Val
     2018) given such a line fitted on other visitors.
     """
 
     knots: tuple[float, ...]
     effects: tuple[float, ...]
-    trust: float
+    shrinkage: float
     treated_share: float
 
     @classmethod
-    def learn(
-        cls,
-        p_control: Floats,
-        p_treatment: Floats,
-        treatment: Labels,
-        outcome: Labels,
-        visitor: npt.NDArray[np.int32],
-    ) -> "EffectScale":
+    def learn(cls, p_control: Floats, p_treatment: Floats, arms: Arms) -> "EffectScale":
         """Fit the line on rows that neither model saw.
 
         Parameters
         ----------
-        p_control, p_treatment : array of float
+        p_control, p_treatment : ndarray of shape (n_rows,)
             Cross-fitted probabilities of a conversion in either arm.
-        treatment, outcome : array of int
-            0 or 1.
-        visitor : array of int
-            Visitor code of each row; rows of a visitor are not independent.
+        arms : Arms
+            The same rows; rows of a visitor are not independent.
 
         Returns
         -------
@@ -73,30 +65,23 @@ class EffectScale:
             The line.
         """
         score = p_treatment - p_control
-        effects = doubly_robust_effects(p_control, p_treatment, treatment, outcome)
-        tenth = np.empty(len(score), dtype=np.intp)
-        tenth[np.argsort(score, kind="stable")] = np.arange(len(score)) * TENTHS // len(score)
-        fold = visitor % TRUST_FOLDS
-        crossed = np.empty(len(score))
-        for held_out in range(TRUST_FOLDS):
-            rest = fold != held_out
-            crossed[~rest] = _rising_means(tenth[rest], effects[rest])[tenth[~rest]]
-        crossed -= crossed.mean()
-        spread = float(crossed @ crossed)
-        trust = float(np.clip(crossed @ (effects - effects.mean()) / spread, 0, 1)) if spread > 0 else 0.0
-        rows = np.bincount(tenth, minlength=TENTHS)
-        knots = np.bincount(tenth, score, TENTHS)[rows > 0] / rows[rows > 0]
-        means = _rising_means(tenth, effects)[rows > 0]
+        effects = doubly_robust_effects(p_control, p_treatment, arms)
+        decile = np.empty(len(score), dtype=np.intp)
+        decile[np.argsort(score, kind="stable")] = np.arange(len(score)) * DECILES // len(score)
+        shrinkage = _shrinkage(decile, effects, arms.visitor % SHRINKAGE_FOLDS)
+        rows = np.bincount(decile, minlength=DECILES)
+        knots = np.bincount(decile, score, DECILES)[rows > 0] / rows[rows > 0]
+        means = _rising_means(decile, effects)[rows > 0]
         mean = float(effects.mean())
-        drawn = mean + trust * (means - mean)
-        return cls(tuple(map(float, knots)), tuple(map(float, drawn)), trust, float(treatment.mean()))
+        shrunk = mean + shrinkage * (means - mean)
+        return cls(tuple(map(float, knots)), tuple(map(float, shrunk)), shrinkage, arms.treated_share)
 
     def apply(self, p_control: Floats, p_treatment: Floats) -> Prediction:
         """Rescale the difference of two probabilities and keep their weighted mean, which is better known.
 
         Parameters
         ----------
-        p_control, p_treatment : array of float
+        p_control, p_treatment : ndarray of shape (n_rows,)
             Probabilities of a conversion as the two models say.
 
         Returns
@@ -111,12 +96,23 @@ class EffectScale:
         return Prediction(control, np.clip(control + effect, 0, 1), score)
 
 
-def _rising_means(group: Rows, values: Floats) -> Floats:
-    """Mean of the values in each tenth, made non-decreasing; a tenth without rows takes its neighbours' level."""
+def _shrinkage(decile: Rows, effects: Floats, fold: npt.NDArray[np.int32]) -> float:
+    """Slope of the effects on those of the same decile among other visitors, 0 to 1."""
+    crossed = np.empty(len(effects))
+    for held_out in range(SHRINKAGE_FOLDS):
+        rest = fold != held_out
+        crossed[~rest] = _rising_means(decile[rest], effects[rest])[decile[~rest]]
+    crossed -= crossed.mean()
+    spread = float(crossed @ crossed)
+    return float(np.clip(crossed @ (effects - effects.mean()) / spread, 0, 1)) if spread > 0 else 0.0
+
+
+def _rising_means(decile: Rows, values: Floats) -> Floats:
+    """Mean of the values in each decile, made non-decreasing; one without rows takes its neighbours' level."""
     from sklearn.isotonic import IsotonicRegression
 
-    rows = np.bincount(group, minlength=TENTHS)
+    rows = np.bincount(decile, minlength=DECILES)
     known = np.flatnonzero(rows)
-    means = np.bincount(group, values, TENTHS)[known] / rows[known]
+    means = np.bincount(decile, values, DECILES)[known] / rows[known]
     line = IsotonicRegression(out_of_bounds="clip").fit(known, means, sample_weight=rows[known])
-    return np.asarray(line.predict(np.arange(TENTHS)))
+    return np.asarray(line.predict(np.arange(DECILES)))

@@ -1,20 +1,12 @@
 """Intervals where an arm has no or only conversions."""
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import norm
 
-from ml.arrays import Labels
+from ml.experiment.arms import Arms
 
 
-def widened(
-    value: float,
-    interval: tuple[float, float],
-    treatment: Labels,
-    outcome: Labels,
-    visitor: npt.NDArray[np.int32],
-    confidence: float,
-) -> tuple[float, float]:
+def widened(value: float, interval: tuple[float, float], arms: Arms, confidence: float) -> tuple[float, float]:
     """Widen a bootstrap interval of a difference in rates where no row, or every row, of an arm converted.
 
     There all resamples agree, as if that arm's rate were known. Wilson's interval says how far it may be off: 0 of n
@@ -27,10 +19,8 @@ def widened(
         Difference in rates, treated minus control.
     interval : (float, float)
         Its bootstrap interval.
-    treatment, outcome : array of int, shape (rows,)
-        0 or 1: the rows that the difference is about, with both arms.
-    visitor : array of int, shape (rows,)
-        Number of each row's visitor.
+    arms : Arms
+        The rows that the difference is about, with both arms.
     confidence : float
         Confidence of the interval, 0 to 1.
 
@@ -47,11 +37,11 @@ def widened(
     lower, upper = interval
     z2 = norm.ppf(0.5 + confidence / 2) ** 2
     for arm in (1, 0):
-        rows = treatment == arm
-        rate = outcome[rows].mean()
+        rows = arms.of(arm)
+        rate = rows.outcome.mean()
         if rate not in (0, 1):
             continue
-        slack = z2 / (len(np.unique(visitor[rows])) + z2)
+        slack = z2 / (rows.n_visitors + z2)
         # A treated rate that may be higher, or a control rate that may be lower, raises the difference.
         if rate != arm:
             upper = value + np.hypot(upper - value, slack)

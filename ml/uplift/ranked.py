@@ -1,10 +1,11 @@
 """Rows in the order of a score, so that a resample needs no sort."""
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 
 import numpy as np
 
-from ml.arrays import Counts, Floats, Labels, Rows, Weights
+from ml.arrays import Counts, Floats, Weights
+from ml.experiment.arms import Arms
 from ml.uplift.curves import rank_order, share_of_perfect_qini, share_of_perfect_uplift
 
 
@@ -13,57 +14,45 @@ class RankedArms:
 
     Parameters
     ----------
-    score : array of float, shape (rows,)
+    score : ndarray of shape (n_rows,)
         Higher means more uplift; ties are broken at random.
-    treatment, outcome : array of int, shape (rows,)
-        0 or 1.
-    visitor_codes : array of int, shape (rows,)
-        Visitor code of each row, an index into the bootstrap's weights.
-    n_visitors : int
-        Number of visitor codes.
-    shares : list of float
+    arms : Arms
+        The same rows.
+    shares : sequence of float
         Shares of the rows for uplift@k.
     seed : int
         Seed of the order among ties.
     """
 
-    def __init__(
-        self,
-        score: Floats,
-        treatment: Labels,
-        outcome: Labels,
-        visitor_codes: Rows,
-        n_visitors: int,
-        shares: list[float],
-        seed: int,
-    ) -> None:
-        self.order = rank_order(score, seed)
-        self.shares = shares
-        self.visitor = visitor_codes[self.order]
-        self.treatment, self.outcome = treatment[self.order].astype(np.uint8), outcome[self.order]
+    def __init__(self, score: Floats, arms: Arms, shares: Sequence[float], seed: int) -> None:
+        self.arms, self.shares, self.order = arms, shares, rank_order(score, seed)
+        self.visitor = arms.visitor_codes[self.order]
+        self.treatment, self.outcome = arms.treatment[self.order].astype(np.uint8), arms.outcome[self.order]
         # Conversions change only at these rows, so sums between them are all that the areas need.
         self.converted = np.flatnonzero(self.outcome)
         self.converted_treatment = self.treatment[self.converted]
         # Half as wide is nearly twice as fast; a resample weighs a row 255 at most.
         self.counts = np.int32 if len(score) < 2**31 // 255 else np.int64
 
-    def metrics(self, weights: Weights, pool: ThreadPoolExecutor) -> Floats:
+    def top(self, share: float) -> Arms:
+        """Return the share of the rows that the score ranks highest, rounded down to whole rows."""
+        return self.arms.take(self.order[: int(len(self.order) * share)])
+
+    def metrics(self, weights: Weights) -> Floats:
         """Return the metrics under weights of the visitors: each row counts as often as its visitor's weight says.
 
         Parameters
         ----------
-        weights : array of int, shape (resamples, visitors)
+        weights : ndarray of shape (n_resamples, n_visitors)
             Weight of each visitor, 0 to 255.
-        pool : ThreadPoolExecutor
-            Threads that share the resamples.
 
         Returns
         -------
-        array of float, shape (resamples, 2 + shares)
+        ndarray of shape (n_resamples, 2 + n_shares)
             Qini coefficient, AUUC and uplift@k for each share, equal to the plain functions' values on rows that are
             copied so often, with ranks as scores; NaN where they are.
         """
-        found = np.array(list(pool.map(self._sums, weights)))
+        found = np.array([self._sums(each) for each in weights])
         qini_area, uplift_area, cells = found[:, 0], found[:, 1], found[:, 2:6].T
         qini, uplift = share_of_perfect_qini(qini_area, cells), share_of_perfect_uplift(uplift_area, cells)
         return np.column_stack([qini, uplift, found[:, 6:]])

@@ -1,40 +1,35 @@
-"""The T-learner: one model an arm."""
+"""The T-learner: one model per arm."""
 
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ml.arrays import Floats
-from ml.conversion.calibration import Calibrator
-from ml.conversion.catboost import CatBoostModel
-from ml.files import write_json
+from ml.uplift.cross_fitting import CrossFitter, Fit
 from ml.uplift.effect_scale import EffectScale, Prediction
-from ml.uplift.names import RESPONSE
 
 if TYPE_CHECKING:
     import pandas as pd
 
-ARMS = ("control", "treatment")
-UPLIFT_FILE = "uplift.json"
 
-
+@dataclass(frozen=True)
 class TLearner:
-    """Two CatBoost models, one an arm, each calibrated; uplift is their difference on the scale of the effects.
+    """Two CatBoost models, one per arm, each calibrated; uplift is their difference on the scale of the effects.
 
-    Also the response model, which knows no arms: the baseline that a T-learner must beat.
+    `baseline_rate` is the conversion rate of the training rows that were not treated.
 
     References
     ----------
     Künzel, Sekhon, Bickel & Yu (2019), Metalearners for estimating heterogeneous treatment effects, PNAS 116(10).
     """
 
-    def __init__(
-        self,
-        models: dict[str, CatBoostModel],
-        calibrators: dict[str, Calibrator],
-        scale: EffectScale,
-        usual_rate: float,
-    ) -> None:
-        self.models, self.calibrators, self.scale, self.usual_rate = models, calibrators, scale, usual_rate
+    control: Fit
+    treatment: Fit
+    scale: EffectScale
+    baseline_rate: float
+
+    @property
+    def trees(self) -> int:
+        """Mean number of trees of the two models."""
+        return round((self.control.trees + self.treatment.trees) / 2)
 
     def predict(self, inputs: "pd.DataFrame") -> Prediction:
         """Predict rows that were not trained on.
@@ -47,39 +42,30 @@ class TLearner:
         Returns
         -------
         Prediction
-            One value a row.
+            One value per row.
         """
-        return self.scale.apply(*(self._probability(arm, inputs) for arm in ARMS))
+        return self.scale.apply(self.control.probability(inputs), self.treatment.probability(inputs))
 
-    def response(self, inputs: "pd.DataFrame") -> Floats:
-        """Predict the probability of a conversion whatever the arm.
+    def predict_training_rows(self) -> Prediction:
+        """Predict the training rows, each by models of the other folds."""
+        return self.scale.apply(self.control.crossed, self.treatment.crossed)
 
-        Parameters
-        ----------
-        inputs : DataFrame
-            Features.
 
-        Returns
-        -------
-        array of float
-            One probability a row.
-        """
-        return self._probability(RESPONSE, inputs)
+def fit_t_learner(fitter: CrossFitter) -> TLearner:
+    """Fit one model per arm, cross-fitted by visitor, and learn the scale of the effects.
 
-    def save(self, folder: Path) -> None:
-        """Write all that prediction needs.
+    Parameters
+    ----------
+    fitter : CrossFitter
+        Fits models on the experiment's rows.
 
-        Parameters
-        ----------
-        folder : Path
-            Where the files go: one CatBoost file a model and `uplift.json`.
-        """
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, model in self.models.items():
-            model.save(folder / f"uplift_{name}.cbm")
-        calibrators = {name: vars(calibrator) for name, calibrator in self.calibrators.items()}
-        content = {"calibrators": calibrators, "scale": vars(self.scale), "usual_rate": self.usual_rate}
-        write_json(folder / UPLIFT_FILE, content)
-
-    def _probability(self, name: str, inputs: "pd.DataFrame") -> Floats:
-        return self.calibrators[name].probability(self.models[name].log_odds(inputs))
+    Returns
+    -------
+    TLearner
+        The learner.
+    """
+    experiment = fitter.experiment
+    control, treatment = (fitter.cross_fit(experiment.treatment == arm) for arm in (0, 1))
+    train = experiment.arms("train")
+    scale = EffectScale.learn(control.crossed, treatment.crossed, train)
+    return TLearner(control, treatment, scale, baseline_rate=float(train.of(0).outcome.mean()))

@@ -1,15 +1,32 @@
 """The X-learner."""
 
-from collections.abc import Callable
-
 import numpy as np
 
-from ml.arrays import Floats, Rows
-from ml.uplift.cross_fitting import Fitter
+from ml.arrays import Predict, Rows
+from ml.uplift.cross_fitting import CrossFitter
 
 
-def fit_x_learner(fitter: Fitter, rows: Rows, trees: int) -> "Callable[[Rows], Floats]":
-    """Fit the X-learner (Künzel et al. 2019) by EconML; returns a function from rows to predicted effects."""
+def fit_x_learner(fitter: CrossFitter, rows: Rows, trees: int) -> Predict:
+    """Fit the X-learner by EconML.
+
+    Parameters
+    ----------
+    fitter : CrossFitter
+        Gives the base models, and the rows as EconML takes them.
+    rows : ndarray of shape (n_rows,)
+        Positions of the rows to learn from.
+    trees : int
+        Trees of each base model.
+
+    Returns
+    -------
+    callable
+        From positions of rows to their predicted effects.
+
+    References
+    ----------
+    Künzel, Sekhon, Bickel & Yu (2019), Metalearners for estimating heterogeneous treatment effects, PNAS 116(10).
+    """
     from econml.metalearners import XLearner
     from sklearn.dummy import DummyClassifier
 

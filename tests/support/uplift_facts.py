@@ -8,8 +8,12 @@ from typing import Any
 import numpy as np
 
 from ml.config import load_config
-from ml.policy.planner import Plan, SimulatedTest
-from ml.policy.values import RIVALS, STRATEGIES, Gain, PolicyValue, Projection, Sensitivity
+from ml.policy.ab_test import SimulatedTest
+from ml.policy.gains import CHALLENGERS, Gain
+from ml.policy.planner import Plan
+from ml.policy.projection import Projection
+from ml.policy.sensitivity import Sensitivity
+from ml.policy.values import STRATEGIES, PolicyValue
 from ml.reports.facts import FunnelFacts, UpliftFacts
 from ml.reports.wording import QUADRANTS
 from ml.uplift.deciles import UpliftDecile
@@ -56,14 +60,14 @@ def build(case: str = "win", simulated: bool = True, synthetic: bool = False, **
         "is_synthetic": synthetic,
         "first_at": "2015-08-20 00:00",
         "last_at": "2015-09-18 02:59",
-        "metrics": _metrics(shop, half, simulated, rng),
+        "metrics": _metrics(shop, half, rng),
         "deciles": _deciles(shop, control, uplift, simulated, rng),
-        "policy": _policy(shop, control, uplift, simulated, config.policy.sensitivity),
-        "plans": _plans(shop, control, uplift, simulated),
-        "tests": _tests(shop, control, uplift, simulated, rng),
+        "policy": _policy(shop, control, uplift, config.policy.sensitivity),
+        "plans": _plans(shop, control, uplift),
+        "tests": _tests(shop, control, uplift, rng),
         "tested_share": shop.chosen or 10,
         "quadrant_counts": dict(zip(QUADRANTS, _split(shop.rows, (0.18, 0.09, 0.66, 0.07)), strict=True)),
-        "placebo_qini": _metric("t_learner", "qini", 0.0011, _width(shop), half, simulated),
+        "placebo_qini": _metric("t_learner", "qini", 0.0011, _width(shop), half),
         "pehe": 0.0081 if simulated else None,
         "pehe_constant": 0.0154 if simulated else None,
         "mismatch_p": 0.412,
@@ -88,28 +92,26 @@ def _width(shop: Case) -> float:
     return 2.6 / math.sqrt(shop.rows * shop.base)
 
 
-def _metric(learner: str, metric: str, value: float, width: float, half: int, simulated: bool, versus: str = "") -> Any:
-    return UpliftMetric(
-        learner, versus, metric, value, value - width, value + width, 2 * half, half, half, is_simulated=simulated
-    )
+def _metric(learner: str, metric: str, value: float, width: float, half: int, versus: str = "") -> Any:
+    return UpliftMetric(learner, versus, metric, value, value - width, value + width, 2 * half, half, half)
 
 
-def _metrics(shop: Case, half: int, simulated: bool, rng: np.random.Generator) -> list[UpliftMetric]:
+def _metrics(shop: Case, half: int, rng: np.random.Generator) -> list[UpliftMetric]:
     spread, width = shop.uplift[0] - shop.uplift[-1], _width(shop)
     metrics = []
     for learner, quality in LEARNERS.items():
         own = 4 * spread * quality + (rng.normal(0, width / 8) if quality else 0)
-        metrics.append(_metric(learner, "qini", own, width if quality else 0.0, half, simulated))
+        metrics.append(_metric(learner, "qini", own, width if quality else 0.0, half))
         if learner != "t_learner":
             difference = 4 * spread * (quality - 1)
-            metrics.append(_metric(learner, "qini", difference, width / 3, half, simulated, "t_learner"))
+            metrics.append(_metric(learner, "qini", difference, width / 3, half, "t_learner"))
     average_width = Z * 2 * math.sqrt(shop.base / shop.rows)
-    metrics.append(_metric("all", "average_effect", float(np.mean(shop.uplift)), average_width, half, simulated))
-    metrics.append(_metric("t_learner", "calibration_slope", 0.94, 0.94 * width / spread / 4, half, simulated))
+    metrics.append(_metric("all", "average_effect", float(np.mean(shop.uplift)), average_width, half))
+    metrics.append(_metric("t_learner", "calibration_slope", 0.94, 0.94 * width / spread / 4, half))
     error = average_width * 0.8
-    metrics.append(_metric("t_learner", "calibration_error", error, error / 3, half, simulated))
-    metrics.append(_metric("t_learner", "calibration_error_floor", error * 0.9, error / 3, half, simulated))
-    metrics.append(_metric("t_learner", "uplift_at_10", shop.uplift[0], 4 * average_width, half, simulated))
+    metrics.append(_metric("t_learner", "calibration_error", error, error / 3, half))
+    metrics.append(_metric("t_learner", "calibration_error_floor", error * 0.9, error / 3, half))
+    metrics.append(_metric("t_learner", "uplift_at_10", shop.uplift[0], 4 * average_width, half))
     return metrics
 
 
@@ -134,7 +136,6 @@ def _deciles(shop: Case, control: Any, uplift: Any, simulated: bool, rng: np.ran
                 observed - error,
                 observed + error,
                 effect if simulated else None,
-                is_simulated=simulated,
             )
         )
     return found
@@ -153,7 +154,7 @@ def _sums(strategy: str, control: Any, uplift: Any, share: int) -> tuple[float, 
     return (float(added) + flat) / 2, float(bought) * (1.2 - share / 500) + (float(added) + flat) / 2
 
 
-def _policy(shop: Case, control: Any, uplift: Any, simulated: bool, multiples: list[float]) -> PolicyValue:
+def _policy(shop: Case, control: Any, uplift: Any, multiples: list[float]) -> PolicyValue:
     eligible, projections = shop.rows * 1.02, []
     chosen = {"uplift": shop.chosen, "response": shop.chosen, "random": 100 if np.mean(uplift) > 0.004 else 0}
     for strategy in STRATEGIES:
@@ -193,7 +194,6 @@ def _policy(shop: Case, control: Any, uplift: Any, simulated: bool, multiples: l
                     roi=profit / cost,
                     roi_ci_lower=(profit - Z * profit_se) / cost,
                     roi_ci_upper=(profit + Z * profit_se) / cost,
-                    is_simulated=simulated,
                 )
             )
     by_key = {(p.strategy, p.share_percent): p for p in projections}
@@ -218,7 +218,7 @@ def _policy(shop: Case, control: Any, uplift: Any, simulated: bool, multiples: l
 
 def _gains(by_key: dict[tuple[str, int], Projection], chosen: dict[str, int]) -> list[Gain]:
     own = by_key.get(("uplift", chosen["uplift"]))
-    rivals = {
+    challengers = {
         "response": by_key.get(("response", chosen["response"])),
         "random": by_key.get(("random", chosen["random"])),
         "random at the same share": by_key.get(("random", chosen["uplift"])),
@@ -227,15 +227,15 @@ def _gains(by_key: dict[tuple[str, int], Projection], chosen: dict[str, int]) ->
     }
     earned, width = (own.profit, own.profit_ci_upper - own.profit) if own else (0.0, 0.0)
     gains = []
-    for name in RIVALS:
-        rival = rivals[name]
-        theirs, spread = (rival.profit, rival.profit_ci_upper - rival.profit) if rival else (0.0, 0.0)
+    for name in CHALLENGERS:
+        other = challengers[name]
+        theirs, spread = (other.profit, other.profit_ci_upper - other.profit) if other else (0.0, 0.0)
         error = 0.7 * math.hypot(width, spread) if name != "treat none" else width
         gains.append(Gain("uplift", name, earned - theirs, earned - theirs - error, earned - theirs + error))
     return gains
 
 
-def _plans(shop: Case, control: Any, uplift: Any, simulated: bool) -> list[Plan]:
+def _plans(shop: Case, control: Any, uplift: Any) -> list[Plan]:
     plans = []
     for share in sorted({5, 10, 20, 30, 50, 100, shop.chosen or 10}):
         added, redeemed = _sums("uplift", control, uplift, share)
@@ -255,15 +255,14 @@ def _plans(shop: Case, control: Any, uplift: Any, simulated: bool) -> list[Plan]
                 smallest_lift_short=smallest[0],
                 days_long=28,
                 smallest_lift_long=smallest[1],
-                is_simulated=simulated,
             )
         )
     return plans
 
 
-def _tests(shop: Case, control: Any, uplift: Any, simulated: bool, rng: np.random.Generator) -> list[SimulatedTest]:
+def _tests(shop: Case, control: Any, uplift: Any, rng: np.random.Generator) -> list[SimulatedTest]:
     share = shop.chosen or 10
-    plan = next(plan for plan in _plans(shop, control, uplift, simulated) if plan.share_percent == share)
+    plan = next(plan for plan in _plans(shop, control, uplift) if plan.share_percent == share)
     # Without an expected lift, what the traffic of the longer time allows.
     n = plan.sessions_per_arm or round(plan.sessions_per_day * share / 200 * plan.days_long)
     found = []
@@ -274,9 +273,7 @@ def _tests(shop: Case, control: Any, uplift: Any, simulated: bool, rng: np.rando
         error = math.sqrt(max(treated + untreated, 1)) / n
         p = math.erfc(abs(lift) / error / math.sqrt(2))
         lower, upper = lift - Z * error, lift + Z * error
-        found.append(
-            SimulatedTest(replicate, n, n, untreated, treated, lift, lower, upper, p, p < 0.05, is_simulated=simulated)
-        )
+        found.append(SimulatedTest(replicate, n, n, untreated, treated, lift, lower, upper, p, p < 0.05))
     return found
 
 

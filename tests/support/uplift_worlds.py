@@ -7,6 +7,8 @@ import numpy.typing as npt
 from scipy.special import expit
 from scipy.stats import norm
 
+from ml.experiment.arms import Arms
+
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int8]
 
@@ -26,6 +28,11 @@ class World:
     p0: Floats
     tau: Floats
     visitor: npt.NDArray[np.int32]
+
+    @property
+    def arms(self) -> Arms:
+        """Arms, observed outcomes and visitors."""
+        return Arms(self.treatment, self.outcome, self.visitor)
 
     @property
     def outcome(self) -> Labels:

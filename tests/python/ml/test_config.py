@@ -39,6 +39,15 @@ def test_all_faults_are_named_at_once(tmp_path: Path) -> None:
         assert part in str(failure.value)
 
 
+def test_a_setting_of_an_older_name_is_refused_with_the_new_one(tmp_path: Path) -> None:
+    file = tmp_path / "own.yml"
+    file.write_text("uplift: {rivals: [], rival_rows: 5}\n")
+    with pytest.raises(FunneliftError) as failure:
+        load_config(file, environment={})
+    assert "uplift.rivals: now called uplift.challengers" in str(failure.value)
+    assert "uplift.rival_rows: now called uplift.challenger_rows" in str(failure.value)
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"), [("a: [", "not valid YAML"), ("- 1", "must hold"), (None, "cannot read the settings file")]
 )

@@ -15,8 +15,9 @@ from ml.config import Config, ExperimentSettings, Segment, Simulation, load_conf
 from ml.data.features import MART, Feature, Mart, read_mart
 from ml.data.gates import GateError
 from ml.data.rows import Dataset, build_dataset, take
+from ml.experiment.assignments import ASSIGNMENTS
 from ml.experiment.experiment import SPLITS, check_arms, check_size
-from ml.experiment.mart import ASSIGNMENTS, MartExperiment, from_mart
+from ml.experiment.mart import MartExperiment, from_mart
 from ml.experiment.simulated import NO_SEGMENT, hash_shares, simulate
 from servers import DatabaseServer
 from warehouse.contract import read_contracts
@@ -320,7 +321,7 @@ def test_rows_that_take_no_part_are_scored_only(tmp_path: Path) -> None:
     assert len(inside) + outside.sum() + (frame["split"] == "open").sum() == len(frame)
 
 
-def test_slices_are_of_the_experiments_own_time(tmp_path: Path) -> None:
+def test_splits_are_of_the_experiments_own_time(tmp_path: Path) -> None:
     assigned = assignments()
     start = ml_mart.START_MS + 90 * ml_mart.DAY_MS
     assigned["assigned_ms"] = start
@@ -422,7 +423,7 @@ def test_an_arm_without_conversions_is_refused(tmp_path: Path) -> None:
         run(tmp_path, settings(), assigned)
 
 
-def test_too_few_conversions_are_counted_by_slice_and_arm(tmp_path: Path) -> None:
+def test_too_few_conversions_are_counted_by_split_and_arm(tmp_path: Path) -> None:
     with pytest.raises(
         FunneliftError, match=r"60 conversions in each arm .*calibration: treated \d+ of .*control"
     ) as e:
@@ -430,7 +431,7 @@ def test_too_few_conversions_are_counted_by_slice_and_arm(tmp_path: Path) -> Non
     assert str(e.value).count("treated ") == str(e.value).count("control ") == 3
 
 
-def test_slices_that_are_too_thin_name_the_experiments_settings(tmp_path: Path) -> None:
+def test_splits_that_are_too_thin_name_the_experiments_settings(tmp_path: Path) -> None:
     thin = settings().split.model_copy(update={"min_positives": 5000})
     with pytest.raises(FunneliftError, match=r"experiment at landing \(experiment.split\).*each split needs 5000"):
         run(tmp_path, settings(split=thin))

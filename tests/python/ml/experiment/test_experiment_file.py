@@ -1,8 +1,9 @@
 """Experiments from files: the real Hillstrom e-mail test, and every way in which a file can be no experiment."""
 
 import gzip
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,11 +12,11 @@ import pytest
 from ml.config import Config, load_config
 from ml.data.gates import GateError
 from ml.experiment.experiment import SPLITS
-from ml.experiment.file import FileExperiment, from_file
+from ml.experiment.file import Columns, FileExperiment, from_file
 from warehouse.errors import FunneliftError
 
 CONFIG = load_config(environment={})
-EMAIL = {"treatment_column": "segment", "treated": "Womens E-Mail", "control": "No E-Mail"}
+EMAIL = {"treatment": "segment", "treated": "Womens E-Mail", "control": "No E-Mail"}
 
 
 def world(n: int = 6000, seed: int = 1) -> pd.DataFrame:
@@ -46,20 +47,16 @@ def save(frame: pd.DataFrame, folder: Path, name: str = "test.csv", separator: s
     return path
 
 
-def read(path: Path, config: Config = CONFIG, **changes: object) -> FileExperiment:
-    asked: dict[str, object] = {
-        "treatment_column": "arm",
-        "treated": None,
-        "control": None,
-        "outcome_column": "bought",
-        "ignore": [],
-        "visitor_column": "customer",
-    }
-    return from_file(path, config=config, **{**asked, **changes})  # type: ignore[arg-type]
+def read(
+    path: Path, config: Config = CONFIG, treated_share: float | None = None, ignore: Sequence[str] = (), **changes: Any
+) -> FileExperiment:
+    asked = {"treatment": "arm", "outcome": "bought", "visitor": "customer"}
+    columns = Columns(**(asked | changes), ignore=tuple(ignore))
+    return from_file(path, columns, config, treated_share=treated_share)
 
 
-def email(shared_data: Path, **changes: object) -> FileExperiment:
-    asked = {**EMAIL, "outcome_column": "visit", "ignore": ["conversion", "spend"], "visitor_column": None}
+def email(shared_data: Path, **changes: Any) -> FileExperiment:
+    asked: dict[str, Any] = {**EMAIL, "outcome": "visit", "ignore": ["conversion", "spend"], "visitor": None}
     return read(shared_data / "hillstrom" / "womens_email.csv", **{**asked, **changes})
 
 
@@ -113,10 +110,10 @@ def test_outcomes_left_in_as_features_are_leaks(shared_data: Path, ignore: list[
 
 def test_a_purchase_as_outcome_is_given_away_by_money_and_moved_with_visits(shared_data: Path) -> None:
     with pytest.raises(GateError, match=r"AUC of spend alone .* found 1\.0000"):
-        email(shared_data, outcome_column="conversion", ignore=["visit"])
+        email(shared_data, outcome="conversion", ignore=["visit"])
     with pytest.raises(GateError, match=r"visit, mean among treated .*measured after the treatment"):
-        email(shared_data, outcome_column="conversion", ignore=["spend"])
-    made = email(shared_data, outcome_column="conversion", ignore=["visit", "spend"])
+        email(shared_data, outcome="conversion", ignore=["spend"])
+    made = email(shared_data, outcome="conversion", ignore=["visit", "spend"])
     assert made.experiment.outcome.sum() == 247
 
 
@@ -150,7 +147,7 @@ def test_values_become_features(tmp_path: Path) -> None:
     assert all(inputs[name].dtype == np.float32 for name in made.mart.numeric)
 
 
-def test_visitors_stay_in_one_slice_whatever_the_row_order(tmp_path: Path) -> None:
+def test_visitors_stay_in_one_split_whatever_the_row_order(tmp_path: Path) -> None:
     frame = world()
     made = read(save(frame, tmp_path))
     split = pd.Series(made.experiment.split, index=frame["customer"])
@@ -217,7 +214,7 @@ def test_columns_that_say_nothing_are_dropped_and_named(tmp_path: Path) -> None:
 # What is no experiment
 
 
-def bad(change: Callable[[pd.DataFrame], pd.DataFrame], **asked: object) -> Callable[[Path], object]:
+def bad(change: Callable[[pd.DataFrame], pd.DataFrame], **asked: Any) -> Callable[[Path], object]:
     return lambda folder: read(save(change(world()), folder), **asked)
 
 
@@ -239,10 +236,10 @@ def same(frame: pd.DataFrame) -> pd.DataFrame:
     [
         (lambda folder: read(folder / "missing.csv"), "no experiment file at .*missing.csv"),
         (lambda folder: read(folder), "no experiment file at"),
-        (bad(same, outcome_column="purchase"), "has no column purchase: its columns are customer, arm, bought"),
+        (bad(same, outcome="purchase"), "has no column purchase: its columns are customer, arm, bought"),
         (bad(same, ignore=["agee", "sex"]), "has no column agee, sex"),
-        (bad(same, visitor_column="person"), "has no column person"),
-        (bad(same, outcome_column="arm"), "column arm cannot be two of treatment, outcome"),
+        (bad(same, visitor="person"), "has no column person"),
+        (bad(same, outcome="arm"), "column arm cannot be two of treatment, outcome"),
         (bad(same, ignore=["bought"]), "column bought cannot be two of"),
         (bad(same, treated="1"), "treated '1' and control None: give two different values, or neither"),
         (bad(same, treated="1", control="1"), "give two different values"),
@@ -260,13 +257,13 @@ def same(frame: pd.DataFrame) -> pd.DataFrame:
             bad(with_value("bought", 7, "maybe")),
             "outcome column bought must hold 0 and 1 .* but 1 rows hold something else: 'maybe', first in data row 8",
         ),
-        (bad(same, outcome_column="age", ignore=["bought"], visitor_column=None), "rows have no age"),
+        (bad(same, outcome="age", ignore=["bought"], visitor=None), "rows have no age"),
         (bad(lambda f: f.assign(bought=2 * f["bought"])), "something else: '2', first in data row"),
         (bad(lambda f: f.assign(bought=f["bought"] * f["arm"])), "no control row converts"),
         (bad(lambda f: f.assign(bought=0)), "no treated row converts"),
         (bad(lambda f: f.groupby("arm").head(1)), "has 2 rows in its two arms, fewer than the 3 folds"),
         (bad(lambda f: f.iloc[:0]), "has no rows"),
-        (bad(lambda f: f.iloc[:400]), "each slice needs 10 conversions in each arm"),
+        (bad(lambda f: f.iloc[:400]), "each split needs 10 conversions in each arm"),
         (bad(lambda f: f[["customer", "arm", "bought"]]), r"no column left .* \(there is no other column"),
         (bad(lambda f: f[["customer", "arm", "bought"]].assign(x=1)), r"\(x: the same in all rows\)"),
         (bad(lambda f: f.assign(age=np.where(f["age"] > 50, np.inf, f["age"]))), "column age has .* infinite values"),
@@ -303,14 +300,14 @@ def test_a_visitor_in_both_arms_is_refused(tmp_path: Path) -> None:
         read(save(frame, tmp_path))
 
 
-def test_arms_that_were_not_dealt_at_random_are_refused(tmp_path: Path) -> None:
+def test_arms_that_were_not_assigned_at_random_are_refused(tmp_path: Path) -> None:
     frame = world().drop(columns="customer")
     rng = np.random.default_rng(5)
     frame["arm"] = (rng.random(6000) < np.where(frame["age"] > 40, 0.6, 0.4)).astype(int)
     with pytest.raises(GateError, match="age, mean among treated"):
-        read(save(frame, tmp_path), visitor_column=None)
+        read(save(frame, tmp_path), visitor=None)
     allowed = CONFIG.model_copy(update={"experiment": CONFIG.experiment.model_copy(update={"allow_mismatch": True})})
-    made = read(save(frame, tmp_path), allowed, visitor_column=None)
+    made = read(save(frame, tmp_path), allowed, visitor=None)
     assert any("age, mean among treated" in text for text in made.randomisation.warnings)
 
 

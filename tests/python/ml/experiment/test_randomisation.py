@@ -1,4 +1,4 @@
-"""Broken randomisation is caught, and arms that were dealt fairly are left in peace."""
+"""Broken randomisation is caught, and arms that were assigned fairly are left in peace."""
 
 import numpy as np
 import numpy.typing as npt
@@ -8,8 +8,9 @@ from scipy import stats
 
 from ml.config import load_config
 from ml.data.gates import GateError
+from ml.experiment.balance import Balance
 from ml.experiment.experiment import Experiment, Truth
-from ml.experiment.randomisation import Balance, Randomisation, check_randomisation, is_first
+from ml.experiment.randomisation import Randomisation, check_randomisation, is_first
 
 SETTINGS = load_config(environment={}).experiment
 LENIENT = SETTINGS.model_copy(update={"allow_mismatch": True})
@@ -81,20 +82,20 @@ def test_differences_are_those_of_a_plain_computation() -> None:
 
 @pytest.mark.parametrize("share", [0.5, 0.1])
 @pytest.mark.statistics
-def test_p_values_are_those_of_dealing_anew(share: float) -> None:
+def test_p_values_are_those_of_permuted_arms(share: float) -> None:
     # Ten thousand deals of the same visitors, by brute force, against the curve with the same three moments.
     rng = np.random.default_rng(2)
     values = np.exp(rng.normal(size=400)).astype(np.float32)
     treated = np.zeros(400, dtype=bool)
     treated[: int(400 * share)] = True
     order = rng.permuted(np.tile(np.arange(400), (10_000, 1)), axis=1)
-    dealt = values[order].astype(np.float64)
-    differences = dealt[:, treated].mean(axis=1) - dealt[:, ~treated].mean(axis=1)
+    permuted = values[order].astype(np.float64)
+    differences = permuted[:, treated].mean(axis=1) - permuted[:, ~treated].mean(axis=1)
     for place in (0.9, 0.99, 0.998):
-        deal = int(np.argsort(differences)[int(10_000 * place)])
-        inputs = pd.DataFrame({"x": values[order[deal]]})
+        draw = int(np.argsort(differences)[int(10_000 * place)])
+        inputs = pd.DataFrame({"x": values[order[draw]]})
         (entry,) = check_randomisation(experiment(inputs, treated, share), LENIENT).balances
-        one_sided = (differences >= differences[deal] - 1e-12).mean()
+        one_sided = (differences >= differences[draw] - 1e-12).mean()
         error = np.sqrt(one_sided / 10_000)
         assert entry.p_value / 2 == pytest.approx(one_sided, abs=4 * error + 0.15 * one_sided)
 
@@ -222,7 +223,7 @@ def test_without_a_designed_share_the_ratio_is_left_and_said_to_be() -> None:
     assert "was not tested" in found.warnings[0]
 
 
-def test_a_bad_deal_of_the_simulation_blames_the_salt() -> None:
+def test_a_bad_draw_of_the_simulation_blames_the_salt() -> None:
     rng = np.random.default_rng(11)
     whole = experiment(covariates(5000, rng), rng.random(5000) < 0.6)
     nothing = np.zeros(5000, np.int8)

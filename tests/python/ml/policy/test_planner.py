@@ -16,8 +16,10 @@ from statsmodels.stats.proportion import (
 )
 
 from ml.config import PlannerSettings, load_config
+from ml.experiment.arms import Arms
+from ml.policy.ab_test import ab_test_simulation
 from ml.policy.estimates import Scored
-from ml.policy.planner import Plan, ab_test_simulation, experiment_plan
+from ml.policy.planner import Plan, experiment_plan
 from ml.uplift.ranks import percentile_ranks
 from uplift_worlds import World, make_world
 from warehouse.errors import FunneliftError
@@ -33,23 +35,24 @@ def scored(world: World) -> Scored:
     ranks = percentile_ranks(world.tau, world.tau, np.full(len(world.tau), 0.5))
     both = {"uplift": ranks, "response": ranks}
     value = np.full(len(ranks), 50.0)
-    return Scored(world.treatment, world.outcome, world.p0, world.p0 + world.tau, both, value, world.visitor)
+    return Scored(world.arms, world.p0, world.p0 + world.tau, both, value)
 
 
 def rows(treated: tuple[int, int], control: tuple[int, int]) -> Scored:
     """Return rows of two arms (conversions, rows), all predicted to convert at their arm's rate."""
-    arms = ((0, *control), (1, *treated))
-    treatment = np.concatenate([np.full(n, arm, np.int8) for arm, _, n in arms])
-    outcome = np.concatenate([np.arange(n) < conversions for _, conversions, n in arms]).astype(np.int8)
+    drawn = ((0, *control), (1, *treated))
+    treatment = np.concatenate([np.full(n, arm, np.int8) for arm, _, n in drawn])
+    outcome = np.concatenate([np.arange(n) < conversions for _, conversions, n in drawn]).astype(np.int8)
     n = len(treatment)
     ranks = (np.random.default_rng(0).permutation(n) + 0.5) / n
     both = {"uplift": ranks, "response": ranks}
     p_control, p_treatment = np.full(n, control[0] / control[1]), np.full(n, treated[0] / treated[1])
-    return Scored(treatment, outcome, p_control, p_treatment, both, np.full(n, 50.0), np.arange(n, dtype=np.int32))
+    arms = Arms(treatment, outcome, np.arange(n, dtype=np.int32))
+    return Scored(arms, p_control, p_treatment, both, np.full(n, 50.0))
 
 
 def plan_for_all(test: Scored, sessions_per_day: float, **changed: object) -> Plan:
-    (plan,) = experiment_plan(test, sessions_per_day, planner(shares=[100], **changed), is_simulated=True)
+    (plan,) = experiment_plan(test, sessions_per_day, planner(shares=[100], **changed))
     return plan
 
 
@@ -87,7 +90,7 @@ def test_lifts_hold_far_beyond_what_a_root_finder_reaches() -> None:
 def test_the_targeted_have_their_own_rate_and_lift_and_share_of_the_traffic() -> None:
     world = make_world(40_000, 1)
     data = scored(world)
-    plans = experiment_plan(data, 2_000.0, planner(shares=[10, 50, 100]), is_simulated=False)
+    plans = experiment_plan(data, 2_000.0, planner(shares=[10, 50, 100]))
     assert [plan.share_percent for plan in plans] == [10, 50, 100]
     for plan in plans:
         top = data.percentiles["uplift"] >= 1 - plan.share_percent / 100
@@ -96,7 +99,7 @@ def test_the_targeted_have_their_own_rate_and_lift_and_share_of_the_traffic() ->
         assert plan.expected_lift == pytest.approx(world.tau[top].mean(), abs=error)
         assert plan.control_rate == pytest.approx(world.p0[top].mean(), abs=error)
         assert plan.days_needed * 1_000 * top.mean() == pytest.approx(plan.sessions_per_arm)
-        assert (plan.sessions_per_day, plan.days_short, plan.days_long, plan.is_simulated) == (2_000, 14, 28, False)
+        assert (plan.sessions_per_day, plan.days_short, plan.days_long) == (2_000, 14, 28)
     assert plans[0].expected_lift > plans[1].expected_lift > plans[2].expected_lift
 
 
@@ -122,13 +125,13 @@ def test_extreme_rates_and_traffic_give_numbers_or_nothing() -> None:
     plan = plan_for_all(odd, 100.0)
     assert (plan.control_rate, plan.expected_lift) == (0, 1)
     far = replace(odd, percentiles={"uplift": np.array([0.1, 0.2]), "response": np.array([0.1, 0.2])})
-    assert [plan.share_percent for plan in experiment_plan(far, 100.0, planner(), is_simulated=True)] == [100]
+    assert [plan.share_percent for plan in experiment_plan(far, 100.0, planner())] == [100]
 
 
 def test_rows_that_plan_nothing_are_refused() -> None:
     data = rows((60, 1_000), (50, 1_000))
     with pytest.raises(FunneliftError, match="2000 treated and 0 control rows"):
-        plan_for_all(replace(data, treatment=np.ones(2_000, np.int8)), 100.0)
+        plan_for_all(replace(data, arms=replace(data.arms, treatment=np.ones(2_000, np.int8))), 100.0)
 
 
 @settings(max_examples=60, deadline=None)
@@ -143,11 +146,11 @@ def test_every_simulated_test_equals_statsmodels(
     control: float, treated: float, n: int, seed: int, significance: float
 ) -> None:
     own = planner(simulations=5, significance=significance)
-    found = ab_test_simulation(control, treated, n, own, seed, is_simulated=True)
+    found = ab_test_simulation(control, treated, n, own, seed)
     assert [test.replicate for test in found] == [1, 2, 3, 4, 5]
     for test in found:
         pair = np.array([test.conversions_treatment, test.conversions_control])
-        assert (test.n_control, test.n_treatment, test.is_simulated) == (n, n, True)
+        assert (test.n_control, test.n_treatment) == (n, n)
         assert test.measured_lift == pytest.approx((pair[0] - pair[1]) / n)
         if 0 < pair.sum() < 2 * n:
             assert test.p_value == pytest.approx(proportions_ztest(pair, [n, n])[1], rel=1e-9, abs=1e-12)
@@ -168,7 +171,6 @@ def test_the_planned_experiment_finds_its_lift_as_often_as_planned(control: int,
         plan.sessions_per_arm,
         planner(simulations=10_000),
         seed=1,
-        is_simulated=True,
     )
     assert np.mean([run.is_significant for run in runs]) == pytest.approx(0.8, abs=4 * 0.004)
     covered = np.mean([run.ci_lower <= plan.expected_lift <= run.ci_upper for run in runs])
@@ -176,16 +178,15 @@ def test_the_planned_experiment_finds_its_lift_as_often_as_planned(control: int,
 
 
 def test_an_experiment_on_nothing_finds_something_as_often_as_its_significance() -> None:
-    runs = ab_test_simulation(0.05, 0.05, 4_000, planner(simulations=10_000), seed=2, is_simulated=False)
+    runs = ab_test_simulation(0.05, 0.05, 4_000, planner(simulations=10_000), seed=2)
     assert np.mean([run.is_significant for run in runs]) == pytest.approx(0.05, abs=4 * 0.0022)
-    assert not runs[0].is_simulated
-    again = ab_test_simulation(0.05, 0.05, 4_000, planner(simulations=10_000), seed=2, is_simulated=False)
+    again = ab_test_simulation(0.05, 0.05, 4_000, planner(simulations=10_000), seed=2)
     assert again == runs
 
 
 def test_impossible_rates_and_empty_arms_are_refused() -> None:
     for control, treated, name in ((-0.1, 0.5, "control rate is -0.1"), (0.5, math.nan, "treatment rate is nan")):
         with pytest.raises(FunneliftError, match=name):
-            ab_test_simulation(control, treated, 10, planner(), 1, is_simulated=True)
-    with pytest.raises(FunneliftError, match="0 sessions an arm"):
-        ab_test_simulation(0.1, 0.2, 0, planner(), 1, is_simulated=True)
+            ab_test_simulation(control, treated, 10, planner(), 1)
+    with pytest.raises(FunneliftError, match="0 sessions per arm"):
+        ab_test_simulation(0.1, 0.2, 0, planner(), 1)

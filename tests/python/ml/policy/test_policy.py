@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 from scipy.special import expit
 from scipy.stats import norm
 
-import ml.policy.estimates
-from ml.bootstrap import visitor_weights
+from ml.bootstrap import Bootstrap
 from ml.config import PolicySettings, load_config
+from ml.experiment.arms import Arms
 from ml.policy.estimates import Scored, ShareSums
+from ml.policy.gains import CHALLENGERS
+from ml.policy.projection import Projection
 from ml.policy.quadrants import QUADRANTS, quadrants
-from ml.policy.values import RIVALS, STRATEGIES, PolicyValue, Projection, value_policies
+from ml.policy.values import STRATEGIES, PolicyValue, value_policies
 from ml.uplift.ranks import deciles, percentile_ranks, smallest_share
 from uplift_worlds import World, make_world
 from warehouse.errors import FunneliftError
@@ -41,20 +43,22 @@ def projection(found: PolicyValue, strategy: str, percent: int) -> Projection:
 
 
 def value(calibration: Scored, test: Scored, settings: PolicySettings, eligible: float = 1.0) -> PolicyValue:
-    return value_policies(calibration, test, settings, eligible, confidence=0.95, seed=3, is_simulated=True)
+    return value_policies(calibration, test, settings, eligible, Bootstrap(settings.bootstrap_resamples, 0.95, seed=3))
 
 
 # --- by hand -------------------------------------------------------------------------------------------------------
 
 # Eight rows, best first by uplift; every second one is treated, so e = 0.5 and each row weighs 1/e = 2.
 TOY = Scored(
-    treatment=np.array([1, 0, 1, 0, 1, 0, 1, 0], np.int8),
-    outcome=np.array([1, 0, 1, 1, 0, 0, 0, 1], np.int8),
+    arms=Arms(
+        treatment=np.array([1, 0, 1, 0, 1, 0, 1, 0], np.int8),
+        outcome=np.array([1, 0, 1, 1, 0, 0, 0, 1], np.int8),
+        visitor=np.arange(8, dtype=np.int32),
+    ),
     p_control=np.array([0.2, 0.2, 0.4, 0.4, 0.2, 0.2, 0.4, 0.4]),
     p_treatment=np.array([0.6, 0.6, 0.6, 0.6, 0.2, 0.2, 0.2, 0.2]),
     percentiles={"uplift": (7.5 - np.arange(8)) / 8, "response": (np.arange(8) + 0.5) / 8},
     value=np.full(8, 50.0),
-    visitor=np.arange(8, dtype=np.int32),
 )
 
 
@@ -78,7 +82,6 @@ def test_by_hand_three_rows_targeted(toy: PolicyValue) -> None:
     # All treated convert, no control does: 3 (1 - 0) conversions and 3 redemptions.
     assert found.profit_ipw == pytest.approx(50 * 300 - 5 * 300)
     assert found.is_chosen
-    assert found.is_simulated
 
 
 def test_by_hand_five_rows_targeted(toy: PolicyValue) -> None:
@@ -123,9 +126,9 @@ def test_by_hand_shares_break_even_and_gains(toy: PolicyValue) -> None:
     assert toy.break_even_share == 93
     assert toy.break_even_cost == pytest.approx(50 * 3 / 3.4)
     gains = {gain.versus: gain for gain in toy.gains}
-    assert tuple(gains) == RIVALS
+    assert tuple(gains) == CHALLENGERS
     assert {gain.strategy for gain in toy.gains} == {"uplift"}
-    differences = [gains[rival].difference for rival in RIVALS]
+    differences = [gains[challenger].difference for challenger in CHALLENGERS]
     assert differences == pytest.approx([13_300, 13_300, 13_300 + 0.32 * 2_000, 15_300, 13_300])
     assert all(gain.ci_lower <= gain.difference <= gain.ci_upper for gain in toy.gains)
 
@@ -183,13 +186,13 @@ def test_by_hand_budget() -> None:
 
 def plain_estimates(data: Scored, percentile: Floats, share: float, weight: Floats) -> tuple[Floats, Floats]:
     """Return (conversions gained, redemptions, revenue gained), doubly robust and by inverse propensity, by row."""
-    rows, treated = weight.sum(), (weight * data.treatment).sum()
+    rows, treated = weight.sum(), (weight * data.arms.treatment).sum()
     e = treated / rows
     robust, arms = np.zeros(3), {0: np.zeros(3), 1: np.zeros(3)}
     for i in range(len(percentile)):
         if percentile[i] < 1 - share:
             continue
-        t, y, mu0, mu1 = data.treatment[i], data.outcome[i], data.p_control[i], data.p_treatment[i]
+        t, y, mu0, mu1 = data.arms.treatment[i], data.arms.outcome[i], data.p_control[i], data.p_treatment[i]
         score1, score0 = mu1 + t / e * (y - mu1), mu0 + (1 - t) / (1 - e) * (y - mu0)
         robust += weight[i] * np.array([score1 - score0, score1, data.value[i] * (score1 - score0)])
         arms[t] += weight[i] * np.array([1, y, data.value[i] * y])
@@ -204,12 +207,15 @@ def plain_estimates(data: Scored, percentile: Floats, share: float, weight: Floa
 def test_estimates_and_intervals_equal_a_plain_loop(cost_per: str) -> None:
     visitors, resamples, eligible = 200, 40, 10_000.0
     data = scored(make_world(visitors, 5))
-    data = replace(data, visitor=data.visitor * 7 + 3)
+    data = replace(data, arms=replace(data.arms, visitor=data.arms.visitor * 7 + 3))
     own = policy(cost_per=cost_per, margin=0.7, bootstrap_resamples=resamples)
     found = value(data, data, own, eligible)
     (seed,) = np.random.SeedSequence(3).generate_state(1)
-    position = np.unique(data.visitor, return_inverse=True)[1]
-    weights = [np.ones(len(position)), *visitor_weights(visitors, resamples, int(seed)).astype(float)[:, position]]
+    position = data.arms.visitor_codes
+    weights = [
+        np.ones(len(position)),
+        *Bootstrap(resamples, 0.95, int(seed)).weights(visitors).astype(float)[:, position],
+    ]
     for strategy in ("uplift", "response"):
         for percent in (30, 65, 100):
             percentile, share = data.percentiles[strategy], percent / 100
@@ -242,10 +248,10 @@ def test_estimates_and_intervals_equal_a_plain_loop(cost_per: str) -> None:
 def test_a_visitor_whose_rows_all_come_twice_adds_no_certainty() -> None:
     once = scored(make_world(200, 6))
     twice = Scored(
-        *(np.repeat(column, 2) for column in (once.treatment, once.outcome, once.p_control, once.p_treatment)),
+        once.arms.take(np.repeat(np.arange(len(once.value)), 2)),
+        *(np.repeat(column, 2) for column in (once.p_control, once.p_treatment)),
         {name: np.repeat(ranks, 2) for name, ranks in once.percentiles.items()},
         np.repeat(once.value, 2),
-        np.repeat(once.visitor, 2),
     )
     found = [projection(value(once, data, policy(), 1_000.0), "uplift", 40) for data in (once, twice)]
     assert found[1].profit_ci_lower == pytest.approx(found[0].profit_ci_lower)
@@ -254,15 +260,20 @@ def test_a_visitor_whose_rows_all_come_twice_adds_no_certainty() -> None:
 
 def test_resamples_in_parts_are_all_there_and_all_different(monkeypatch: pytest.MonkeyPatch) -> None:
     data = scored(make_world(100, 7))
-    monkeypatch.setattr(ml.policy.estimates, "WEIGHTS_AT_ONCE", 700)
-    robust, weighted = ShareSums(data).resampled(30, seed=1)
+    monkeypatch.setattr("ml.policy.estimates.WEIGHTS_AT_ONCE", 700)
+    robust, weighted = ShareSums(data).resampled(Bootstrap(30, 0.95, seed=1))
     assert robust["uplift"].redemptions.shape == weighted["random"].targeted.shape == (30, 101)
     assert len(np.unique(robust["uplift"].redemptions[:, 100])) == 30
 
 
 def test_roi_has_no_interval_where_resamples_may_cost_nothing() -> None:
     # One treated visitor converts; without it nothing is redeemed.
-    flat = replace(TOY, outcome=np.eye(8, dtype=np.int8)[0], p_control=np.full(8, 0.0), p_treatment=np.full(8, 0.0))
+    flat = replace(
+        TOY,
+        arms=replace(TOY.arms, outcome=np.eye(8, dtype=np.int8)[0]),
+        p_control=np.full(8, 0.0),
+        p_treatment=np.full(8, 0.0),
+    )
     found = projection(value(flat, flat, policy(bootstrap_resamples=200)), "uplift", 100)
     assert found.roi == pytest.approx(9)
     assert found.roi_ci_lower is None
@@ -271,14 +282,14 @@ def test_roi_has_no_interval_where_resamples_may_cost_nothing() -> None:
     assert found.profit_ci_upper > 0
 
 
-def test_a_slice_without_both_arms_or_visitors_enough_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_split_without_both_arms_or_visitors_enough_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for arm in (0, 1):
-        lone = replace(TOY, treatment=np.full(8, arm, np.int8))
+        lone = replace(TOY, arms=replace(TOY.arms, treatment=np.full(8, arm, np.int8)))
         for calibration, test in ((lone, TOY), (TOY, lone)):
             with pytest.raises(FunneliftError, match=rf"{8 * arm} treated and {8 - 8 * arm} control rows"):
                 value(calibration, test, policy())
-    monkeypatch.setattr(ml.policy.estimates, "visitor_weights", lambda *shape: np.zeros(shape[1::-1], np.uint8))
-    with pytest.raises(FunneliftError, match="8 visitors in the test slice are too few"):
+    monkeypatch.setattr(Bootstrap, "weights", lambda self, visitors: np.zeros((self.resamples, visitors), np.uint8))
+    with pytest.raises(FunneliftError, match="8 visitors in the test split are too few"):
         value(TOY, TOY, policy())
 
 
@@ -295,7 +306,7 @@ def test_strategies_meet_at_all_and_random_is_linear(
     seed: int, cost: float, cost_per: str, margin: float, own_values: bool
 ) -> None:
     data = scored(make_world(30, seed), own_values=own_values)
-    if np.ptp(data.treatment) == 0:
+    if np.ptp(data.arms.treatment) == 0:
         return
     found = value(data, data, policy(cost=cost, cost_per=cost_per, margin=margin), 1_000.0)
     everybody = [projection(found, strategy, 100) for strategy in STRATEGIES]
@@ -319,7 +330,7 @@ def test_budgets_hold_and_a_dearer_treatment_never_reaches_further(
     seed: int, cost_per: str, cost: float, budget: float, more: float
 ) -> None:
     data = scored(make_world(30, seed))
-    if np.ptp(data.treatment) == 0:
+    if np.ptp(data.arms.treatment) == 0:
         return
     own = policy(cost=cost, cost_per=cost_per)
     limited, wider, free, dearer = (
@@ -382,10 +393,10 @@ def test_the_top_share_of_the_calibration_rows_is_that_share_whatever_the_ties(
 )
 def test_shares_and_deciles_follow_the_rule_to_the_last_bit(percentile: list[float]) -> None:
     ranks = np.array(percentile)
-    shares, tenths = smallest_share(ranks), deciles(ranks)
-    for rank, share, tenth in zip(percentile, shares, tenths, strict=True):
+    shares, found = smallest_share(ranks), deciles(ranks)
+    for rank, share, decile in zip(percentile, shares, found, strict=True):
         assert share == next(percent for percent in range(1, 101) if rank >= (100 - percent) / 100)
-        assert tenth == next(number for number in range(1, 11) if rank >= (10 - number) / 10)
+        assert decile == next(number for number in range(1, 11) if rank >= (10 - number) / 10)
 
 
 def test_deciles_of_even_ranks_are_equal_in_size() -> None:
@@ -449,7 +460,7 @@ def scored(world: World, ranked_against: World | None = None, own_values: bool =
     ties = np.full(len(world.visitor), 0.5)
     ranks = {name: percentile_ranks(reference[name], score, ties) for name, score in scores(world.x).items()}
     values = worth(world.x) if own_values else np.full(len(ties), 50.0)
-    return Scored(world.treatment, world.outcome, *predict(world.x), ranks, values, world.visitor)
+    return Scored(world.arms, *predict(world.x), ranks, values)
 
 
 class Population:
@@ -490,7 +501,7 @@ class Run:
 def same_resamples() -> Iterator[None]:
     # The weights of the visitors know nothing of the data: drawn once they serve all worlds, in half the time.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ml.policy.estimates, "visitor_weights", cache(visitor_weights))
+        patch.setattr(Bootstrap, "weights", cache(Bootstrap.weights))
         yield
 
 

@@ -15,15 +15,19 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 import uplift_facts
-from ml.policy import planner, quadrants, values
+from ml.bootstrap import Bootstrap
+from ml.experiment.arms import Arms
+from ml.policy import ab_test, planner, quadrants, values
 from ml.policy.estimates import Scored
-from ml.policy.values import Gain
+from ml.policy.gains import CHALLENGERS, Gain
 from ml.reports import facts as fact_sheet
-from ml.reports import recommendations, wording
+from ml.reports import wording
 from ml.reports.facts import UpliftFacts
-from ml.reports.uplift_figures import draw_uplift_figures
+from ml.reports.recommendations.page import recommendations
+from ml.reports.uplift_figures.draw import draw_uplift_figures
 from ml.reports.wording import metric_text, money, percent
 from ml.uplift.metrics import UpliftMetric
+from ml.uplift.names import TITLES
 
 FIGURES = ["qini.png", "uplift_deciles.png", "uplift_calibration.png", "roi_curve.png", "experiment_planner.png"]
 NO_TIME: dict[str, Any] = {"first_at": None, "last_at": None, "funnel": None, "units": "customers"}
@@ -36,7 +40,7 @@ def win() -> UpliftFacts:
 
 
 def page(facts: UpliftFacts) -> str:
-    return recommendations.recommendations(facts)
+    return recommendations(facts)
 
 
 def section(text: str, heading: str) -> str:
@@ -97,22 +101,20 @@ def test_numbers_of_the_tables_are_the_facts(case: str, changes: dict[str, Any])
 
 def test_what_policy_and_planner_return_is_said_and_drawn(win: UpliftFacts, tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
-    slices = []
+    splits = []
     for rows in (30_000, 60_000):
         arm, score = rng.integers(0, 2, rows), rng.random(rows)
         control = 0.02 + 0.06 * rng.random(rows)
         treated = control + 0.08 * np.maximum(score - 0.7, 0) - 0.004
         outcome = (rng.random(rows) < np.where(arm == 1, treated, control)).astype(np.int8)
         ranks = {"uplift": score, "response": np.argsort(np.argsort(control)) / rows}
-        slices.append(
-            Scored(arm.astype(np.int8), outcome, control, treated, ranks, np.full(rows, 50.0), np.arange(rows))
-        )
-    money_settings = win.config.policy.model_copy(update={"bootstrap_resamples": 60})
-    value = values.value_policies(*slices, money_settings, 45_000.5, 0.95, 1, is_simulated=False)
-    plans = planner.experiment_plan(slices[1], 1_500.25, win.config.planner, is_simulated=False)
+        arms = Arms(arm.astype(np.int8), outcome, np.arange(rows, dtype=np.int32))
+        splits.append(Scored(arms, control, treated, ranks, np.full(rows, 50.0)))
+    value = values.value_policies(*splits, win.config.policy, 45_000.5, Bootstrap(60, 0.95, seed=1))
+    plans = planner.experiment_plan(splits[1], 1_500.25, win.config.planner)
     plan = next(plan for plan in plans if plan.share_percent == 20)
     rates = plan.control_rate, plan.control_rate + plan.expected_lift
-    tests = planner.ab_test_simulation(*rates, plan.sessions_per_arm or 1, win.config.planner, 1, is_simulated=False)
+    tests = ab_test.ab_test_simulation(*rates, plan.sessions_per_arm or 1, win.config.planner, 1)
     facts = replace(win, policy=value, plans=plans, tests=tests, tested_share=20)
     assert 0 < value.chosen["uplift"] < 100
     assert_tables_are(facts)
@@ -354,10 +356,10 @@ def test_without_an_expected_lift_another_intervention_is_advised() -> None:
     assert "Run an experiment first, with another intervention: 28 days" in page(uplift_facts.build("loses"))
 
 
-# --- rivals
+# --- challengers
 
 
-@pytest.mark.parametrize("turned", [False, True], ids=["rival minus T", "T minus rival"])
+@pytest.mark.parametrize("turned", [False, True], ids=["challenger minus T", "T minus challenger"])
 @pytest.mark.parametrize(("lower", "upper", "real"), [(0.001, 0.02, True), (-0.001, 0.02, False)])
 def test_a_better_ranking_is_named_only_where_its_interval_says_so(
     win: UpliftFacts, turned: bool, lower: float, upper: float, real: bool
@@ -386,10 +388,10 @@ def test_a_simpler_rule_that_earns_more_is_in_the_answer(win: UpliftFacts) -> No
     assert [row[2] for row in table(text, "simpler rule")[1]] == ["EARNS LESS", "no difference shown"]
 
 
-def test_every_rival_quadrant_and_learner_has_words() -> None:
-    assert set(values.RIVALS) | set(values.STRATEGIES) == set(wording.RULES)
+def test_every_challenger_quadrant_and_learner_has_words() -> None:
+    assert set(CHALLENGERS) | set(values.STRATEGIES) == set(wording.RULES)
     assert tuple(wording.QUADRANTS) == quadrants.QUADRANTS
-    assert set(wording.TITLES) == set(uplift_facts.LEARNERS)
+    assert set(TITLES) == set(uplift_facts.LEARNERS)
 
 
 @pytest.mark.parametrize(
@@ -624,7 +626,7 @@ def test_lines_bars_and_points_are_the_facts(drawn: Callable[[UpliftFacts], dict
     for learner, (x, y) in facts.curves.items():
         metric = facts.metric(learner, "qini")
         assert metric is not None
-        title = wording.TITLES[learner]
+        title = TITLES[learner]
         bounds = f"{metric.value:.3f} [{metric.ci_lower:.3f} to {metric.ci_upper:.3f}]"
         np.testing.assert_array_equal(lines[f"{title}: Qini {bounds}"].get_xydata(), np.column_stack([100 * x, y]))
 
@@ -668,8 +670,8 @@ def by_label(figure: Figure) -> dict[str, Any]:
     return {str(line.get_label()): line for line in figure.axes[0].lines}
 
 
-def test_a_missing_best_tenth_is_not_called_the_best(
+def test_a_missing_best_decile_is_not_called_the_best(
     win: UpliftFacts, drawn: Callable[[UpliftFacts], dict[str, Figure]]
 ) -> None:
     figures = drawn(replace(win, deciles=[entry for entry in win.deciles if entry.decile > 2]))
-    assert "Tenth 3: " in figures["uplift_deciles.png"].get_suptitle()
+    assert "Decile 3: " in figures["uplift_deciles.png"].get_suptitle()

@@ -1,0 +1,162 @@
+"""Arms that were really assigned: the table of assignments, and which rows it gives an arm."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from ml.arrays import Codes
+from ml.data.gates import REBUILD, GateError
+from ml.data.rows import Dataset
+from ml.experiment.experiment import ARM_NAMES, Assigned
+from ml.experiment.randomisation import is_first
+from warehouse.base import Warehouse
+from warehouse.errors import FunneliftError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ASSIGNMENTS = "stg_treatment_assignments"
+SHOWN = 10  # values that a message lists
+# Before the rule that each visitor counts once, so that the join and the comparison of times are checked as such.
+ARMS_SQL = """
+select
+    features.decision_point,
+    assignments.treatment,
+    count(*) as row_count,
+    sum(features.has_transaction) as positive_count
+from funnelift.session_features as features
+inner join funnelift.stg_treatment_assignments as assignments on features.visitor_id = assignments.visitor_id
+where assignments.has_conflict = 0 and features.decided_ms >= assignments.assigned_ms
+group by features.decision_point, assignments.treatment
+"""
+
+
+def read_assignments(warehouse: Warehouse) -> "pa.Table | None":
+    """Read the assignments.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+        The open warehouse.
+
+    Returns
+    -------
+    pyarrow.Table or None
+        One row per visitor: visitor_id, assigned_ms, treatment, has_conflict; None where nobody was assigned.
+
+    Raises
+    ------
+    GateError
+        When a value is missing or impossible, or a visitor comes twice.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    types = {"visitor_id": pa.string(), "assigned_ms": pa.int64(), "treatment": pa.int8(), "has_conflict": pa.int8()}
+    present = warehouse.columns(ASSIGNMENTS)
+    if not present:
+        return None
+    missing = sorted(types.keys() - set(present))
+    if missing:
+        raise FunneliftError(f"funnelift.{ASSIGNMENTS} lacks the columns {', '.join(missing)}: run `dbt build`")
+    count, batches = warehouse.read(ASSIGNMENTS, list(types))
+    if not count:
+        return None
+    table = pa.Table.from_batches(batches)
+    remedy = "Load the assignments again with `python -m ingest load`, then run `dbt build`"
+    for name in types:
+        if table.column(name).null_count:
+            raise GateError("nulls", f"nulls in {ASSIGNMENTS}.{name}", 0, table.column(name).null_count, remedy)
+    for name in ("treatment", "has_conflict"):
+        values = sorted(pc.unique(table.column(name)).to_pylist())
+        if not set(values) <= {0, 1}:
+            raise GateError("values", f"values of {ASSIGNMENTS}.{name}", "0 and 1", values[:SHOWN], remedy)
+    repeated = count - len(pc.unique(table.column("visitor_id")))
+    if repeated:
+        raise GateError("key", f"visitors that come again in {ASSIGNMENTS}", 0, repeated, remedy)
+    return pa.table({name: table.column(name).cast(kind) for name, kind in types.items()})
+
+
+def real_arms(here: Dataset, assignments: "pa.Table", warehouse: Warehouse, point: str) -> Assigned:
+    """Give the rows at a decision point the arms that their visitors were assigned.
+
+    A row carries its visitor's arm when it was decided at or after the assignment. Only the first such row of a visitor
+    takes part: what the treatment did may show in the features of later ones.
+
+    Parameters
+    ----------
+    here : Dataset
+        Rows at the decision point.
+    assignments : pyarrow.Table
+        What `read_assignments` returned.
+    warehouse : Warehouse
+        Where the rows of each arm are counted again.
+    point : str
+        The decision point.
+
+    Returns
+    -------
+    Assigned
+        One arm and outcome per row.
+
+    Raises
+    ------
+    GateError
+        When Python and the warehouse count different rows per arm.
+    FunneliftError
+        When no row has an arm.
+    """
+    assigned = _assigned_arms(here, assignments)
+    _check_arm_counts(warehouse, point, assigned, here.label)
+    treatment = _first_rows_only(assigned, here.visitor)
+    conflicts = int(assignments.column("has_conflict").to_numpy().sum())
+    if not (treatment >= 0).any():
+        raise FunneliftError(
+            f"no session at {point} was decided after its visitor was assigned: check visitor ids and times of "
+            f"{ASSIGNMENTS} ({len(assignments):,} visitors; {conflicts} with both arms)"
+        )
+    return Assigned(
+        treatment=treatment,
+        outcome=np.where((treatment >= 0) & (here.is_mature == 1), here.label, -1).astype(np.int8),
+        truth=None,
+        source=f"experiment of {int((treatment >= 0).sum()):,} visitors ({ASSIGNMENTS})",
+        left_out={
+            "visitors given both arms": conflicts,
+            "rows without an arm, or decided before it was assigned": int((assigned < 0).sum()),
+            "later rows of the same visitor": int(((assigned >= 0) & (treatment < 0)).sum()),
+        },
+    )
+
+
+def _assigned_arms(data: Dataset, assignments: "pa.Table") -> Codes:
+    """Arm of each row's visitor where the row was decided at or after the assignment, else -1."""
+    import pyarrow.compute as pc
+
+    ids = data.identity.column("visitor_id")
+    place = pc.index_in(ids, value_set=assignments.column("visitor_id").cast(ids.type).combine_chunks())
+    at = pc.fill_null(place, -1).to_numpy()
+    arm = np.where(assignments.column("has_conflict").to_numpy() == 1, -1, assignments.column("treatment").to_numpy())
+    is_after = (at >= 0) & (data.decided_ms >= assignments.column("assigned_ms").to_numpy()[at])
+    return np.where(is_after, arm[at], -1).astype(np.int8)
+
+
+def _check_arm_counts(warehouse: Warehouse, point: str, assigned: Codes, label: Codes) -> None:
+    counted = {int(row["treatment"]): row for row in warehouse.query(ARMS_SQL) if row["decision_point"] == point}
+    for arm, name in ARM_NAMES.items():
+        in_sql = counted.get(arm, {"row_count": 0, "positive_count": 0})
+        for what, column, found in (
+            ("rows", "row_count", int((assigned == arm).sum())),
+            ("converting rows", "positive_count", int((label[assigned == arm] == 1).sum())),
+        ):
+            if int(in_sql[column]) != found:
+                what = f"{name} {what} at {point}, SQL against Python"
+                raise GateError("experiment counts", what, int(in_sql[column]), found, REBUILD)
+
+
+def _first_rows_only(assigned: Codes, visitor: npt.NDArray[np.int32]) -> Codes:
+    rows = np.flatnonzero(assigned >= 0)
+    first = rows[is_first(visitor[rows])]
+    treatment = np.full(len(assigned), -1, dtype=np.int8)
+    treatment[first] = assigned[first]
+    return treatment

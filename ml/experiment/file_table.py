@@ -1,0 +1,107 @@
+"""A CSV or Parquet file as a table, and its columns as text."""
+
+import csv
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from warehouse.errors import FunneliftError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PARQUET = (".parquet", ".pq")
+WHOLE = re.compile(r"^(-?\d+)\.0+$")  # a whole number with decimals
+
+
+def read_table(path: Path, texts: Sequence[str], values: Sequence[str]) -> "pa.Table":
+    """Read a CSV or Parquet file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    texts : sequence of str
+        Columns of a CSV to read as they are written.
+    values : sequence of str
+        Texts that are never taken for a null.
+
+    Returns
+    -------
+    pyarrow.Table
+        Its rows, at least one.
+
+    Raises
+    ------
+    FunneliftError
+        When the file is missing, empty or neither.
+    """
+    import pyarrow as pa
+    from pyarrow import csv as arrow_csv
+    from pyarrow import parquet
+
+    if not path.is_file():
+        raise FunneliftError(f"no experiment file at {path}")
+    try:
+        if path.suffix.lower() in PARQUET:
+            table = parquet.read_table(path)
+        else:
+            defaults = arrow_csv.ConvertOptions()
+            table = arrow_csv.read_csv(
+                path,
+                parse_options=arrow_csv.ParseOptions(delimiter=_delimiter(path), newlines_in_values=True),
+                convert_options=arrow_csv.ConvertOptions(
+                    column_types={name: pa.string() for name in texts},
+                    null_values=[text for text in defaults.null_values if text not in values],
+                    strings_can_be_null=True,
+                ),
+            )
+    except (pa.ArrowException, OSError, UnicodeError) as error:
+        raise FunneliftError(
+            f"cannot read {path} ({error}): it must be CSV in UTF-8 with one header line (comma, semicolon or tab; "
+            ".gz allowed), or Parquet (.parquet)"
+        ) from None
+    table = table.rename_columns([name.strip() for name in table.column_names])
+    twice = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
+    if twice:
+        raise FunneliftError(f"{path} has several columns called {', '.join(twice)}: rename them")
+    if not len(table):
+        raise FunneliftError(f"{path} has no rows")
+    return table
+
+
+def _delimiter(path: Path) -> str:
+    import pyarrow as pa
+
+    with pa.input_stream(str(path)) as stream:
+        header = stream.read(1 << 16).decode("utf-8", errors="replace").split("\n", 1)[0]
+    return max(",;\t", key=lambda delimiter: len(next(csv.reader([header], delimiter=delimiter), [])))
+
+
+def texts_of(column: "pa.ChunkedArray", path: Path, name: str) -> "pa.ChunkedArray":
+    """Return a column as text, whole numbers without decimals; nulls are refused."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    text = pc.utf8_trim_whitespace(plain(column, path, name).cast(pa.string()))
+    text = pc.replace_substring_regex(text, WHOLE.pattern, r"\1")
+    is_null = pc.or_(pc.fill_null(pc.is_in(text, pa.array(["", "nan"])), False), pc.is_null(text))
+    nulls = pc.sum(is_null).as_py()
+    if nulls:
+        raise FunneliftError(
+            f"{path}: {nulls} of {len(text)} rows have no {name}; the first is data row "
+            f"{pc.index(is_null, True).as_py() + 1}. Fill them in, or take these rows out and say why"
+        )
+    return text
+
+
+def plain(column: "pa.ChunkedArray", path: Path, name: str) -> "pa.ChunkedArray":
+    """Return a column without its dictionary; bytes that are no text are refused."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+        raise FunneliftError(f"{path}: column {name} is not UTF-8 text: save the file as UTF-8")
+    return column

@@ -1,0 +1,151 @@
+"""Whom to target, and what is it worth? The part of a run that values scores, and publishes all of uplift."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from ml.parts.outcome import Outcome
+from ml.parts.uplift import Uplift
+from ml.policy.ab_test import SimulatedTest
+from ml.policy.gains import Gain
+from ml.policy.next_experiment import NextExperiment, plan_next
+from ml.policy.planner import Plan
+from ml.policy.projection import Projection
+from ml.policy.scored import quadrant_counts, scored
+from ml.policy.sensitivity import Sensitivity
+from ml.policy.values import PolicyValue, value_policies
+from ml.publish.files import write_csv
+from ml.publish.runs import UpliftRun
+from ml.publish.tables import publication, stamped
+from ml.reports.facts import UpliftFacts, read_funnel
+from ml.reports.findings import findings_of
+from ml.reports.uplift_files import write_reports
+from ml.run import Run, Stamp, settings_json
+from ml.uplift.deciles import UpliftDecile
+from ml.uplift.metrics import UpliftMetric
+from warehouse.base import Publication, Warehouse
+
+
+def train_policy(run: Run, warehouse: Warehouse, uplift: Uplift) -> Outcome:
+    """Value the policies, plan the next experiment, and write reports and every table of uplift and money.
+
+    Parameters
+    ----------
+    run : Run
+        The run; its folder takes the files.
+    warehouse : Warehouse
+        Where the funnel's figures are read.
+    uplift : Uplift
+        Scores and how good they are.
+
+    Returns
+    -------
+    Outcome
+        Tables to publish and what was found.
+    """
+    config, per_day = run.config, uplift.record.sessions_per_day
+    with run.progress.step("policy value, return on investment, the next experiment"):
+        calibration, test = (scored(uplift.rows, split, config) for split in ("calibration", "test"))
+        bootstrap = config.bootstrap(config.policy.bootstrap_resamples)
+        value = value_policies(calibration, test, config.policy, per_day * config.policy.horizon_days, bootstrap)
+        plan = plan_next(test, value.chosen["uplift"], per_day, config)
+    record = replace(
+        _finished(run, uplift),
+        chosen_share_percent=value.chosen["uplift"],
+        break_even_share_percent=value.break_even_share,
+        break_even_cost=value.break_even_cost,
+    )
+    stamp = _stamp(run, uplift, record)
+    publications = _publications(run, uplift, record, stamp, money=_money(value, plan))
+    facts = UpliftFacts.of(
+        config, stamp, uplift.evaluation, value, plan,
+        source=record.source,
+        eligible=f"sessions that reach the decision point {record.decision_point}",
+        first_at=f"{record.test_first_at:%Y-%m-%d %H:%M:%S}",
+        last_at=f"{record.test_last_at:%Y-%m-%d %H:%M:%S}",
+        quadrant_counts=quadrant_counts(uplift.rows),
+        mismatch_p=record.sample_ratio_p,
+        balance_worst=record.worst_balance,
+        funnel=read_funnel(warehouse),
+    )  # fmt: skip
+    with run.progress.step("writing the reports"):
+        write_reports(run.folder, facts, json.loads(record.warnings_json))
+    return Outcome(publications, findings_of(facts))
+
+
+def publish_uplift(run: Run, uplift: Uplift) -> Outcome:
+    """Publish scores without valuing them; the tables of money are emptied, because they speak of other scores.
+
+    Parameters
+    ----------
+    run : Run
+        The run; its folder takes the files.
+    uplift : Uplift
+        Scores and how good they are.
+
+    Returns
+    -------
+    Outcome
+        Tables to publish and what was found.
+    """
+    record = _finished(run, uplift)
+    found = (
+        f"Uplift scores and metrics are in funnelift.uplift_scores ({record.source}). The tables of money are empty "
+        "until `python -m ml.train --only policy`."
+    )
+    return Outcome(_publications(run, uplift, record, _stamp(run, uplift, record), money=MONEY), [found])
+
+
+Table = tuple[type[Any], Sequence[Any]]
+MONEY: dict[str, Table] = {
+    "roi_projection": (Projection, []),
+    "roi_sensitivity": (Sensitivity, []),
+    "roi_gains": (Gain, []),
+    "experiment_plan": (Plan, []),
+    "ab_test_simulation": (SimulatedTest, []),
+}
+
+
+def _money(value: PolicyValue, plan: NextExperiment) -> dict[str, Table]:
+    entries: tuple[Sequence[Any], ...] = (value.projections, value.sensitivity, value.gains, plan.plans, plan.tests)
+    return {name: (kind, own) for (name, (kind, _)), own in zip(MONEY.items(), entries, strict=True)}
+
+
+def _finished(run: Run, uplift: Uplift) -> UpliftRun:
+    return replace(
+        uplift.record,
+        started_at=run.started.replace(tzinfo=None),
+        finished_at=datetime.now(UTC).replace(tzinfo=None),
+        config_json=settings_json(run.config),
+    )
+
+
+def _stamp(run: Run, uplift: Uplift, record: UpliftRun) -> Stamp:
+    return Stamp(
+        run_id=run.run_id,
+        model_version=uplift.model_version,
+        scored_at=record.finished_at.replace(tzinfo=UTC),
+        is_synthetic=record.is_synthetic,
+        is_simulated=record.is_simulated,
+    )
+
+
+def _publications(
+    run: Run, uplift: Uplift, record: UpliftRun, stamp: Stamp, *, money: dict[str, Table]
+) -> list[Publication]:
+    """Lay out the tables, and write the scores as a file too."""
+    with run.progress.step("writing the scores"):
+        scores = stamped(uplift.rows, stamp, run.contracts["uplift_scores"])
+        write_csv(run.folder / "predictions" / "uplift_scores.csv", scores)
+    tables: dict[str, Table] = {
+        "uplift_metrics": (UpliftMetric, uplift.evaluation.all_metrics),
+        "uplift_deciles": (UpliftDecile, uplift.evaluation.deciles),
+        **money,
+    }
+    return [
+        Publication(run.contracts["uplift_scores"], scores),
+        *(publication(run.contracts[name], kind, entries, stamp) for name, (kind, entries) in tables.items()),
+        publication(run.contracts["uplift_runs"], UpliftRun, [record], stamp, append=True),
+    ]
