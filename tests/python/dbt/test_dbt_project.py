@@ -111,6 +111,17 @@ def test_no_yaml_key_that_dbt_ignores(path: Path) -> None:
     assert not keys(yaml.safe_load(path.read_text())) & {"data_tests", "unit_tests"}
 
 
+@pytest.mark.parametrize("path", YAML_FILES, ids=lambda path: path.name)
+def test_arguments_of_tests_stand_where_newer_dbt_wants_them(path: Path) -> None:
+    described = yaml.safe_load(path.read_text())
+    owners = [*described.get("models", []), *described.get("seeds", [])]
+    tests = [
+        test for owner in owners for place in [owner, *owner.get("columns", [])] for test in place.get("tests", [])
+    ]
+    with_settings = [settings for test in tests if isinstance(test, dict) for settings in test.values()]
+    assert all(settings.keys() <= {"arguments", "name", "config"} for settings in with_settings)
+
+
 def test_every_model_says_what_a_row_is(sample: Built) -> None:
     models = documented()
     assert {node["name"] for node in nodes(sample, "model")} == set(models)
