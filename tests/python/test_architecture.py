@@ -1,4 +1,4 @@
-"""The plan of the house: who may import whom, without a circle, and what scoring a row needs."""
+"""The plan of the house: who may import whom, what scoring a row needs, and how large a function may be."""
 
 import subprocess
 import sys
@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from architecture import imports, modules
+from architecture import functions, imports, modules
 from paths import ROOT
 
+MOST_POSITIONAL, MOST_LINES = 5, 60
 PACKAGES = ("warehouse", "bi", "ingest", "ml", "live", "ops")
 Floors = tuple[tuple[str, ...], ...]
 # From the ground up. A package imports from itself and from the floors below, never from a neighbour on its own floor.
@@ -82,6 +83,16 @@ def test_scoring_a_row_needs_no_gate_no_warehouse_and_no_writer() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
     )
     assert sorted(set(loaded.stdout.split()) & set(NOT_LIVE)) == []
+
+
+def test_no_function_has_more_than_five_positional_parameters() -> None:
+    found = [each for each in functions(modules(ROOT, PACKAGES)) if each.positional > MOST_POSITIONAL]
+    assert [f"{each.place}: {each.positional}" for each in found] == []
+
+
+def test_no_function_is_longer_than_sixty_lines_without_its_docstring() -> None:
+    found = [each for each in functions(modules(ROOT, PACKAGES)) if each.lines > MOST_LINES]
+    assert [f"{each.place}: {each.lines}" for each in found] == []
 
 
 def test_imports_are_seen_wherever_they_stand(tmp_path: Path) -> None:
