@@ -104,11 +104,6 @@ class Bootstrap:
         return float(lower), float(upper)
 
 
-def visitor_weights(visitors: int, resamples: int, seed: int) -> Weights:
-    """Draw the weights of a `Bootstrap`: ndarray of shape (n_resamples, n_visitors)."""
-    return Bootstrap(resamples, 0.95, seed).weights(visitors)
-
-
 @cache
 def _poisson_quantiles() -> Weights:
     from scipy.stats import poisson
@@ -136,26 +131,8 @@ def visitor_codes(visitor: npt.NDArray[np.int32]) -> tuple[Rows, int]:
     return codes, len(known)
 
 
-def percentile_interval(resampled: Floats, confidence: float) -> tuple[float, float]:
-    """Return the percentile interval of resampled values; those that are not finite are left out.
-
-    Parameters
-    ----------
-    resampled : ndarray of shape (n_resamples,)
-        The values.
-    confidence : float
-        Confidence of the interval, 0 to 1.
-
-    Returns
-    -------
-    (float, float)
-        Lower and upper end.
-    """
-    return Bootstrap(0, confidence, 0).interval(resampled)
-
-
 def resampled_sums(columns: Floats, segment: Rows, segments: int, codes: Rows, weights: Weights) -> Floats:
-    """Sum columns over the rows of each segment, weighted: shape (resamples, segments, columns)."""
+    """Sum columns over the rows of each segment under weights: ndarray of shape (n_resamples, n_segments, n_columns)."""
     order = np.argsort(segment, kind="stable")
     bounds = np.searchsorted(segment[order], np.arange(segments + 1))
     columns, codes = columns[order], codes[order]

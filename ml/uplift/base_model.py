@@ -21,6 +21,7 @@ class CatBoostOnCodes(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
+        *,
         target: str,
         categorical: Sequence[int],
         trees: int,
