@@ -132,7 +132,7 @@ def visitor_codes(visitor: npt.NDArray[np.int32]) -> tuple[Rows, int]:
 
 
 def resampled_sums(columns: Floats, segment: Rows, segments: int, codes: Rows, weights: Weights) -> Floats:
-    """Sum columns over the rows of each segment under weights: ndarray of shape (n_resamples, n_segments, n_columns)."""
+    """Sum columns over the rows of each segment under weights: shape (n_resamples, n_segments, n_columns)."""
     order = np.argsort(segment, kind="stable")
     bounds = np.searchsorted(segment[order], np.arange(segments + 1))
     columns, codes = columns[order], codes[order]
