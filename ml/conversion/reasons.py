@@ -1,6 +1,5 @@
 """The top reasons of a row's probability, in words."""
 
-import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +16,6 @@ if TYPE_CHECKING:
 
 REASONS = 3
 SHAP_ROWS = 25_000
-# The decision point is a column of its own beside the reasons; as a reason it says nothing new.
-NO_REASON = ("decision_point",)
-FLAG = re.compile(r"1 (when|on|in) (?P<claim>[^;]+?)(, 0 when not)?[.;]")
 LEAVING, BUYING = "Towards leaving", "Towards buying"
 
 
@@ -65,7 +61,7 @@ def top_reasons(values: Floats, mart: Mart) -> tuple[npt.NDArray[np.int16], npt.
         Whether each pushes towards buying.
     """
     magnitude = np.abs(values)
-    magnitude[:, [index for index, name in enumerate(mart.names) if name in NO_REASON]] = -1
+    magnitude[:, [index for index, feature in enumerate(mart.features) if not feature.reason]] = -1
     strongest = np.argpartition(magnitude, -REASONS, axis=1)[:, -REASONS:]
     by_strength = np.argsort(-np.take_along_axis(magnitude, strongest, axis=1), axis=1, kind="stable")
     top = np.take_along_axis(strongest, by_strength, axis=1)
@@ -115,12 +111,12 @@ def reason_texts(
 
 
 def phrase(feature: Feature, value: Any) -> str:
-    """Say one feature's value in words, from its description.
+    """Say one feature's value in words.
 
     Parameters
     ----------
     feature : Feature
-        The feature; a description "1 when ..." marks a yes-or-no feature.
+        The feature.
     value : object
         Its value; NaN or `NONE` means null.
 
@@ -129,13 +125,10 @@ def phrase(feature: Feature, value: Any) -> str:
     str
         Words, then the feature's name and value in brackets.
     """
-    description = feature.description.strip()
-    flag = FLAG.match(description if description.endswith((".", ";")) else description + ".")
-    words = flag["claim"] if flag else re.split(r"[;.](?:\s|$)", description, maxsplit=1)[0]
-    words = words[:1].lower() + words[1:]
+    words = feature.reason
     if value == NONE or (isinstance(value, float | np.floating) and np.isnan(value)):
         return f"not known: {words} ({feature.name})"
-    if flag and value == 0:
+    if feature.is_flag and value == 0:
         words = f"not so: {words}"
     shown = f"{value:,.6g}" if isinstance(value, float | np.floating) else str(value)
     return f"{words} ({feature.name} = {shown})"

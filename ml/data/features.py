@@ -14,12 +14,17 @@ STATUSES = ("is_mature", "is_new_visitor")
 
 @dataclass(frozen=True)
 class Feature:
-    """One model input: its name, group (context, session, item, history), kind and description."""
+    """One model input: its name, group (context, session, item, history), kind, description and reason.
+
+    `reason` is how a reason names the feature, and of a flag what holds when it is 1; empty where it is never a reason.
+    """
 
     name: str
     group: str
     kind: str
     description: str
+    reason: str = ""
+    is_flag: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,8 @@ def read_mart(contracts: Contracts) -> Mart:
                     f"{MART}.{name}: a feature's meta needs kind numeric or categorical, and a group; got {meta}. "
                     "Correct the mart's properties file and run `dbt build`"
                 )
-            features.append(Feature(name, meta["group"], meta["kind"], column.description or name))
+            reason, is_flag = meta.get("reason", ""), meta.get("flag", False)
+            features.append(Feature(name, meta["group"], meta["kind"], column.description or name, reason, is_flag))
     columns = tuple(name for names in roles.values() for name in names)
     missing = sorted({*IDENTITY, *STATUSES, "decided_ms"} - set(columns))
     if "decision_point" not in {feature.name for feature in features if feature.kind == "categorical"}:

@@ -53,10 +53,12 @@ def manifest() -> dict[str, object]:
     for group, names in FEATURES.items():
         for name in names:
             kind = "categorical" if name in CATEGORICAL else "numeric"
+            words = name.replace("_", " ")
             columns[name] = {
                 "name": name,
-                "description": f"{name.replace('_', ' ').capitalize()}. A longer explanation follows.",
-                "meta": {"role": "feature", "group": group, "kind": kind},
+                "description": f"{words.capitalize()}. A longer explanation follows.",
+                "meta": {"role": "feature", "group": group, "kind": kind}
+                | ({"reason": words} if name != "decision_point" else {}),
             }
     node = {
         "resource_type": "model",

@@ -158,12 +158,12 @@ def test_row_log_loss_is_minus_the_log_of_what_came() -> None:
     np.testing.assert_allclose(found, [-np.log(0.2), -np.log(0.8), 0])
 
 
-FLAG = Feature("has_addtocart", "session", "numeric", "1 when the session has an addition to the cart so far.")
-OPTIONAL = Feature(
-    "item_is_available", "item", "numeric", "1 when the item is available, 0 when not; null if not known."
+FLAG = Feature(
+    "has_addtocart", "session", "numeric", "", "the session has an addition to the cart so far", is_flag=True
 )
-COUNT = Feature("events_so_far", "session", "numeric", "Events in the session so far; bots too.")
-CATEGORY = Feature("item_category", "item", "categorical", "Category of the item in focus; null if not known.")
+OPTIONAL = Feature("item_is_available", "item", "numeric", "", "the item is available", is_flag=True)
+COUNT = Feature("events_so_far", "session", "numeric", "", "events in the session so far")
+CATEGORY = Feature("item_category", "item", "categorical", "", "category of the item in focus")
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_reasons_read_as_sentences(feature: Feature, value: object, expected: st
     assert phrase(feature, value) == expected
 
 
-def test_top_reasons_are_the_strongest_either_way_and_never_the_decision_point(data: tuple[Dataset, Mart]) -> None:
+def test_top_reasons_are_the_strongest_either_way_and_never_one_without_words(data: tuple[Dataset, Mart]) -> None:
     rows, mart = data
     values = np.zeros((2, len(mart.features)))
     position = {name: index for index, name in enumerate(mart.names)}
