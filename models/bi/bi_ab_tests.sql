@@ -8,7 +8,7 @@ select
     ci_lower,
     ci_upper,
     p_value,
-    {{ to_integer('is_significant') }} as is_significant,
-    {{ to_integer('is_simulated') }} as is_simulated,
+    is_significant,
+    is_simulated,
     run_id
 from {{ portable(ref('ab_test_simulation')) }}

@@ -9,6 +9,6 @@ select
     smallest_lift_short,
     days_long,
     smallest_lift_long,
-    {{ to_integer('is_simulated') }} as is_simulated,
+    is_simulated,
     run_id
 from {{ portable(ref('experiment_plan')) }}

@@ -55,8 +55,8 @@ select
     runs.margin,
     runs.horizon_days,
     runs.is_valued_by_session,
-    {{ to_integer('projection.is_chosen') }} as is_chosen,
-    {{ to_integer('projection.is_simulated') }} as is_simulated,
+    projection.is_chosen,
+    projection.is_simulated,
     projection.run_id
 from projection
 left join runs on projection.run_id = runs.run_id

@@ -68,7 +68,7 @@ select
         when scores.dataset_split in ('test', 'outside', 'open') then 1
         when scores.dataset_split is not null then 0
     end as is_uplift_out_of_sample,
-    {{ to_integer('scores.is_simulated') }} as is_uplift_simulated,
+    scores.is_simulated as is_uplift_simulated,
     facts.started_date,
     facts.started_at,
     predictions.decided_at

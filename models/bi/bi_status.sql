@@ -106,7 +106,7 @@ select
     present.has_predictions,
     present.has_uplift,
     present.has_roi,
-    {{ to_integer('uplift.is_simulated') }} as is_simulated,
+    uplift.is_simulated,
     case when conversion.session_count <> summary.session_count then 1 else 0 end as is_model_behind_data,
     summary.first_event_at as data_from,
     summary.last_event_at as data_to,

@@ -10,6 +10,6 @@ select
     ci_lower,
     ci_upper,
     true_uplift,
-    {{ to_integer('is_simulated') }} as is_simulated,
+    is_simulated,
     run_id
 from {{ portable(ref('uplift_deciles')) }}

@@ -9,6 +9,6 @@ select
     n_treatment,
     n_control,
     case when ci_lower > 0 or ci_upper < 0 then 1 else 0 end as is_certain,
-    {{ to_integer('is_simulated') }} as is_simulated,
+    is_simulated,
     run_id
 from {{ portable(ref('uplift_metrics')) }}
