@@ -117,13 +117,6 @@ def test_intervals_are_the_same_with_any_number_of_threads() -> None:
     assert runs[0] == runs[1]
 
 
-def test_visitor_weights_are_poisson() -> None:
-    weights = Bootstrap(100, 0.95, 1).weights(5000)
-    assert weights.mean() == pytest.approx(1, abs=0.01)
-    assert weights.var() == pytest.approx(1, abs=0.02)
-    assert (weights == 0).mean() == pytest.approx(np.exp(-1), abs=0.005)
-
-
 def test_calibration_bins_cover_every_row_once_and_keep_ties_together() -> None:
     probability, label = made_up(997, 4, decimals=2)
     bins = list(calibration_curve("m", "overall", probability, label, 10))
