@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import tomllib
 from typing import Any
 
 import pytest
@@ -85,3 +86,31 @@ def test_the_user_of_compose_can_make_both_databases(empty_mysql: DatabaseServer
         administrator.execute(f"drop user {user}")
         administrator.close()
         empty_mysql.drop_databases()
+
+
+def locked(name: str) -> dict[str, tuple[int, ...]]:
+    pins = re.findall(r"^([\w.-]+)==([\d.]+)", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
+    return {package: tuple(int(part) for part in version.strip(".").split(".")) for package, version in pins}
+
+
+@pytest.mark.parametrize(
+    ("package", "mended"),
+    [
+        ("cryptography", (50, 0, 0)),  # CVE-2026-26007, CVE-2026-69247
+        ("protobuf", (6, 33, 5)),  # CVE-2026-0994
+        ("urllib3", (2, 6, 3)),  # CVE-2025-66418, CVE-2025-66471, CVE-2026-21441
+    ],
+)
+def test_the_newest_dbt_frees_what_the_older_holds_below_a_mended_version(
+    package: str, mended: tuple[int, ...]
+) -> None:
+    assert locked("requirements.lock")[package] < mended <= locked("requirements-latest-dbt.lock")[package]
+
+
+def test_the_lock_of_the_newest_dbt_is_that_of_the_other_without_mysqls_adapter() -> None:
+    newest, other = locked("requirements-latest-dbt.lock"), locked("requirements.lock")
+    assert "dbt-mysql" not in newest
+    assert newest["dbt-core"] > other["dbt-core"] == (1, 7, 20)
+    for line in tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]:
+        if (pinned := re.fullmatch(r"([\w-]+)==[\d.]+", line)) is not None:
+            assert newest[pinned[1]] == other[pinned[1]]
