@@ -75,7 +75,7 @@ def main() -> None:
         point = config.experiment.decision_point
         data = take(data, np.flatnonzero(np.asarray(data.decision_point) == point))
         report: dict[str, object] = {
-            name: study(world, data, mart, warehouse, options.worlds, options.share)
+            name: study(world, data, mart, warehouse, worlds=options.worlds, share=options.share)
             for name, world in (("effects of ml/config.yml", config), ("no effect", without_effects(config)))
         }
     report["seconds"] = round(time.monotonic() - started)
@@ -89,7 +89,7 @@ def without_effects(config: Config) -> Config:
 
 
 def study(
-    config: Config, data: Dataset, mart: Mart, warehouse: Warehouse, worlds: int, share: float
+    config: Config, data: Dataset, mart: Mart, warehouse: Warehouse, *, worlds: int, share: float
 ) -> dict[str, object]:
     """Walk the road in many worlds and compare what it says with what is true."""
     _, truth = simulate(data, mart, config.experiment)
@@ -102,7 +102,7 @@ def study(
     config = config.model_copy(
         update={"uplift": config.uplift.model_copy(update={"challengers": [], "placebo_runs": 1})}
     )
-    found = [one_world(number, config, population, mart, warehouse, share) for number in range(worlds)]
+    found = [one_world(number, config, population, mart, warehouse, share=share) for number in range(worlds)]
     summary: dict[str, object] = {"worlds": worlds, "rows of the population": len(mature)}
     # Where a strategy chose to treat nobody there is no estimate to set against the truth.
     for name in dict.fromkeys(name for world in found for name in world):
@@ -113,7 +113,7 @@ def study(
 
 
 def one_world(
-    number: int, config: Config, population: Population, mart: Mart, warehouse: Warehouse, share: float
+    number: int, config: Config, population: Population, mart: Mart, warehouse: Warehouse, *, share: float
 ) -> dict[str, float]:
     """Draw visitors, arms and effects; learn, choose, value; set the answer against the truth."""
     visitors = int(population.data.visitor.max()) + 1

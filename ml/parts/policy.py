@@ -19,13 +19,16 @@ from ml.policy.values import PolicyValue, value_policies
 from ml.publish.files import write_csv
 from ml.publish.runs import UpliftRun
 from ml.publish.tables import publication, stamped
-from ml.reports.facts import UpliftFacts, read_funnel
+from ml.reports.facts import UpliftFacts
 from ml.reports.findings import findings_of
+from ml.reports.funnel import read_funnel
 from ml.reports.uplift_files import write_reports
 from ml.run import Run, Stamp, settings_json
 from ml.uplift.deciles import UpliftDecile
 from ml.uplift.metrics import UpliftMetric
 from warehouse.base import Publication, Warehouse
+
+Table = tuple[type[Any], Sequence[Any]]
 
 
 def train_policy(run: Run, warehouse: Warehouse, uplift: Uplift) -> Outcome:
@@ -95,22 +98,18 @@ def publish_uplift(run: Run, uplift: Uplift) -> Outcome:
         f"Uplift scores and metrics are in funnelift.uplift_scores ({record.source}). The tables of money are empty "
         "until `python -m ml.train --only policy`."
     )
-    return Outcome(_publications(run, uplift, record, _stamp(run, uplift, record), money=MONEY), [found])
+    publications = _publications(run, uplift, record, _stamp(run, uplift, record), money=_money(None, None))
+    return Outcome(publications, [found])
 
 
-Table = tuple[type[Any], Sequence[Any]]
-MONEY: dict[str, Table] = {
-    "roi_projection": (Projection, []),
-    "roi_sensitivity": (Sensitivity, []),
-    "roi_gains": (Gain, []),
-    "experiment_plan": (Plan, []),
-    "ab_test_simulation": (SimulatedTest, []),
-}
-
-
-def _money(value: PolicyValue, plan: NextExperiment) -> dict[str, Table]:
-    entries: tuple[Sequence[Any], ...] = (value.projections, value.sensitivity, value.gains, plan.plans, plan.tests)
-    return {name: (kind, own) for (name, (kind, _)), own in zip(MONEY.items(), entries, strict=True)}
+def _money(value: PolicyValue | None, plan: NextExperiment | None) -> dict[str, Table]:
+    return {
+        "roi_projection": (Projection, value.projections if value else []),
+        "roi_sensitivity": (Sensitivity, value.sensitivity if value else []),
+        "roi_gains": (Gain, value.gains if value else []),
+        "experiment_plan": (Plan, plan.plans if plan else []),
+        "ab_test_simulation": (SimulatedTest, plan.tests if plan else []),
+    }
 
 
 def _finished(run: Run, uplift: Uplift) -> UpliftRun:

@@ -11,20 +11,12 @@ from ml.policy.next_experiment import NextExperiment
 from ml.policy.planner import Plan
 from ml.policy.projection import Projection
 from ml.policy.values import PolicyValue
+from ml.reports.funnel import FunnelFacts
 from ml.run import Stamp
 from ml.uplift.deciles import UpliftDecile
 from ml.uplift.evaluate import Evaluation
 from ml.uplift.metrics import UpliftMetric
 from ml.uplift.names import T_LEARNER
-from warehouse.base import Warehouse
-
-FUNNEL_SQL = """
-select step, next_step, entered, dropped_off, dropoff_rate, revenue_lost
-from funnelift.funnel_dropoff
-where breakdown = 'all'
-order by dropoff_rate desc, step_number asc
-"""
-PERIOD_SQL = "select session_count, first_event_at, last_event_at from funnelift.dataset_summary"
 
 
 @dataclass(frozen=True)
@@ -57,26 +49,11 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class FunnelFacts:
-    """The step that loses the largest share of its sessions, and the value that all sessions left in their carts."""
-
-    step: str
-    next_step: str
-    entered: int
-    dropped_off: int
-    dropoff_rate: float
-    revenue_lost: float
-    sessions: int
-    first_at: str
-    last_at: str
-
-
-@dataclass(frozen=True)
 class UpliftFacts:
     """Everything that the recommendations and the uplift figures speak of.
 
     `source` says where the arms come from; `eligible` which sessions could be treated (the decision point). `first_at`
-    and `last_at` bound the test slice; None for an experiment without time. `tested_share` is the share in percent of
+    and `last_at` bound the test split; None for an experiment without time. `tested_share` is the share in percent of
     the plan that is advised and that `tests` plays through; None where there is none. `quadrant_counts` counts the test
     rows. `pehe` is the root mean squared error of the estimated against the true effect, `pehe_constant` that of one
     average for all; None where the truth is not known. `mismatch_p` is the sample ratio's p-value, None where no share
@@ -175,7 +152,7 @@ class UpliftFacts:
 
     @property
     def chosen(self) -> Projection | None:
-        """The uplift strategy at the share chosen on the calibration slice; None where that is nobody."""
+        """The uplift strategy at the share chosen on the calibration split; None where that is nobody."""
         return self.projection("uplift", self.policy.chosen["uplift"])
 
     @property
@@ -216,24 +193,3 @@ class UpliftFacts:
     def confidence(self) -> str:
         """The level of every interval, as "95 %"."""
         return f"{100 * self.config.evaluation.confidence:g} %"
-
-
-def read_funnel(warehouse: Warehouse) -> FunnelFacts | None:
-    """Read the funnel's figures; None where the warehouse has none."""
-    if not warehouse.columns("funnel_dropoff"):
-        return None
-    steps, period = warehouse.query(FUNNEL_SQL), warehouse.query(PERIOD_SQL)[0]
-    if not steps:
-        return None
-    worst = steps[0]
-    return FunnelFacts(
-        step=str(worst["step"]),
-        next_step=str(worst["next_step"]),
-        entered=int(worst["entered"]),
-        dropped_off=int(worst["dropped_off"]),
-        dropoff_rate=float(worst["dropoff_rate"]),
-        revenue_lost=float(sum(float(step["revenue_lost"] or 0) for step in steps)),
-        sessions=int(period["session_count"]),
-        first_at=f"{period['first_event_at']:%Y-%m-%d}",
-        last_at=f"{period['last_event_at']:%Y-%m-%d}",
-    )

@@ -1,19 +1,16 @@
 """CatBoost as EconML takes its models."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 
 from ml.arrays import Floats
 
-if TYPE_CHECKING:
-    pass
-
 
 class CatBoostOnCodes(RegressorMixin, BaseEstimator):  # type: ignore[misc]
-    """CatBoost as EconML wants its models: a matrix of numbers in, one number a row out.
+    """CatBoost as EconML wants its models: a matrix of numbers in, one number per row out.
 
     `target` is "probability" for a 0/1 outcome, of which the probability is predicted, or "value". The other
     parameters are CatBoost's; `categorical` gives the columns that hold category codes.
@@ -55,7 +52,7 @@ class CatBoostOnCodes(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def predict(self, inputs: Floats) -> Floats:
-        """Predict a probability or a value a row."""
+        """Predict a probability or a value per row: ndarray of shape (n_rows,)."""
         if self.target == "probability":
             return np.asarray(self.model_.predict_proba(self._pool(inputs))[:, 1])
         return np.asarray(self.model_.predict(self._pool(inputs)))

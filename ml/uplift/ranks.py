@@ -14,16 +14,16 @@ def percentile_ranks(calibration_score: Floats, score: Floats, tie_breaker: Floa
 
     Parameters
     ----------
-    calibration_score : array of float
+    calibration_score : ndarray of shape (n_calibration_rows,)
         Scores of the calibration rows, at least one.
-    score : array of float
+    score : ndarray of shape (n_rows,)
         Scores to rank.
-    tie_breaker : array of float
-        One random number a score, in [0, 1): where it falls among calibration rows of the same score.
+    tie_breaker : ndarray of shape (n_rows,)
+        One random number per score, in [0, 1): where it falls among calibration rows of the same score.
 
     Returns
     -------
-    array of float
+    ndarray of shape (n_rows,)
         Ranks in [0, 1); the rows `percentile >= 1 - share` are the top share.
     """
     ranked = np.sort(calibration_score)
@@ -37,12 +37,12 @@ def smallest_share(percentile: Floats) -> npt.NDArray[np.int64]:
 
     Parameters
     ----------
-    percentile : array of float
+    percentile : ndarray of shape (n_rows,)
         Percentile ranks, 0 to 1.
 
     Returns
     -------
-    array of int
+    ndarray of shape (n_rows,)
         Shares in percent, 1 to 100.
     """
     # A quotient, because 1 - 0.7 is a bit more than 0.3, and a rank of 0.3 belongs to the top 70 percent.
@@ -55,12 +55,12 @@ def deciles(percentile: Floats) -> npt.NDArray[np.int8]:
 
     Parameters
     ----------
-    percentile : array of float
+    percentile : ndarray of shape (n_rows,)
         Percentile ranks, 0 to 1.
 
     Returns
     -------
-    array of int
+    ndarray of shape (n_rows,)
         1, the highest, to 10.
     """
     return ((smallest_share(percentile) + 9) // 10).astype(np.int8)

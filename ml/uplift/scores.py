@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ml.arrays import Codes, Floats
+from ml.arrays import Codes, Floats, Rows
 from ml.experiment.experiment import SPLITS, Experiment
 from ml.uplift.challengers import without_econml_warnings
 from ml.uplift.effect_scale import Prediction
@@ -53,7 +53,7 @@ def score_rows(experiment: Experiment, fits: Fits, seed: int) -> Scores:
     Scores
         Every array of shape (n_rows,).
     """
-    prediction = predict_all(fits.t_learner, experiment.inputs, experiment.rows("train"))
+    prediction = _predict_all(fits.t_learner, experiment.inputs, experiment.rows("train"))
     response = fits.response.probability(experiment.inputs)
     scores = {T_LEARNER: prediction.score}
     asked = experiment.rows("calibration", "test")
@@ -69,7 +69,7 @@ def score_rows(experiment: Experiment, fits: Fits, seed: int) -> Scores:
     return Scores(prediction, response, scores, percentiles, deciles(percentiles[T_LEARNER]))
 
 
-def predict_all(learner: TLearner, inputs: "pd.DataFrame", train: npt.NDArray[np.intp]) -> Prediction:
+def _predict_all(learner: TLearner, inputs: "pd.DataFrame", train: Rows) -> Prediction:
     """Predict every row, the training rows by models of the other folds."""
     whole, crossed = learner.predict(inputs), learner.predict_training_rows()
     for name, values in vars(crossed).items():

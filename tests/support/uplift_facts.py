@@ -14,7 +14,8 @@ from ml.policy.planner import Plan
 from ml.policy.projection import Projection
 from ml.policy.sensitivity import Sensitivity
 from ml.policy.values import STRATEGIES, PolicyValue
-from ml.reports.facts import FunnelFacts, UpliftFacts
+from ml.reports.facts import UpliftFacts
+from ml.reports.funnel import FunnelFacts
 from ml.reports.wording import QUADRANTS
 from ml.uplift.deciles import UpliftDecile
 from ml.uplift.metrics import UpliftMetric

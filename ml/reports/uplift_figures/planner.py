@@ -23,7 +23,7 @@ def planner(facts: UpliftFacts) -> "Figure":
     settings = facts.config.planner
     message(figure, facts, f"What would the next experiment show?\n{_planner_message(facts)}")
     power = f"{percent(settings.power)} power at the {percent(settings.significance)} level"
-    about = f"{power}; test slice,\n{size_text(facts)}"
+    about = f"{power}; test split,\n{size_text(facts)}"
     if not facts.plans:
         _say(left, f"No share holds a test row,\nso no experiment was planned\n\n{about}")
     elif facts.first_at is None and any(plan.sessions_per_arm for plan in facts.plans):

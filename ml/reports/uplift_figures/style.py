@@ -27,7 +27,7 @@ def axes_of(facts: UpliftFacts, title: str, note: str, x_label: str, y_label: st
     figure = Figure(figsize=(7, 5.4), layout="constrained")
     axes = figure.subplots()
     message(figure, facts, title)
-    axes.set_title(_wrapped(f"test slice, {size_text(facts)}\n{note}", 95), fontsize=9)
+    axes.set_title(_wrapped(f"test split, {size_text(facts)}\n{note}", 95), fontsize=9)
     axes.set_xlabel(x_label, fontsize=9)
     axes.set_ylabel(y_label, fontsize=9)
     return figure, axes

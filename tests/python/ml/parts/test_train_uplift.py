@@ -81,7 +81,7 @@ def test_one_score_for_every_session_at_the_decision_point(simulated: Place) -> 
     mature = scores["dataset_split"] != "open"
     assert (scores.loc[mature, "outcome"].notna()).all()
     assert (scores.loc[~mature, "outcome"].isna()).all()
-    # Ranks are against the calibration slice, so there they are spread evenly.
+    # Ranks are against the calibration split, so there they are spread evenly.
     calibration = scores.loc[scores["dataset_split"] == "calibration", "uplift_percentile"]
     assert np.sort(calibration) == pytest.approx((np.arange(len(calibration)) + 0.5) / len(calibration), abs=0.01)
 
@@ -231,9 +231,9 @@ def test_a_real_experiment_comes_first(copy: Place) -> None:
     assert "stg_treatment_assignments" in run["source"]
     assert scores[["segment", "true_effect"]].isna().all().all()
     arms = table(copy, "stg_treatment_assignments").set_index("visitor_id")["treatment"]
-    judged = scores["dataset_split"].isin(["train", "calibration", "test"])
-    assert (scores.loc[judged, "treatment"] == scores.loc[judged, "visitor_id"].map(arms)).all()
-    assert scores.loc[judged, "visitor_id"].is_unique
+    has_part = scores["dataset_split"].isin(["train", "calibration", "test"])
+    assert (scores.loc[has_part, "treatment"] == scores.loc[has_part, "visitor_id"].map(arms)).all()
+    assert scores.loc[has_part, "visitor_id"].is_unique
     assert set(scores.loc[~scores["visitor_id"].isin(arms.index), "dataset_split"]) <= {"outside", "open"}
     train.train(copy.config(), Progress(), only="policy")
     assert "SIMULATED" not in (copy.folder / "results/recommendations.md").read_text()

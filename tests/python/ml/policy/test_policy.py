@@ -477,7 +477,7 @@ class Population:
             self.earned[name] = np.concatenate([[0.0], np.cumsum(gain[order])]) / len(gain)
 
     def profit(self, calibration: World, strategy: str, percent: int) -> float:
-        """Return the expected profit per session of the share of a strategy, ranked against a calibration slice."""
+        """Return the expected profit per session of the share of a strategy, ranked against a calibration split."""
         if strategy == "random":
             return float(self.earned["uplift"][-1]) * percent / 100
         reference = np.sort(scores(calibration.x)[strategy])
