@@ -16,6 +16,10 @@ README_LINES = 120
 SENTENCE_WORDS = 25
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+# The changelog names what is gone.
+each_page_of_today = pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda page: str(page.relative_to(ROOT))
+)
 
 
 def read(page: Path) -> str:
@@ -82,7 +86,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(linked), target
 
 
-@each_page
+@each_page_of_today
 def test_every_command_exists(page: Path) -> None:
     text = read(page)
     targets = set(re.findall(r"^([a-z][\w-]*):", read(ROOT / "Makefile"), re.MULTILINE))
@@ -97,7 +101,7 @@ def test_every_command_exists(page: Path) -> None:
             assert option == "--help" or f'"{option}"' in sources, f"python -m {module} {option}"
 
 
-@each_page
+@each_page_of_today
 def test_every_path_exists(page: Path) -> None:
     """Paths in code spans that begin with a folder of the project; `*` and `<layer>` stand for anything."""
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
