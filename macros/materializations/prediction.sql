@@ -41,9 +41,9 @@
     {%- if found != promised -%}
         {%- set lacking, surplus = promised | reject('in', found) | list, found | reject('in', promised) | list -%}
         {% do exceptions.raise_compiler_error(
-            relation.include(database=false) ~ ' was written by another version: it lacks '
-            ~ (lacking | join(', ') or 'nothing') ~ ', has ' ~ (surplus | join(', ') or 'nothing')
-            ~ ' too much, and its columns stand in the order ' ~ found | join(', ')
+            relation.include(database=false) ~ ' was written by another version: '
+            ~ ('it lacks ' ~ (lacking | join(', ') or 'nothing') ~ ' and has ' ~ (surplus | join(', ') or 'nothing') ~ ' too much'
+               if lacking or surplus else 'its columns stand in the order ' ~ found | join(', '))
             ~ '. Rename or drop the table, run `dbt build` again, then `python -m ml.train`'
         ) %}
     {%- endif -%}

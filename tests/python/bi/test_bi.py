@@ -199,7 +199,8 @@ def test_the_empty_tables_are_those_that_a_training_writes(untrained: Shop, trai
 
 def test_a_build_leaves_predictions_alone(trained: Shop) -> None:
     before = trained.query("select * from funnelift.conversion_predictions order by session_id, decision_point")
-    trained.succeed("dbt.cli.main", "--quiet", "build", "--select", "path:models/bi")
+    folders = ("path:models/predictions", "path:models/bi")
+    trained.succeed("dbt.cli.main", "--quiet", "build", "--full-refresh", "--select", *folders)
     assert trained.query("select * from funnelift.conversion_predictions order by session_id, decision_point") == before
 
 

@@ -162,6 +162,26 @@ def test_contracts_are_enforced_on_what_people_build_on(sample: Built) -> None:
     assert enforced == {contract.name for contract in read_project().of_layer("marts", "bi", "predictions")}
 
 
+@pytest.mark.parametrize(
+    ("columns", "complaint"),
+    [
+        ("replicate, 1 as more", "and has more too much. Rename or drop the table, run `dbt build` again"),
+        ("* exclude (replicate), replicate", "its columns stand in the order n_control, "),
+    ],
+)
+def test_a_prediction_table_of_another_version_is_named(tmp_path: Path, columns: str, complaint: str) -> None:
+    database, name = tmp_path / f"{CATALOG}.duckdb", "ab_test_simulation"
+    with duckdb.connect(str(database)) as connection:
+        create_raw_tables(connection)
+    assert run_dbt("run", "--select", name, database=database).success
+    with duckdb.connect(str(database)) as connection:
+        connection.execute(f"create or replace table funnelift.{name} as select {columns} from funnelift.{name}")
+    outcome = run_dbt("run", "--full-refresh", "--select", name, database=database)
+    assert not outcome.success
+    assert "ab_test_simulation was written by another version: it" in outcome.errors.replace('"', "")
+    assert complaint in outcome.errors
+
+
 TAGS = {
     "sessions": {"dataset_summary", "dim_category", "dim_date", "sessions"},
     "funnel": {"funnel_daily", "funnel_dropoff", "session_funnels"},
