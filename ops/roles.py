@@ -11,11 +11,12 @@ from collections.abc import Iterable
 import yaml
 
 from warehouse.base import RAW_SCHEMA, SCHEMA
-from warehouse.contract import PROJECT, read_project
+from warehouse.contract import read_project
 from warehouse.errors import ServerError
 from warehouse.mysql import NEW, OLD
 from warehouse.mysql_client.names import name
 from warehouse.mysql_client.session import COLLATION
+from warehouse.settings import PROJECT
 
 SOURCES = PROJECT / "models" / "staging" / "_staging__sources.yml"
 DATABASE, RAW_DATABASE = SCHEMA, RAW_SCHEMA

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from warehouse.errors import FunneliftError
+from warehouse.settings import PROJECT
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-PROJECT = Path(__file__).resolve().parents[1]
 PARAMETERS = re.compile(r"(?P<name>[a-z]+)(?:\((?P<numbers>\d+(?:, \d+)?)\))?")
 
 

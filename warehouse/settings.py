@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 ENVIRONMENT = {"target": "FUNNELIFT_TARGET", "duckdb_path": "FUNNELIFT_DUCKDB_PATH"}
-ROOT = Path(__file__).resolve().parents[1]
+PROJECT = Path(__file__).resolve().parents[1]
 
 
 class WarehouseSettings(Protocol):
@@ -42,7 +42,7 @@ class LoadSettings:
     """What a load needs to know of the warehouse."""
 
     target: str = "duckdb"
-    duckdb_path: Path = ROOT / "warehouse.duckdb"
+    duckdb_path: Path = PROJECT / "warehouse.duckdb"
 
     @classmethod
     def choose(cls, target: str | None = None, environment: Mapping[str, str] = os.environ) -> "LoadSettings":
