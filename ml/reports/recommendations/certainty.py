@@ -74,7 +74,7 @@ def _placebo(facts: UpliftFacts) -> list[str]:
         return []
     is_real = Difference.of(placebo).is_real
     verdict = "0 IS OUTSIDE: be careful with the figures above" if is_real else "0 is inside, as it must be"
-    return [f"**Placebo** (arms shuffled: nothing to find): Qini {metric_text(placebo)}; {verdict}."]
+    return [f"**Placebo** (permuted arms: nothing to find): Qini {metric_text(placebo)}; {verdict}."]
 
 
 def _arms(facts: UpliftFacts) -> str:
