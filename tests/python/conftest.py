@@ -8,6 +8,7 @@ import pytest
 
 from paths import ROOT
 from servers import DatabaseServer, lacking, named_server, serve, start_private_mariadb
+from synthetic_shop import SyntheticShop
 
 # What a test needs, told by its fixtures, at whatever distance.
 MARKS_OF_FIXTURES = {"mysql_server": "server", "private_mariadb": "server", "browser": "browser"}
@@ -33,6 +34,15 @@ def shared_data() -> Path:
     if not folder.is_dir():
         lacking(f"no shared data at {folder}: set FUNNELIFT_SHARED to the folder that holds data/")
     return folder
+
+
+@pytest.fixture(scope="session")
+def synthetic_shop(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> SyntheticShop:
+    """A synthetic shop before and after its first training, made once for all processes of a test run."""
+    own = tmp_path_factory.getbasetemp()
+    shop = SyntheticShop((own if worker_id == "master" else own.parent) / "synthetic_shop")
+    shop.make()
+    return shop
 
 
 @pytest.fixture(scope="session")

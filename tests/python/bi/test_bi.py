@@ -1,6 +1,5 @@
 """What people read: the star before and after a training, and every measure on both engines and by hand."""
 
-import json
 import math
 import os
 import re
@@ -31,20 +30,10 @@ from compiled import ROOT
 from contracts import PUBLISHED
 from ml.config import load_config
 from servers import DatabaseServer, environment_of
+from synthetic_shop import SyntheticShop
 from warehouse.base import Publication, Warehouse
 from warehouse.open import open_warehouse
 
-VISITORS = 10_000
-QUICK = {
-    "split": {"min_positives": 5},
-    "models": {"catboost": {"max_trees": 30}, "xgboost": {"max_trees": 20}},
-    "evaluation": {"bootstrap_resamples": 20},
-    "explanation": {"plot_rows": 100},
-    "experiment": {"decision_point": "landing", "min_conversions_per_arm": 2, "split": {"min_positives": 5}},
-    "uplift": {"max_trees": 20, "bootstrap_resamples": 20, "placebo_runs": 1},
-    "policy": {"bootstrap_resamples": 40},
-    "planner": {"simulations": 30},
-}
 MEASURES = page_measures()
 NAMED = {measure.name: measure for measure in MEASURES}
 # Columns that measures are broken down by on the pages.
@@ -110,40 +99,30 @@ def on_duckdb(folder: Path) -> Shop:
 
 
 @pytest.fixture(scope="module")
-def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("raw")
-    on_duckdb(folder).succeed("ingest", "synth", "--out", str(folder), "--visitors", str(VISITORS))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def untrained(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+def untrained(synthetic_shop: SyntheticShop, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     shop = on_duckdb(tmp_path_factory.mktemp("untrained"))
-    shop.succeed("ingest", "load", "--raw", str(raw))
-    shop.succeed("dbt.cli.main", "--quiet", "build")
+    shutil.copytree(synthetic_shop.target, shop.folder / "target")
+    shutil.copy(synthetic_shop.untrained, shop.folder / "warehouse.duckdb")
     return shop
 
 
 @pytest.fixture(scope="module")
-def trained(untrained: Shop, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+def trained(synthetic_shop: SyntheticShop, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """The same warehouse after a training, under another name of the file."""
     folder = tmp_path_factory.mktemp("trained")
-    shutil.copytree(untrained.folder / "target", folder / "target")
-    shutil.copy(untrained.folder / "warehouse.duckdb", folder / "copy.duckdb")
-    shop = Shop(folder, untrained.environment | {"FUNNELIFT_DUCKDB_PATH": str(folder / "copy.duckdb")})
-    (folder / "quick.json").write_text(json.dumps(QUICK))
-    shop.succeed("ml.train", "--config", str(folder / "quick.json"))
-    return shop
+    shutil.copytree(synthetic_shop.target, folder / "target")
+    shutil.copy(synthetic_shop.trained, folder / "copy.duckdb")
+    return Shop(folder, {"FUNNELIFT_TARGET": "duckdb", "FUNNELIFT_DUCKDB_PATH": str(folder / "copy.duckdb")})
 
 
 @pytest.fixture(scope="module")
 def served(
-    mysql_server: DatabaseServer, raw: Path, trained: Shop, tmp_path_factory: pytest.TempPathFactory
+    mysql_server: DatabaseServer, synthetic_shop: SyntheticShop, trained: Shop, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Shop, dict[str, Any]]]:
     """The same shop on a server, its predictions those of the training; and every measure before they came."""
     mysql_server.drop_databases()
     shop = Shop(tmp_path_factory.mktemp("served"), environment_of(mysql_server.settings))
-    shop.succeed("ingest", "load", "--raw", str(raw))
+    shop.succeed("ingest", "load", "--raw", str(synthetic_shop.raw))
     shop.succeed("dbt.cli.main", "--quiet", "build")
     before = totals(shop)
     publications = published(trained)

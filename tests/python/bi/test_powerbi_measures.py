@@ -1,12 +1,8 @@
 """Every measure of the Power BI model, evaluated on a trained shop, equals its SQL: in all, filtered, and what if."""
 
-import json
 import math
 import os
 import re
-import shutil
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -22,11 +18,9 @@ from bi.powerbi import star
 from bi.tables import power_bi_names
 from powerbi_project import MODEL, PROJECT, copied
 from powerbi_tools import Tools, tools
-from training import QUICK
+from synthetic_shop import SyntheticShop
 
-ROOT = PROJECT.parent
-VISITORS = "20000"
-# A warehouse of one's own that is trained, instead of the small shop that the test makes.
+# A warehouse of one's own that is trained, instead of the small synthetic shop.
 OWN = "FUNNELIFT_TEST_TRAINED_DUCKDB"
 MEASURES = {measure.name: measure for measure in numbers.all_measures()}
 KINDS = {"VARCHAR": "string", "INTEGER": "int64", "BIGINT": "int64", "DOUBLE": "double", "DATE": "date"}
@@ -57,34 +51,9 @@ class Case:
     parameters: Mapping[str, float]
 
 
-def command(*words: str, **environment: str) -> None:
-    subprocess.run([sys.executable, "-m", *words], cwd=ROOT, env={**os.environ, **environment}, check=True)
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A synthetic shop before and after its first training."""
-    folder = tmp_path_factory.mktemp("shop")
-    trained, untrained = folder / "warehouse.duckdb", folder / "untrained.duckdb"
-    places = {
-        "FUNNELIFT_TARGET": "duckdb",
-        "FUNNELIFT_DUCKDB_PATH": str(trained),
-        "FUNNELIFT_RESULTS": str(folder / "results"),
-        "DBT_TARGET_PATH": str(folder / "target"),
-        "DBT_LOG_PATH": str(folder / "logs"),
-    }
-    (folder / "quick.json").write_text(json.dumps(QUICK))
-    command("ingest", "synth", "--out", str(folder / "raw"), "--visitors", VISITORS, **places)
-    command("ingest", "load", "--raw", str(folder / "raw"), **places)
-    command("dbt.cli.main", "--quiet", "run", **places)
-    shutil.copy(trained, untrained)
-    command("ml.train", "--config", str(folder / "quick.json"), **places)
-    return {"trained": trained, "untrained": untrained}
-
-
 @pytest.fixture(scope="module")
 def warehouse(request: pytest.FixtureRequest) -> duckdb.DuckDBPyConnection:
-    return duckdb.connect(os.environ.get(OWN) or request.getfixturevalue("shop")["trained"], read_only=True)
+    return duckdb.connect(os.environ.get(OWN) or request.getfixturevalue("synthetic_shop").trained, read_only=True)
 
 
 @pytest.fixture(scope="module")
@@ -209,8 +178,8 @@ def test_every_measure_equals_its_sql(dax: Tools, rows: Any, asked: list[Case], 
     assert differences(dax, PROJECT, rows, asked, expected) == []
 
 
-def test_before_the_first_training_the_model_says_what_is_missing(dax: Tools, shop: dict[str, Path]) -> None:
-    warehouse = duckdb.connect(shop["untrained"], read_only=True)
+def test_before_the_first_training_the_model_says_what_is_missing(dax: Tools, synthetic_shop: SyntheticShop) -> None:
+    warehouse = duckdb.connect(synthetic_shop.untrained, read_only=True)
     asked = [Case(name, {}, {}, {}) for name in MEASURES]
     of_sql = [by_sql(warehouse, case) for case in asked]
     assert differences(dax, PROJECT, imported(warehouse), asked, of_sql) == []
