@@ -15,29 +15,16 @@ from bi.tables import models, shown
 SERVER, DATABASE = "127.0.0.1:3306", "funnelift"
 KEY_MEASURES, VISITOR_TYPE = "Key Measures", "Visitor Type"
 
-# Columns by what they hold; all others are whole numbers. Ids stay text: Power BI would take a CHAR(36) for a GUID.
+# Ids stay text: Power BI would take a CHAR(36) for a GUID.
 _TYPES = {
-    "string": """
-    category_id category_name champion conversion_model_version conversion_run_id cost_per dataset_split decision_point
-    description direction experiment_decision_point experiment_source feature feature_group furthest_step learner metric
-    missing model moment next_step quadrant reason_1 reason_2 reason_3 risk_band run_id segment session_id slice step
-    strategy uplift_model_version uplift_run_id uplift_split value_column versus visitor_id visitor_type warnings_json
-    weekday_name
-    """,
-    "double": """
-    abandon_probability abandoned_value_at_risk break_even_cost carted_value_so_far cart_to_transaction_seconds ci_lower
-    ci_upper control_rate conversions_covariance cost cost_units cost_units_covariance cost_units_se days_needed
-    difference duration_seconds eligible_sessions expected_lift horizon_days incremental_conversions
-    incremental_conversions_ci_lower incremental_conversions_ci_upper incremental_conversions_se incremental_margin
-    incremental_revenue margin mean_abs_shap mean_predicted measured_lift observed_rate observed_uplift p_control
-    p_treatment p_value predicted_uplift probability profit profit_ci_lower profit_ci_upper profit_ipw
-    profit_ipw_ci_lower profit_ipw_ci_upper redemptions redemptions_se revenue_per_conversion roi roi_ci_lower
-    roi_ci_upper sessions_per_day smallest_lift_long smallest_lift_short targeted_sessions true_uplift unit_cost uplift
-    uplift_percentile value view_to_cart_seconds view_to_transaction_seconds
-    """,
-    "decimal": "abandoned_value carted_value revenue revenue_lost",
-    "date": "date_day decided_date funnel_date month_start_date started_date week_start_date",
-    "dateTime": "conversion_run_finished_at data_from data_to decided_at started_at uplift_run_finished_at",
+    "varchar": "string",
+    "text": "string",
+    "integer": "int64",
+    "bigint": "int64",
+    "double": "double",
+    "decimal": "decimal",
+    "date": "date",
+    "timestamp": "dateTime",
 }
 _FORMATS = {
     "double": "#,0.000",
@@ -86,22 +73,6 @@ def relationships() -> list[Relationship]:
     return [Relationship(tuple(entry["many"]), tuple(entry["one"])) for entry in shown()["relationships"]]
 
 
-def data_type(column: str) -> str:
-    """Say what a column of the views holds.
-
-    Parameters
-    ----------
-    column : str
-        Its name, which means the same in every view.
-
-    Returns
-    -------
-    str
-        A type of `tmdl.M_TYPES`.
-    """
-    return next((kind for kind, columns in _TYPES.items() if column in columns.split()), "int64")
-
-
 def _of_view(view: str, entry: dict[str, Any], model: dict[str, Any]) -> Table:
     documented = {column["name"]: column for column in model["columns"]}
     keys = {
@@ -111,7 +82,7 @@ def _of_view(view: str, entry: dict[str, Any], model: dict[str, Any]) -> Table:
     for name, column in documented.items():
         if name in shown()["left_out"]:
             continue
-        kind, by = data_type(name), shown()["sorted_by"].get(name)
+        kind, by = _TYPES[column["data_type"].partition("(")[0]], shown()["sorted_by"].get(name)
         columns.append(
             Column(
                 name=name,
