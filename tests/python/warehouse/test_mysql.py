@@ -326,7 +326,7 @@ def test_a_second_training_keeps_the_runs(place: Place, session: Session) -> Non
     assert after[: len(runs)] == runs
     assert len(after) == len(runs) + 1
     with open_warehouse(place.config()) as warehouse:
-        newest = score.last_run(warehouse)["run_id"]
+        newest = score.last_model(warehouse).run_id
     assert session.rows("select distinct run_id from funnelift.conversion_predictions") == [(newest,)]
 
 
