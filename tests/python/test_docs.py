@@ -14,6 +14,15 @@ from warehouse.contract import read_project
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("benchmarks/*.md"), *ROOT.glob("docs/*.md")])
 README_LINES = 120
 SENTENCE_WORDS = 25
+WORDS = {
+    r"\b(train|training|calibration|test) slices?\b": "split",
+    r"\brivals?\b": "challenger",
+    r"\bjudged?\b": "evaluate",
+    r"\busual rate\b": "baseline rate",
+    r"\btenth of the (score|T-learner)": "decile",
+    r"\b(shuffled arms|arms (shuffled|dealt))": "permuted arms",
+    r"\bone row an? ": "one row per",
+}
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 # The changelog names what is gone.
@@ -115,6 +124,20 @@ def test_every_path_exists(page: Path) -> None:
 def test_sentences_are_short(page: Path) -> None:
     long = [sentence for sentence in sentences(page) if len(words(sentence)) > SENTENCE_WORDS]
     assert not long, "\n".join(f"{len(words(sentence))} words: {sentence}" for sentence in long)
+
+
+def test_one_word_for_one_thing() -> None:
+    """In what people read: pages, descriptions, settings and the texts of the reports."""
+    sources = [page for page in PAGES if page.name != "CHANGELOG.md"]
+    for pattern in ("models/**/*.yml", "bi/measures/*.yml", "ml/config.yml", "ml/report*/**/*.*", "analyses/*.sql"):
+        sources += [path for path in ROOT.glob(pattern) if path.suffix != ".pyc"]
+    found = [
+        f"{source.relative_to(ROOT)}: {match[0]!r}: say {wanted}"
+        for source in sources
+        for unwanted, wanted in WORDS.items()
+        for match in re.finditer(unwanted, read(source), re.IGNORECASE)
+    ]
+    assert not found, "\n".join(found)
 
 
 def test_the_list_of_tables_is_whole() -> None:
