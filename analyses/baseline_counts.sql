@@ -57,7 +57,7 @@ events as (
         sum(case when event_type = '{{ step }}' then 1 else 0 end) as {{ step }}_events,
         {%- endfor %}
         count(*) as events
-    from {{ ref('stg_events') }}
+    from {{ ref('int_events') }}
 
 ),
 
@@ -116,7 +116,7 @@ event_visitors as (
     select
         visitor_id,
         count(*) as events
-    from {{ ref('stg_events') }}
+    from {{ ref('int_events') }}
     group by visitor_id
 
 ),

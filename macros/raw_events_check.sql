@@ -1,5 +1,5 @@
 {#
-    The events must be there, with the columns that every model builds on. Called by stg_events rather than on-run-start:
+    The events must be there, with the columns that every model builds on. Called by int_events rather than on-run-start:
     dbt goes on after a hook that failed, but skips everything behind a model that did.
 #}
 {% macro raw_events_check() %}

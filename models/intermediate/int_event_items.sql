@@ -1,7 +1,7 @@
 -- What was known of an event's item at that moment.
 with events as (
 
-    select * from {{ ref('stg_events') }}
+    select * from {{ ref('int_events') }}
 
 ),
 

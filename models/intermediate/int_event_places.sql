@@ -6,7 +6,7 @@ with events as (
         event_key,
         visitor_id,
         event_ms
-    from {{ ref('stg_events') }}
+    from {{ ref('int_events') }}
 
 ),
 

@@ -1,7 +1,7 @@
 -- Items as whole numbers: what is joined and grouped by them costs half of what their texts would.
 with events as (
 
-    select * from {{ ref('stg_events') }}
+    select * from {{ ref('int_events') }}
 
 )
 

@@ -1,7 +1,7 @@
 -- Where each session begins and ends, and its text id, which is built once a session.
 with events as (
 
-    select * from {{ ref('stg_events') }}
+    select * from {{ ref('int_events') }}
 
 ),
 

@@ -1,7 +1,7 @@
 -- Every event with all that is known of it and of its place: what the other models read.
 with events as (
 
-    select * from {{ ref('stg_events') }}
+    select * from {{ ref('int_events') }}
 
 ),
 

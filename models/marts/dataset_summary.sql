@@ -1,6 +1,6 @@
 with high_water as (
 
-    select max(event_ms) as event_ms from {{ ref('stg_events') }}
+    select max(event_ms) as event_ms from {{ ref('int_events') }}
 
 ),
 

@@ -4,7 +4,7 @@ with bounds as (
     select
         min({{ local_day_number('event_ms') }}) as first_day,
         max({{ local_day_number('event_ms') }}) as last_day
-    from {{ ref('stg_events') }}
+    from {{ ref('int_events') }}
 
 ),
 

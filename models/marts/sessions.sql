@@ -18,7 +18,7 @@ categories as (
 
 high_water as (
 
-    select max(event_ms) as event_ms from {{ ref('stg_events') }}
+    select max(event_ms) as event_ms from {{ ref('int_events') }}
 
 ),
 

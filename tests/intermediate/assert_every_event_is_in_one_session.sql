@@ -2,7 +2,7 @@
 with counts as (
 
     select
-        (select count(*) from {{ ref('stg_events') }}) as staged_events,
+        (select count(*) from {{ ref('int_events') }}) as staged_events,
         (select count(*) from {{ ref('int_session_events') }}) as session_events,
         (select sum(event_count) from {{ ref('int_session_totals') }}) as counted_events,
         (select count(*) from {{ ref('int_session_totals') }}) as session_rows,

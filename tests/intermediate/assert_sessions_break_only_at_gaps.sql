@@ -8,7 +8,7 @@ with neighbours as (
         later.event_number,
         later.event_ms - earlier.event_ms as gap_ms
     from {{ ref('int_session_events') }} as later
-    left join {{ ref('stg_events') }} as earlier
+    left join {{ ref('int_events') }} as earlier
         on
             later.event_key - 1 = earlier.event_key
             and later.visitor_id = earlier.visitor_id

@@ -10,7 +10,7 @@ with counts as (
         (select event_count from {{ ref('dataset_summary') }}) as summary_events,
         (
             select count(*)
-            from {{ ref('stg_events') }}
+            from {{ ref('int_events') }}
             where not ({{ var('exclude_bots') }} and visitor_id in (select bots.visitor_id from {{ ref('int_bot_visitors') }} as bots))
         ) as events,
         (select sum(has_transaction) from {{ ref('session_funnels') }}) as converting_funnels,

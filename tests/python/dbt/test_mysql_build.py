@@ -227,7 +227,7 @@ def test_a_database_that_is_not_utf8mb4_is_refused_with_the_statement_that_mends
     session = server.session()
     session.execute("alter database funnelift character set latin1 collate latin1_swedish_ci")
     try:
-        outcome = run(server, *dbt(folder, "run", "--select", "stg_events"))
+        outcome = run(server, *dbt(folder, "run", "--select", "int_events"))
     finally:
         session.execute(f"alter database funnelift character set utf8mb4 collate {session.server.collation}")
     assert outcome.returncode != 0

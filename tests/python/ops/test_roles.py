@@ -29,7 +29,7 @@ MARTS = ("funnelift.sessions", "funnelift.session_features")
 PREDICTIONS = "funnelift.conversion_predictions"
 # The one staging table that ml reads.
 ASSIGNMENTS = "funnelift.stg_treatment_assignments"
-WORKINGS = ("funnelift.stg_events", "funnelift.int_session_events", ASSIGNMENTS)
+WORKINGS = ("funnelift.int_events", "funnelift.int_session_events", ASSIGNMENTS)
 SOURCES = ("funnelift_raw.raw_events", "funnelift_raw.raw_treatment_assignments", "funnelift_raw.raw_loads")
 # Of the raw tables the one that no model reads.
 REJECTS = "funnelift_raw.raw_rejects"
@@ -261,7 +261,7 @@ def test_ml_swaps_its_tables_and_cannot_change_a_mart(roles: Roles, administrato
         assert session.rows(f"select id from {PREDICTIONS}") == [("second",)]
         for table in (*MARTS, *WORKINGS, *RAW):
             assert_refused(session, *writes(table))
-        assert_refused(session, *reads(*RAW, "funnelift.stg_events"))
+        assert_refused(session, *reads(*RAW, "funnelift.int_events"))
         assert_refused(session, "create table funnelift.other (id int)", "drop database funnelift")
         # Nor may a table of its own become a mart that is not there yet.
         assert_refused(session, f"rename table {PREDICTIONS} to funnelift.dim_date")

@@ -18,7 +18,7 @@ raw_rows as (
 
 staged as (
 
-    select count(*) as staged_count from {{ ref('stg_events') }}
+    select count(*) as staged_count from {{ ref('int_events') }}
 
 ),
 
@@ -31,7 +31,7 @@ distinct_rows as (
             "coalesce(transaction_id, '')", "'|'", "coalesce(" ~ to_text('own_price') ~ ", '')", "'|'",
             "coalesce(own_category_id, '')"
         ]) }}) as versions
-        from {{ ref('stg_events') }}
+        from {{ ref('int_events') }}
         group by visitor_id, event_ms, event_type, item_id
     ) as by_key
 
