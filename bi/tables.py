@@ -6,21 +6,21 @@ from typing import Any
 
 import yaml
 
-FOLDER = Path(__file__).resolve().parent
-SHOWN = FOLDER / "tables.yml"
-MODELS = FOLDER.parent / "models" / "bi" / "_bi__models.yml"
+from warehouse.contract import Contract, read_project
+
+SHOWN = Path(__file__).resolve().parent / "tables.yml"
 
 
 @cache
-def models() -> dict[str, dict[str, Any]]:
-    """Read the models' yml.
+def contracts() -> dict[str, Contract]:
+    """Read the contracts of the `bi_*` tables.
 
     Returns
     -------
-    dict of str to dict
-        Table to its description, columns and tests as dbt reads them.
+    dict of str to Contract
+        Table to its contract.
     """
-    return {model["name"]: model for model in yaml.safe_load(MODELS.read_text(encoding="utf-8"))["models"]}
+    return {contract.name: contract for contract in read_project().of_layer("bi")}
 
 
 @cache
@@ -32,7 +32,7 @@ def known_columns() -> dict[str, tuple[str, ...]]:
     dict of str to tuple of str
         Table to its columns.
     """
-    return {name: tuple(column["name"] for column in model["columns"]) for name, model in models().items()}
+    return {name: tuple(contract.column_names) for name, contract in contracts().items()}
 
 
 @cache
@@ -42,7 +42,7 @@ def shown() -> dict[str, Any]:
     Returns
     -------
     dict
-        `tables`, `left_out`, `sorted_by` and `relationships`.
+        `tables`, `left_out`, `formats`, `sorted_by` and `relationships`.
     """
     return yaml.safe_load(SHOWN.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
 

@@ -10,13 +10,14 @@ from typing import Any
 
 from bi import measures as numbers
 from bi.powerbi.tmdl import Column, Measure, Relationship, Table
-from bi.tables import models, shown
+from bi.tables import contracts, shown
+from warehouse.contract import Contract
 
 SERVER, DATABASE = "127.0.0.1:3306", "funnelift"
 KEY_MEASURES, VISITOR_TYPE = "Key Measures", "Visitor Type"
 
-# Ids stay text: Power BI would take a CHAR(36) for a GUID.
-_TYPES = {
+# A type of the models' yml, without its size, in the model. Ids stay text: Power BI would take a CHAR(36) for a GUID.
+TYPES = {
     "varchar": "string",
     "text": "string",
     "integer": "int64",
@@ -25,13 +26,6 @@ _TYPES = {
     "decimal": "decimal",
     "date": "date",
     "timestamp": "dateTime",
-}
-_FORMATS = {
-    "double": "#,0.000",
-    "decimal": "#,0.00",
-    "dateTime": "yyyy-mm-dd hh:nn:ss",
-    "date": "yyyy-mm-dd",
-    "int64": "0",
 }
 
 
@@ -58,7 +52,7 @@ def tables() -> tuple[Table, ...]:
     tuple of Table
         Facts, dimensions, results, what-if parameters and, first, the table of all measures.
     """
-    views = (_of_view(view, entry, models()[view]) for view, entry in shown()["tables"].items())
+    views = (_of_view(contracts()[view], entry) for view, entry in shown()["tables"].items())
     return (_key_measures(), *views, _visitor_types(), *map(_what_if, numbers.PARAMETERS.values()))
 
 
@@ -73,29 +67,28 @@ def relationships() -> list[Relationship]:
     return [Relationship(tuple(entry["many"]), tuple(entry["one"])) for entry in shown()["relationships"]]
 
 
-def _of_view(view: str, entry: dict[str, Any], model: dict[str, Any]) -> Table:
-    documented = {column["name"]: column for column in model["columns"]}
-    keys = {
-        its for dimension, its in (relationship.one for relationship in relationships()) if dimension == entry["name"]
-    }
+def _of_view(contract: Contract, entry: dict[str, Any]) -> Table:
+    related = (relationship.one for relationship in relationships())
+    keys = {column for table, column in related if table == entry["name"]}
     columns = []
-    for name, column in documented.items():
-        if name in shown()["left_out"]:
+    for column in contract.columns:
+        if column.name in shown()["left_out"]:
             continue
-        kind, by = _TYPES[column["data_type"].partition("(")[0]], shown()["sorted_by"].get(name)
+        kind, by = TYPES[column.data_type.partition("(")[0]], shown()["sorted_by"].get(column.name)
         columns.append(
             Column(
-                name=name,
+                name=column.name,
                 data_type=kind,
-                source=name,
-                description=column["description"],
-                format_string=_FORMATS.get(kind),
-                sort_by=by if by in documented else None,
-                is_hidden=name not in entry["shown"],
-                is_key=name in keys,
+                source=column.name,
+                description=column.description,
+                format_string=shown()["formats"].get(kind),
+                sort_by=by if by in contract.column_names else None,
+                is_hidden=column.name not in entry["shown"],
+                is_key=column.name in keys,
             )
         )
-    return Table(entry["name"], model["description"], tuple(columns), view=view, is_date_table=entry["name"] == "Date")
+    name = entry["name"]
+    return Table(name, contract.description, tuple(columns), view=contract.name, is_date_table=name == "Date")
 
 
 def _key_measures() -> Table:

@@ -31,8 +31,7 @@ groups:
 
 def test_a_measure_is_added_by_yml_alone(tmp_path: Path) -> None:
     """An analyst's copy of the project, with one file more and no line of Python."""
-    for folder in ("bi", "models/bi"):
-        shutil.copytree(ROOT / folder, tmp_path / folder)
+    shutil.copytree(ROOT / "bi", tmp_path / "bi")
     (tmp_path / "bi" / "measures" / "mine.yml").write_text(OWN)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
     ask = (
@@ -60,8 +59,7 @@ def test_a_measure_is_added_by_yml_alone(tmp_path: Path) -> None:
 
 
 def test_the_command_names_what_is_wrong_with_a_measure(tmp_path: Path) -> None:
-    for folder in ("bi", "models/bi"):
-        shutil.copytree(ROOT / folder, tmp_path / folder)
+    shutil.copytree(ROOT / "bi", tmp_path / "bi")
     (tmp_path / "bi" / "measures" / "mine.yml").write_text(OWN.replace("carted_value", "cart_value"))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
     words = [sys.executable, "-m", "bi", "--out", "out"]
