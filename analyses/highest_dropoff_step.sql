@@ -77,7 +77,7 @@ intervals as (
 
 ),
 
-compared as (
+beside_the_others as (
 
     select
         *,
@@ -112,7 +112,7 @@ final as (
             when has_enough = 1 and dropoff_high < shop_dropoff_rate then 'lower'
         end as against_shop,
         revenue_lost
-    from compared
+    from beside_the_others
 
 )
 
