@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from compiled import ROOT
-from contracts import PUBLISHED
 from servers import DatabaseServer
+from warehouse.contract import read_project
 from warehouse.errors import ServerError
 from warehouse.mysql_client.session import Session
 
@@ -162,13 +162,12 @@ def test_ids_compare_byte_by_byte_and_times_keep_their_milliseconds(shop: tuple[
         "where table_schema in ('funnelift', 'funnelift_raw')"
     )
     assert {collation for *_, collation in types if collation} == {session.server.collation}
-    # Raw times are as the files have them: whole milliseconds. Predictions keep the microseconds that ml gives them.
-    times = {
-        kind
-        for schema, table, column, kind, _ in types
-        if schema == "funnelift" and column.endswith("_at") and table not in PUBLISHED and not table.startswith("bi_")
-    }
-    assert times == {"datetime(3)"}, times
+    # Raw times are whole milliseconds; a contract's timestamp keeps the microseconds that ml gives.
+    contracts = read_project()
+    for layers, expected in ((("staging", "intermediate"), "datetime(3)"), (("marts", "predictions"), "datetime(6)")):
+        names = {contract.name for contract in contracts.of_layer(*layers)}
+        times = {kind for _, table, column, kind, _ in types if table in names and column.endswith("_at")}
+        assert times == {expected}, layers
     assert not [(table, column) for _, table, column, kind, _ in types if "timestamp" in str(kind)]
 
 
@@ -176,21 +175,21 @@ def test_a_killed_build_leaves_the_old_tables_and_the_next_is_clean(shop: tuple[
     server, folder = shop
     session, holder = server.session(), server.session()
     before = contents(server)
-    holder.execute("lock tables funnelift.int_session_totals write")
+    holder.execute("lock tables funnelift.int_session_events write")
     process = subprocess.Popen(
-        dbt(folder, "run", "--select", "sessions"),
+        dbt(folder, "run", "--select", "int_session_totals"),
         cwd=ROOT,
         env={**os.environ, **server.environment},
         stdout=subprocess.DEVNULL,
     )
     try:
-        wait_for(session, "create table `funnelift`.`sessions\\_\\_new`")
+        wait_for(session, "create table `funnelift`.`int\\_session\\_totals\\_\\_new`")
         process.send_signal(signal.SIGKILL)
         process.wait()
     finally:
         holder.execute("unlock tables")
     assert contents(server) == before
-    outcome = run(server, *dbt(folder, "build", "--select", "sessions"))
+    outcome = run(server, *dbt(folder, "build", "--select", "int_session_totals"))
     assert outcome.returncode == 0, outcome.stdout
     assert contents(server) == before
     assert not {name for name in relations(session) if name.endswith(("__new", "__old"))}
