@@ -2,7 +2,7 @@
 #              make demo TARGET=mysql works on the MySQL or MariaDB server of the environment or of .env (docs/mysql.md)
 #              make demo DBT=latest works with the newest dbt, in a virtual environment of its own (no MySQL there)
 # make docs    dbt's documentation with the metrics of the last training, and the gate's Data Docs, under results/docs
-# make check   set-up, then lint, types, SQL lint and the fast tests: no server, no browser, no statistics
+# make check   set-up, then lint, types, SQL lint and the fast tests: no server, browser, whole shop or statistics
 # make test    set-up, then every check
 # make bench   the benchmarks (long)      make lock   pin the dependencies anew (needs uv)      make clean
 DBT ?=
@@ -54,7 +54,7 @@ SHELL := /bin/bash
 PIP_INSTALL = $(BIN)/python -m pip install --require-hashes --no-deps --progress-bar off -r $< 2>&1 \
 	| { grep --line-buffered -E '^ *(Collecting|Installing|ERROR|error)' || true; } | cut -c1-160
 
-.PHONY: help setup setup-dev demo docs check test lint bench lock clean
+.PHONY: help setup setup-dev demo docs check fast test lint bench lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -97,8 +97,11 @@ docs: setup
 
 PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile
 
-check: lint
-	@$(PYTEST) -m "not server and not browser and not statistics" -rs
+check: setup-dev
+	@$(MAKE) --no-print-directory --output-sync -j 2 lint fast
+
+fast: setup-dev
+	@$(PYTEST) -m "not server and not browser and not end_to_end and not statistics"
 
 test: lint
 	@$(PYTEST) --durations=10 -rs

@@ -11,7 +11,12 @@ from servers import DatabaseServer, lacking, named_server, serve, start_private_
 from synthetic_shop import SyntheticShop
 
 # What a test needs, told by its fixtures, at whatever distance.
-MARKS_OF_FIXTURES = {"mysql_server": "server", "private_mariadb": "server", "browser": "browser"}
+MARKS_OF_FIXTURES = {
+    "mysql_server": "server",
+    "private_mariadb": "server",
+    "browser": "browser",
+    "synthetic_shop": "end_to_end",
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -40,6 +40,9 @@ KEYS = {
     "bi_funnel_daily": ("step",),
 }
 
+# By hand: with a warehouse of one's own, no fixture tells.
+pytestmark = pytest.mark.end_to_end
+
 
 @dataclass(frozen=True)
 class Case:

@@ -100,6 +100,7 @@ def later_properties(cut: Cut) -> st.SearchStrategy[Property]:
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(world=shrinking_worlds(), data=st.data())
+@pytest.mark.statistics
 def test_no_feature_moves_with_the_future(world: World, data: st.DataObject) -> None:
     choices = cuts(world.reference())
     assume(choices)
@@ -137,6 +138,7 @@ def first_leak(project: Project, tries: int) -> list[str]:
     return []
 
 
+@pytest.mark.statistics
 def test_no_feature_moves_in_bigger_worlds() -> None:
     assert not first_leak(compile_project(), tries=15)
 

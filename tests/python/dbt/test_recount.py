@@ -112,6 +112,7 @@ def test_other_visitors_do_not_change_when_bots_are_left_out() -> None:
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(world=worlds())
+@pytest.mark.statistics
 def test_worlds_that_shrink(world: World) -> None:
     assert_marts_equal(world, compile_project())
 
