@@ -53,6 +53,10 @@ def written(place: Place) -> Path:
     return place.folder / "results" / "report.html"
 
 
+# The report of a whole shop, or of one that a test makes.
+pytestmark = pytest.mark.end_to_end
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Place:
     world = synthetic_world(12_000)
