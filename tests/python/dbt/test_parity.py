@@ -119,14 +119,12 @@ class RawFiles:
         ]
         analyses = (folder / "target" / "compiled" / "funnelift" / "analyses").glob("*.sql")
         read = {table: warehouse.query(f"select * from funnelift.{table}") for table in made}
+        published = {table: relation for table, relation in read.items() if table in PUBLISHED}
         return Built(
-            relations={table: relation for table, relation in read.items() if not table.startswith("bi_")},
+            relations={table: read[table] for table in read if not table.startswith("bi_") and table not in PUBLISHED},
             bi={table: relation for table, relation in read.items() if table.startswith("bi_")},
             analyses={path.stem: warehouse.query(path.read_text()) for path in sorted(analyses)},
-            published={
-                table: warehouse.query(f"select * from funnelift.{table}")
-                for table in (PUBLISHED if self.is_trained_on else ())
-            },
+            published=published if self.is_trained_on else {},
         )
 
 
@@ -138,7 +136,7 @@ def assert_same(
 ) -> None:
     """All relations of a kind are there on both sides and equal; else say where they first differ, and how often."""
     expected, found = getattr(pair.expected, kind), getattr(pair.found, kind)
-    assert set(expected) == set(found) == set(keys), "name the key of each relation in this file"
+    assert set(expected) == set(found) == set(keys), "a relation without a contract"
     told = []
     for table, key in keys.items():
         if faults := differences(expected[table], found[table], key, tolerance):
