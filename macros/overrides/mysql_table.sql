@@ -46,6 +46,7 @@
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
     {{ run_hooks(pre_hooks, inside_transaction=True) }}
 
+    {% if config.get('contract').enforced %}{% do mysql_columns_of(sql) %}{% endif %}
     {% if existing is not none and not existing.is_view %}{% do adapter.drop_relation(existing) %}{% endif %}
     {% call statement('main') -%}
         create or replace sql security invoker view {{ target_relation }} as {{ sql }}
@@ -80,17 +81,20 @@
     {%- set is_whole, meta = config.get('contract').enforced, config.get('meta', {}) -%}
     {%- set grain, definitions = meta.get('grain', []), [] -%}
     {%- if is_whole -%}
-        {%- do mysql_check_columns(sql) -%}
-        {%- set sql = get_select_subquery(sql) -%}
+        {# A query that gives the columns in order needs no second one around it, which would keep every row once more. #}
+        {%- if mysql_columns_of(sql) != model.columns.keys() | map('lower') | list -%}
+            {%- set sql = get_select_subquery(sql) -%}
+        {%- endif -%}
     {%- endif -%}
-    {%- for column in model.columns.values() -%}
-        {%- if column.data_type and (is_whole or column.name in grain) -%}
-            {%- do definitions.append(mysql_column(column, column.name in grain)) -%}
-        {%- endif -%}
-        {%- if 'unique' in column.constraints | map(attribute='type') -%}
-            {%- do definitions.append('unique (' ~ adapter.quote(column.name) ~ ')') -%}
-        {%- endif -%}
+    {%- set typed = {} -%}
+    {%- for column in model.columns.values() if column.data_type and (is_whole or column.name in grain) -%}
+        {%- do typed.update({column.name: mysql_column(column, column.name in grain)}) -%}
     {%- endfor -%}
+    {%- do definitions.extend(adapter.render_raw_columns_constraints(raw_columns=typed)) -%}
+    {%- for column in model.columns.values() if 'unique' in column.constraints | map(attribute='type') -%}
+        {%- do definitions.append('unique (' ~ adapter.quote(column.name) ~ ')') -%}
+    {%- endfor -%}
+    {%- do definitions.extend(adapter.render_raw_model_constraints(raw_constraints=model.constraints)) -%}
     {%- if grain and not temporary -%}
         {%- do definitions.append('primary key (' ~ (meta.get('clustered_by', []) + grain) | join(', ') ~ ')') -%}
     {%- endif -%}
@@ -100,13 +104,17 @@
     {{ sql }}
 {%- endmacro %}
 
+{# A column as dbt renders it: the engine's type, no null in a key, and the constraints of its yml but "unique". #}
 {% macro mysql_column(column, is_key) -%}
-    {{ adapter.quote(column.name) }} {{ column_type(column.data_type) }}{% if is_key %} not null{% endif %}
-    {%- if column.meta.get('numbered') %} auto_increment{% endif %}
+    {%- set constraints = column.constraints | rejectattr('type', 'equalto', 'unique') | list -%}
+    {{ return(dict(
+        column, quote=true, constraints=([{'type': 'not_null'}] if is_key else []) + constraints,
+        data_type=column_type(column.data_type) ~ (' auto_increment' if column.meta.get('numbered') else '')
+    )) }}
 {%- endmacro %}
 
-{# The columns that the query gives must be those that the contract names. #}
-{% macro mysql_check_columns(sql) -%}
+{# The columns that a query gives, in their order; they must be those that the contract names. #}
+{% macro mysql_columns_of(sql) -%}
     {%- set given = get_column_schema_from_query(sql) | map(attribute='name') | map('lower') | list -%}
     {%- set promised = model['columns'].keys() | map('lower') | list -%}
     {%- if given | sort != promised | sort -%}
@@ -115,6 +123,7 @@
             ~ given | sort | join(', ')
         ) %}
     {%- endif -%}
+    {{ return(given) }}
 {%- endmacro %}
 
 {# Texts compare byte by byte, as in every other table. #}

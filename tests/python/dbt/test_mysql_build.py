@@ -146,7 +146,10 @@ def test_descriptions_are_comments_in_the_database(shop: tuple[DatabaseServer, P
         for model in yaml.safe_load(path.read_text()).get("models", [])
     ]
     assert len(models) > 20
+    assert {model["name"] for model in models} - comments.keys() == {"stg_events"}, "which has no table of its own"
     for model in models:
+        if model["name"] == "stg_events":
+            continue
         if comments[model["name"]] == "VIEW":  # which has no comments on either server
             continue
         assert comments[model["name"]] == " ".join(model["description"].split()), model["name"]
@@ -206,7 +209,7 @@ def test_a_server_lost_in_the_middle_is_said_and_the_next_build_is_clean(
     with subprocess.Popen(
         command, cwd=ROOT, env={**os.environ, **server.environment}, stdout=subprocess.PIPE, text=True
     ) as process:
-        wait_for(session, "create table `funnelift`.`stg\\_events\\_\\_new`")
+        wait_for(session, "create table `funnelift`.`int\\_events\\_\\_new`")
         server.stop(signal.SIGKILL)
         output, _ = process.communicate(timeout=WAIT_SECONDS)
     assert process.returncode != 0
