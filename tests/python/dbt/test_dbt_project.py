@@ -145,6 +145,7 @@ def test_every_table_states_its_grain_and_has_the_test_of_it(sample: Built) -> N
         assert set(contract.grain) <= set(contract.column_names), contract.name
 
 
+@pytest.mark.end_to_end
 def test_the_test_of_a_grain_finds_what_breaks_it(tmp_path: Path) -> None:
     database = tmp_path / f"{CATALOG}.duckdb"
     with duckdb.connect(str(database)) as connection:
@@ -165,6 +166,7 @@ def test_contracts_are_enforced_on_what_people_build_on(sample: Built) -> None:
     assert enforced == {contract.name for contract in read_project().of_layer("marts", "bi", "predictions")}
 
 
+@pytest.mark.end_to_end
 @pytest.mark.parametrize(
     ("columns", "complaint"),
     [
@@ -203,6 +205,7 @@ def test_what_each_tag_selects(sample: Built) -> None:
     assert set().union(*TAGS.values()) >= MARTS
 
 
+@pytest.mark.end_to_end
 def test_a_tag_builds_with_its_parents(tmp_path: Path) -> None:
     database = tmp_path / f"{CATALOG}.duckdb"
     with duckdb.connect(str(database)) as connection:
@@ -254,6 +257,7 @@ def test_the_sample_has_the_counts_of_a_plain_recount(sample: Built, shared_data
     assert (raw, summary["is_synthetic"]) == (2771, False)
 
 
+@pytest.mark.end_to_end
 def test_a_second_build_changes_nothing(sample: Built) -> None:
     before = sample.tables()
     again = build(sample.database)

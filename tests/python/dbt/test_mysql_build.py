@@ -236,6 +236,7 @@ def test_a_database_that_is_not_utf8mb4_is_refused_with_the_statement_that_mends
     assert "alter database funnelift character set utf8mb4" in outcome.stdout
 
 
+@pytest.mark.end_to_end
 def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
     environment = {
         **os.environ,

@@ -149,6 +149,7 @@ def test_the_model_card_says_what_matters(trained: Place) -> None:
     assert f"{value:.3f} [" in card
 
 
+@pytest.mark.end_to_end
 def test_same_seed_and_data_give_the_same_numbers(trained: Place, copy: Place) -> None:
     # Rows stored in another order are the same data.
     copy.execute(
@@ -255,6 +256,7 @@ def test_a_failed_gate_publishes_nothing(copy: Place) -> None:
     assert {path: path.read_bytes() for path in (copy.folder / "results").rglob("*") if path.is_file()} == files
 
 
+@pytest.mark.end_to_end
 def test_a_leak_stops_the_command(copy: Place) -> None:
     copy.execute("update funnelift.session_features set item_price_ratio = has_transaction")
     arguments = ["--config", str(copy.folder / "quick.json"), "--manifest", str(copy.folder / "manifest.json")]
@@ -323,6 +325,7 @@ def test_a_warehouse_in_use_is_named(copy: Place) -> None:
         pass
 
 
+@pytest.mark.end_to_end
 def test_a_second_training_waits_for_the_first(copy: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     with another_program(copy) as other:
         # The first ends while the second waits.

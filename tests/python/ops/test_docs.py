@@ -17,6 +17,8 @@ from ops import docs
 from warehouse.contract import read_contracts
 from warehouse.open import open_warehouse
 
+pytestmark = pytest.mark.end_to_end
+
 TRAINED = """
 create schema if not exists funnelift;
 create or replace table funnelift.ml_runs as

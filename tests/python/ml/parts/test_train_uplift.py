@@ -17,6 +17,8 @@ from ml.cli import Progress
 from training import QUICK, UPLIFT, Place
 from warehouse.errors import FunneliftError
 
+pytestmark = pytest.mark.end_to_end
+
 MONEY = ("roi_projection", "roi_sensitivity", "roi_gains", "experiment_plan", "ab_test_simulation")
 DEAR = "shoppers of dear items"
 SEGMENTS = [

@@ -18,6 +18,8 @@ from ml.experiment.file import Columns, from_file
 from ml.parts import file as uplift
 from ml.uplift.curves import rank_order
 
+pytestmark = pytest.mark.end_to_end
+
 ARMS = ["--treatment-column", "segment", "--treated", "Womens E-Mail", "--control", "No E-Mail"]
 VISIT = [*ARMS, "--outcome-column", "visit", "--ignore", "conversion", "--ignore", "spend"]
 MONEY = ["--cost", "0.1", "--cost-per", "contact", "--revenue", "1"]
