@@ -14,7 +14,7 @@ from ml.conversion.reasons import reasons_of
 from ml.data.features import MART, check_columns, read_mart
 from ml.data.rows import Dataset, build_dataset
 from ml.data.values import check_values
-from ml.publish.artifacts import SavedModel, load_checked
+from ml.publish.artifacts import SavedModel, check_features, check_files, load_model
 from ml.publish.predictions import prediction_rows
 from ml.publish.tables import entries_of
 from ml.run import Stamp
@@ -79,10 +79,12 @@ def score(config: Config, progress: Progress) -> list[str]:
     """
     contracts = read_contracts(config.manifest)
     mart, contract = read_mart(contracts), contracts[PREDICTIONS]
+    folder = config.results / "models"
     with threadpool_limits(1, user_api="blas"), open_warehouse(config) as warehouse:
         check_columns(mart, warehouse.columns(MART))
         saved = last_model(warehouse)
-        champion = load_checked(config.results / "models", saved, mart, config.threads)
+        check_files(folder, saved)
+        check_features(folder, mart)
         with progress.step("reading the rows without a prediction"):
             row_count, batches = warehouse.read(MART, mart.columns, not_in=(PREDICTIONS, contract.grain))
             if not row_count:
@@ -91,6 +93,7 @@ def score(config: Config, progress: Progress) -> list[str]:
         with progress.step("gate: nulls and ranges"):
             check_values(data, mart, config)
         with progress.step(f"scoring and explaining {row_count:,} rows"):
+            champion = load_model(folder, mart, config.threads)
             reasons = reasons_of(champion.model, data.inputs, config.threads)
             predictions = predict(champion, data, _split(data), np.arange(row_count), reasons)
         with progress.step("publishing"):

@@ -134,35 +134,6 @@ def model_version(champion: str, hashes: Mapping[str, str]) -> str:
     return f"{champion}-{together[:12]}"
 
 
-def load_checked(folder: Path, saved: SavedModel, mart: Mart, threads: int) -> Champion:
-    """Load a saved model if its files are what its run recorded, and its features those of the mart.
-
-    Parameters
-    ----------
-    folder : Path
-        Where the model files are.
-    saved : SavedModel
-        What the run recorded.
-    mart : Mart
-        What the manifest says now.
-    threads : int
-        Threads to use.
-
-    Returns
-    -------
-    Champion
-        The model that scores.
-
-    Raises
-    ------
-    FunneliftError
-        When a file is missing or changed, or the features are others.
-    """
-    check_files(folder, saved)
-    check_features(folder, mart)
-    return load_model(folder, mart, threads)
-
-
 def check_files(folder: Path, saved: SavedModel) -> None:
     """Refuse model files that are not, byte for byte, those that the training recorded.
 
