@@ -21,11 +21,15 @@ RAW, BARE = "funnelift_raw", "funnelift_bench"
 # Raw table: the columns of its bare file, and the synthetic files they come from.
 FILES = {
     "raw_events": (
-        "timestamp, visitorid, event, itemid, transactionid, null as price, null as categoryid, $load_id as load_id",
+        "timestamp, visitorid, event, itemid, transactionid, null as price, null as categoryid, null as event_id, "
+        "null as line_number, $load_id as load_id, 1 as load_number",
         "events.csv",
     ),
-    "raw_item_properties": ("timestamp, itemid, property, value, $load_id as load_id", "item_properties_part*.csv"),
-    "raw_category_tree": ("categoryid, parentid, $load_id as load_id", "category_tree.csv"),
+    "raw_item_properties": (
+        "timestamp, itemid, property, value, $load_id as load_id, 2 as load_number",
+        "item_properties_part*.csv",
+    ),
+    "raw_category_tree": ("categoryid, parentid, $load_id as load_id, 3 as load_number", "category_tree.csv"),
 }
 
 

@@ -103,6 +103,7 @@ def _event_positions(mapping: Mapping, header: list[str]) -> dict[str, tuple[int
         "transactionid": [columns.transaction],
         "price": [columns.price],
         "categoryid": [*columns.category],
+        "event_id": [columns.event_id],
     }
     found = {cell: tuple(header.index(name) for name in names if name) for cell, names in cells.items()}
     return {cell: places for cell, places in found.items() if places}

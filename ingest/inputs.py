@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TypedDict
 
 from rich.markup import escape
 from rich.progress import Progress, TaskID
@@ -20,6 +21,13 @@ SYNTHETIC_MARKER = "synthetic.json"
 DATA_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 
 
+class LoadColumns(TypedDict):
+    """The columns by which a raw row names its load."""
+
+    load_id: str
+    load_number: int
+
+
 @dataclass
 class Input:
     """One file of the command, what is known of it, and what became of it."""
@@ -28,6 +36,7 @@ class Input:
     layout: Layout
     is_synthetic: bool
     content_sha256: str = ""
+    load_number: int = 0
     line_count: int = 0
     accepted_count: int = 0
     rejected_count: int = 0
@@ -47,6 +56,11 @@ class Input:
     def load_id(self) -> str:
         """The same file read in the same way always has the same id."""
         return hashlib.sha256(f"{self.content_sha256} {self.layout.fingerprint}".encode()).hexdigest()[:16]
+
+    @property
+    def load(self) -> LoadColumns:
+        """What every row of the file says of its load."""
+        return {"load_id": self.load_id, "load_number": self.load_number}
 
 
 def inspect_all(raw: list[Path], mapping: Mapping | None) -> list[Input]:

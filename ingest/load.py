@@ -1,7 +1,6 @@
 """`python -m ingest load`: raw files into the warehouse, whole or not at all."""
 
 import argparse
-import datetime as dt
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +16,17 @@ from rich.progress import Progress
 from ingest.contract import EVENTS
 from ingest.inputs import SYNTHETIC_MARKER, Input, hash_all, inspect_all
 from ingest.mapping import read_mapping
-from ingest.raw_tables import RAW_TABLES, LoadRow, read_loads, record_load
+from ingest.raw_tables import (
+    RAW_TABLES,
+    LoadRow,
+    UnloadRow,
+    next_load_number,
+    now,
+    read_loads,
+    read_unloads,
+    record_load,
+    record_unloads,
+)
 from ingest.reader import blocks
 from ingest.summary import print_summary, progress_bar, reject_reasons
 from ingest.validate import Checked, Validator, category_paths
@@ -146,7 +155,10 @@ def load(
     with progress_bar(messages) as progress:
         hash_all(inputs, progress)
         with transaction as raw:
-            _load_files(_choose_new(inputs, raw, replace_synthetic, engine.settings_names), raw, progress)
+            new = _choose_new(inputs, raw, replace_synthetic, engine.settings_names)
+            for number, each in enumerate(new, next_load_number(raw)):
+                each.load_number = number
+            _load_files(new, raw, progress)
             _check_reject_rates(inputs, max_reject_rate)
     return inputs
 
@@ -174,11 +186,19 @@ def _choose_new(inputs: list[Input], raw: RawTables, replace_synthetic: bool, se
                 "the warehouse holds synthetic data, which are never mixed with others: add --replace-synthetic to "
                 f"replace them by these files, or load into another warehouse ({setting})"
             )
-        raw.clear()
+        _clear(raw, loads)
         for each in unique:
             each.note = "replaces synthetic data"
         return unique
     return new
+
+
+def _clear(raw: RawTables, loads: list[LoadRow]) -> None:
+    """Empty the raw tables but for the numbers that have been given."""
+    unloads, moment = read_unloads(raw), now()
+    unloads += [UnloadRow(load.load_id, load.load_number, load.file, load.raw_table, moment) for load in loads]
+    raw.clear()
+    record_unloads(raw, unloads)
 
 
 def _without_twins(inputs: list[Input]) -> list[Input]:
@@ -201,8 +221,8 @@ def _not_loaded(inputs: list[Input], loads: list[LoadRow], replace_synthetic: bo
         else:
             raise FunneliftError(
                 f"{each.name}: already loaded, as {row.file} (load {row.load_id}), with a different mapping; to read "
-                f"it anew, load into another warehouse ({setting}) or delete the rows of that load_id "
-                "from every table of funnelift_raw first"
+                f"it anew, load into another warehouse ({setting}) or withdraw it first: "
+                f"python -m ingest unload {row.load_id}"
             )
     return new
 
@@ -214,14 +234,14 @@ def _load_files(inputs: list[Input], raw: RawTables, progress: Progress) -> None
             _finish_file(each, raw)
         else:
             _write_block(each, checked, raw)
-        now = time.monotonic()
-        each.seconds += now - started
-        started = now
+        ended = time.monotonic()
+        each.seconds += ended - started
+        started = ended
 
 
 def _write_block(each: Input, checked: Checked, raw: RawTables) -> None:
-    each.accepted_count += raw.append(each.layout.kind.table, checked.accepted, load_id=each.load_id)
-    each.rejected_count += raw.append("raw_rejects", checked.rejects, load_id=each.load_id, file=each.name)
+    each.accepted_count += raw.append(each.layout.kind.table, checked.accepted, **each.load)
+    each.rejected_count += raw.append("raw_rejects", checked.rejects, **each.load, file=each.name)
     each.ignored_count += checked.ignored_count
     _note_rejects(each, checked)
     if each.layout.kind is EVENTS and each.layout.mapping.category_path_separator:
@@ -234,7 +254,7 @@ def _finish_file(each: Input, raw: RawTables) -> None:
         paths = category_paths(each.categories, separator)
         known = [category for (category,) in raw.distinct("raw_category_tree", ["categoryid"])]
         is_known = pc.is_in(paths["categoryid"], pa.array(known, pa.string()))
-        raw.append("raw_category_tree", paths.filter(pc.invert(is_known)), load_id=each.load_id)
+        raw.append("raw_category_tree", paths.filter(pc.invert(is_known)), **each.load)
     if each.source.has_changed():
         raise FunneliftError(f"{each.name}: the file changed while it was being read; load it when it is complete")
     if each.accepted_count + each.rejected_count + each.ignored_count != each.line_count:
@@ -280,9 +300,8 @@ def _note_rejects(each: Input, checked: Checked) -> None:
 
 
 def _load_row(each: Input) -> LoadRow:
-    now = dt.datetime.now(dt.UTC)
     return LoadRow(
-        load_id=each.load_id,
+        **each.load,
         file=each.name,
         content_sha256=each.content_sha256,
         mapping_sha256=each.layout.fingerprint,
@@ -293,7 +312,7 @@ def _load_row(each: Input) -> LoadRow:
         rejected_count=each.rejected_count,
         ignored_count=each.ignored_count,
         is_synthetic=each.is_synthetic,
-        loaded_at=now.replace(tzinfo=None, microsecond=now.microsecond // 1000 * 1000),
+        loaded_at=now(),
     )
 
 

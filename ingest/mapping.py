@@ -92,6 +92,7 @@ class Columns(BaseModel):
     transaction: Name | None = None
     price: Name | None = None
     category: Annotated[list[Name], BeforeValidator(_listed)] = []
+    event_id: Name | None = None
 
     def names(self) -> list[str]:
         """List the mapped columns of the export.
@@ -102,7 +103,7 @@ class Columns(BaseModel):
             Column names in the order of the fields, unset ones left out.
         """
         single = (self.timestamp, self.visitor, self.event, self.item, self.transaction, self.price)
-        return [name for name in (*single, *self.category) if name is not None]
+        return [name for name in (*single, *self.category, self.event_id) if name is not None]
 
 
 class AssignmentColumns(BaseModel):
@@ -220,7 +221,10 @@ class Mapping(BaseModel):
         str
             SHA-256, hexadecimal.
         """
-        return hashlib.sha256(self.model_dump_json(exclude={"assignments"}).encode()).hexdigest()
+        # What an older version did not know and is not used must not make its files look read in another way.
+        unused = {"event_id"} if self.columns.event_id is None else set()
+        meaning = self.model_dump_json(exclude={"assignments": True, "columns": unused})
+        return hashlib.sha256(meaning.encode()).hexdigest()
 
 
 RETAILROCKET = Mapping(

@@ -81,7 +81,8 @@ _EVENTS = """
     WITH split AS ({fields}),
     cells AS (
         SELECT line, structure, {timestamp} AS t, {visitorid} AS visitorid, {event} AS source_event, {itemid} AS itemid,
-            {transactionid} AS transactionid, {price} AS price_text, {categoryid} AS categoryid
+            {transactionid} AS transactionid, {price} AS price_text, {categoryid} AS categoryid,
+            {event_id} AS event_id
         FROM split
     ),
     typed AS (
@@ -93,6 +94,7 @@ _EVENTS = """
     SELECT line, ms AS timestamp, visitorid, event, itemid,
         CASE WHEN event = 'transaction' THEN nullif(transactionid, '') END AS transactionid,
         price, nullif(categoryid, '') AS categoryid,
+        nullif(event_id, '') AS event_id, CASE WHEN event_id <> '' THEN line END AS line_number,
         CASE
             WHEN structure IS NOT NULL THEN structure
             WHEN event IS NULL AND ($ignore_others OR list_contains($ignored::VARCHAR[], source_event)) THEN $ignore
@@ -100,7 +102,7 @@ _EVENTS = """
             WHEN event IS NULL THEN 'unknown_event'
             WHEN visitorid = '' THEN 'empty_visitor'
             WHEN itemid = '' THEN 'empty_item'
-            WHEN greatest(length(visitorid), length(itemid), length(categoryid)) > {id_characters}
+            WHEN greatest(length(visitorid), length(itemid), length(categoryid), length(event_id)) > {id_characters}
                 OR (event = 'transaction' AND length(transactionid) > {id_characters}) THEN 'id_too_long'
             WHEN $has_order_ids AND event = 'transaction' AND transactionid = '' THEN 'missing_transaction_id'
             WHEN price IS NULL AND price_text <> '' THEN 'bad_price'
@@ -174,7 +176,7 @@ _QUERIES = {
     TREATMENT_ASSIGNMENTS: _TREATMENT_ASSIGNMENTS,
 }
 _CELLS = {
-    EVENTS: ("timestamp", "visitorid", "event", "itemid", "transactionid", "price", "categoryid"),
+    EVENTS: ("timestamp", "visitorid", "event", "itemid", "transactionid", "price", "categoryid", "event_id"),
     ITEM_PROPERTIES: ("timestamp", "itemid", "property"),
     CATEGORY_TREE: ("categoryid", "parentid"),
     TREATMENT_ASSIGNMENTS: ("visitorid", "assigned_at", "treatment"),

@@ -80,7 +80,7 @@ class RawTables(ABC):
         """
 
     @abstractmethod
-    def append(self, table: str, rows: "pa.Table", **constants: str) -> int:
+    def append(self, table: str, rows: "pa.Table", **constants: str | int) -> int:
         """Add rows to a raw table.
 
         Parameters
@@ -89,7 +89,7 @@ class RawTables(ABC):
             Name of a raw table.
         rows : pyarrow.Table
             Columns named as in the table; one left out is null.
-        **constants : str
+        **constants : str or int
             Columns with one value for all the rows, such as load_id.
 
         Returns
@@ -148,7 +148,7 @@ class Warehouse(ABC):
         settings : LoadSettings
             Place of the warehouse.
         tables : mapping of str to sequence of Column
-            The raw tables; those that are missing are made.
+            The raw tables; those that are missing are made, and those of an older version get the columns they lack.
 
         Returns
         -------

@@ -12,6 +12,7 @@ import duckdb
 from warehouse.base import BATCH_ROWS, RAW_SCHEMA, SCHEMA, Publication, RawTables, Warehouse
 from warehouse.contract import Column
 from warehouse.errors import FunneliftError, UsageError
+from warehouse.raw_columns import copied, lacking
 from warehouse.settings import LoadSettings, WarehouseSettings
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 # the key is a PRIMARY KEY; beyond, the check in the transaction enforces it alone.
 INDEXED_ROWS = 1_000_000
 RETRY_SECONDS = 0.1
+# A raw table is written beside the one it takes the place of.
+NEW = "__new"
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -132,21 +135,38 @@ class DuckDBRawTables(RawTables):
     """The raw schema of one DuckDB file, in a transaction."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Sequence[Column]]) -> None:
-        self._connection = connection
+        self._connection, self._tables = connection, tables
         self._columns = {table: ", ".join(map(_column, columns)) for table, columns in tables.items()}
 
     def create(self) -> None:
-        """Make what is missing."""
+        """Make what is missing, tables and columns."""
         self._connection.execute(f"create schema if not exists {RAW_SCHEMA}")
         for table, columns in self._columns.items():
             self._connection.execute(f"create table if not exists {_raw(table)} ({columns})")
+        found = self._connection.execute(
+            "select table_name, column_name from duckdb_columns() where schema_name = ? and database_name = "
+            "current_database() order by column_index",
+            [RAW_SCHEMA],
+        ).fetchall()
+        present: dict[str, list[str]] = {}
+        for table, column in found:
+            present.setdefault(table, []).append(column)
+        old = lacking(self._tables, present)
+        # All are filled before one takes its place: rows get their numbers from the old raw_loads.
+        for table in old:
+            self._connection.execute(f"create table {_raw(table + NEW)} ({self._columns[table]})")
+            rows = copied(self._tables[table], present, table, RAW_SCHEMA)
+            self._connection.execute(f"insert into {_raw(table + NEW)} {rows}")
+        for table in old:
+            self._connection.execute(f"drop table {_raw(table)}")
+            self._connection.execute(f"alter table {_raw(table + NEW)} rename to {_identifier(table)}")
 
     def distinct(self, table: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:
         """See RawTables."""
         chosen = ", ".join(map(_identifier, columns))
         return self._connection.execute(f"select distinct {chosen} from {_raw(table)}").fetchall()
 
-    def append(self, table: str, rows: "pa.Table", **constants: str) -> int:
+    def append(self, table: str, rows: "pa.Table", **constants: str | int) -> int:
         """See RawTables."""
         if not rows.num_rows:
             return 0

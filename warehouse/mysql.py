@@ -13,6 +13,7 @@ from warehouse.mysql_client.databases import provide_database
 from warehouse.mysql_client.names import name
 from warehouse.mysql_client.session import Session, open_session
 from warehouse.mysql_client.settings import Settings
+from warehouse.raw_columns import copied, lacking
 from warehouse.settings import LoadSettings, WarehouseSettings
 
 if TYPE_CHECKING:
@@ -206,12 +207,25 @@ class MySQLRawTables(RawTables):
         for table, columns in self._tables.items():
             if table not in present:
                 _create_table(self._session, self._name(table), columns)
+        self._add_columns()
+
+    def _add_columns(self) -> None:
+        """Write tables of an older version anew, all of them at one moment."""
+        present = {table: self._session.columns(RAW_SCHEMA, table) for table in self._tables}
+        if not (old := lacking(self._tables, present)):
+            return
+        with _replacing(self._session, RAW_SCHEMA, old):
+            for table in old:
+                new, columns = name(RAW_SCHEMA, table + NEW), self._tables[table]
+                _create_table(self._session, new, columns)
+                self._session.execute(f"insert into {new} {copied(columns, present, table, RAW_SCHEMA)}")
+                self._session.commit()
 
     def distinct(self, table: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:
         """See RawTables."""
         return self._session.rows(f"select distinct {', '.join(map(name, columns))} from {self._name(table)}")
 
-    def append(self, table: str, rows: "pa.Table", **constants: str) -> int:
+    def append(self, table: str, rows: "pa.Table", **constants: str | int) -> int:
         """See RawTables."""
         import pyarrow as pa
 

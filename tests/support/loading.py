@@ -10,6 +10,8 @@ import duckdb
 import pytest
 
 from ingest import load
+from ingest.raw_tables import RAW_TABLES
+from servers import DatabaseServer
 
 EVENTS_HEADER = "timestamp,visitorid,event,itemid,transactionid\n"
 GOOD_LINE = "1437926001434,79,view,450209,\n"
@@ -75,3 +77,69 @@ def make_shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         return captured.out + captured.err
 
     return Shop(raw, warehouse, capture)
+
+
+@dataclass
+class AnyShop:
+    """A shop on one of the engines."""
+
+    shop: Shop
+    target: str
+    server: DatabaseServer | None = None
+
+    def write(self, name: str, content: str | bytes) -> Path:
+        return self.shop.write(name, content)
+
+    def load(self, *paths: Path, options: list[str] | None = None) -> Outcome:
+        return self.shop.load(*paths, options=options)
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        if self.server is None:
+            return self.shop.rows(query)
+        session = self.server.session()
+        try:
+            return session.rows(query)
+        finally:
+            session.close()
+
+    def execute(self, *statements: str) -> None:
+        """Change the warehouse behind the commands' back."""
+        if self.server is None:
+            with duckdb.connect(self.shop.warehouse) as connection:
+                for statement in statements:
+                    connection.execute(statement)
+            return
+        session = self.server.session()
+        try:
+            for statement in statements:
+                session.execute(statement)
+            session.commit()
+        finally:
+            session.close()
+
+    def tables(self) -> set[str]:
+        """The raw tables, and what a killed command may have left beside them."""
+        query = "select table_name from information_schema.tables where table_schema = 'funnelift_raw'"
+        return {str(name) for (name,) in self.rows(query)}
+
+    def contents(self) -> dict[str, list[tuple[Any, ...]]]:
+        """Every row of every raw table, in an order of its own."""
+        found = {}
+        for table in sorted(self.tables() & set(RAW_TABLES)):
+            columns = ", ".join(column.name for column in RAW_TABLES[table])
+            rows = self.rows(f"select {columns} from funnelift_raw.{table}")
+            found[table] = sorted(rows, key=lambda row: [(value is not None, value) for value in row])
+        return found
+
+
+def make_any_shop(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> AnyShop:
+    """A shop on the engine that the fixture's parameter names; commands go there by the environment."""
+    shop = make_shop(tmp_path, monkeypatch, capsys)
+    if request.param == "duckdb":
+        return AnyShop(shop, "duckdb")
+    server: DatabaseServer = request.getfixturevalue("empty_mysql")
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    return AnyShop(shop, "mysql", server)

@@ -171,7 +171,7 @@ class Session:
         table: str,
         rows: "pa.Table | Iterable[pa.RecordBatch]",
         schema: "pa.Schema | None" = None,
-        constants: Mapping[str, str] | None = None,
+        constants: Mapping[str, str | int] | None = None,
     ) -> int:
         """Send rows to a table by LOAD DATA LOCAL INFILE, as a stream: no more than a batch is in memory twice.
 

@@ -186,10 +186,10 @@ def test_nasty_texts_arrive_as_on_duckdb(served: ServedShop) -> None:
     found = served.assert_loads_alike()
     assert found["raw_rejects"] == []
     assert {visitor for _, visitor, *_ in found["raw_events"]} == {one.strip(" ") for one in ids}
-    assert [(visitor, treatment) for visitor, _, treatment, _ in found["raw_treatment_assignments"]] == sorted(
+    assert [(visitor, treatment) for visitor, _, treatment, *_ in found["raw_treatment_assignments"]] == sorted(
         (one.strip(" "), int(arms[n % 4] in ("treatment", "1"))) for n, one in enumerate(ids)
     )
-    assert {value for *_, value, _ in found["raw_item_properties"]} == {value or None for value in values}
+    assert {value for *_, value, _, _ in found["raw_item_properties"]} == {value or None for value in values}
 
 
 def test_other_formats_and_a_mapping_arrive_as_on_duckdb(served: ServedShop) -> None:

@@ -84,20 +84,23 @@ def test_property_files_in_two_parts_go_into_one_table(shop: Shop) -> None:
 def test_every_raw_table_exists_with_the_promised_types_even_where_nothing_was_loaded(shop: Shop) -> None:
     shop.write("events.csv", EVENTS_HEADER + GOOD_LINE)
     assert shop.load().code == 0
+    load = "load_id VARCHAR, load_number BIGINT"
     found = shop.rows(
         "select table_name, string_agg(column_name || ' ' || data_type, ', ' order by column_index) "
         "from duckdb_columns() where schema_name = 'funnelift_raw' group by 1"
     )
     assert dict(found) == {
         "raw_events": "timestamp BIGINT, visitorid VARCHAR, event VARCHAR, itemid VARCHAR, transactionid VARCHAR, "
-        "price DECIMAL(18,4), categoryid VARCHAR, load_id VARCHAR",
-        "raw_item_properties": "timestamp BIGINT, itemid VARCHAR, property VARCHAR, value VARCHAR, load_id VARCHAR",
-        "raw_category_tree": "categoryid VARCHAR, parentid VARCHAR, load_id VARCHAR",
-        "raw_treatment_assignments": "visitorid VARCHAR, assigned_at BIGINT, treatment BIGINT, load_id VARCHAR",
-        "raw_loads": "load_id VARCHAR, file VARCHAR, content_sha256 VARCHAR, mapping_sha256 VARCHAR, "
+        "price DECIMAL(18,4), categoryid VARCHAR, event_id VARCHAR, line_number BIGINT, " + load,
+        "raw_item_properties": "timestamp BIGINT, itemid VARCHAR, property VARCHAR, value VARCHAR, " + load,
+        "raw_category_tree": "categoryid VARCHAR, parentid VARCHAR, " + load,
+        "raw_treatment_assignments": "visitorid VARCHAR, assigned_at BIGINT, treatment BIGINT, " + load,
+        "raw_loads": load + ", file VARCHAR, content_sha256 VARCHAR, mapping_sha256 VARCHAR, "
         "raw_table VARCHAR, bytes BIGINT, line_count BIGINT, accepted_count BIGINT, rejected_count BIGINT, "
         "ignored_count BIGINT, is_synthetic INTEGER, loaded_at TIMESTAMP",
-        "raw_rejects": "load_id VARCHAR, file VARCHAR, line BIGINT, reason VARCHAR, raw_text VARCHAR",
+        "raw_rejects": load + ", file VARCHAR, line BIGINT, reason VARCHAR, raw_text VARCHAR",
+        "raw_unloads": load + ", file VARCHAR, raw_table VARCHAR, unloaded_at TIMESTAMP",
+        "raw_retention": load + ", before_ms BIGINT, dropped_count BIGINT, retained_at TIMESTAMP",
     }
 
 
