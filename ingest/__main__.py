@@ -1,10 +1,16 @@
-"""The command line: `python -m ingest load|synth|baseline`."""
+"""The command line: `python -m ingest load|loads|unload|synth|baseline`."""
 
 import argparse
 import sys
 from importlib import import_module
 
-COMMANDS = {"load": "ingest.load", "synth": "ingest.synth.command", "baseline": "ingest.baseline"}
+COMMANDS = {
+    "load": "ingest.load",
+    "loads": "ingest.loads",
+    "unload": "ingest.unload",
+    "synth": "ingest.synth.command",
+    "baseline": "ingest.baseline",
+}
 
 
 def main() -> int:

@@ -26,6 +26,8 @@ LONGEST_NAME = 32
 
 # RENAME TABLE takes alter and drop on the old name, create and insert on the new one; a swap makes each table both.
 SWAP = "select, insert, create, drop, alter"
+# What was loaded can be taken out again.
+LOAD = f"{SWAP}, delete"
 BUILD = "select, insert, update, delete, create, drop, alter, index, create view, show view"
 
 HEADER = """\
@@ -59,7 +61,7 @@ def statements(prefix: str = DATABASE) -> list[str]:
             for database in (DATABASE, RAW_DATABASE)
         ),
         *(f"create role if not exists {role}" for role in (loader, transformer, ml, reader)),
-        *_on_tables(SWAP, RAW_DATABASE, _with_twins(_raw_tables()), loader),
+        *_on_tables(LOAD, RAW_DATABASE, _with_twins(_raw_tables()), loader),
         *_select_on_tables(RAW_DATABASE, _sources(), transformer),
         # The one grant on a whole database. In such a grant an underscore in the name stands for any character, except
         # under MySQL's partial_revokes, so only a name without one means the same everywhere.

@@ -99,6 +99,42 @@ class RawTables(ABC):
         """
 
     @abstractmethod
+    def query(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Run a query with few rows, in the SQL that every engine shares.
+
+        Parameters
+        ----------
+        sql : str
+            The statement, with `?` for each value; raw tables are named with their schema.
+        values : sequence, optional
+            The values, in the order of their marks.
+
+        Returns
+        -------
+        list of tuple
+            The rows.
+        """
+
+    @abstractmethod
+    def delete(self, table: str, condition: str, values: Sequence[object]) -> int:
+        """Delete rows of a raw table.
+
+        Parameters
+        ----------
+        table : str
+            Name of a raw table.
+        condition : str
+            Which rows, in the SQL that every engine shares, with `?` for each value.
+        values : sequence
+            The values, in the order of their marks.
+
+        Returns
+        -------
+        int
+            Rows deleted, as the engine counted them.
+        """
+
+    @abstractmethod
     def clear(self) -> None:
         """Empty every raw table, before anything is appended; like everything here, undone if the load fails."""
 
@@ -139,7 +175,7 @@ class Warehouse(ABC):
     @classmethod
     @abstractmethod
     def begin_load(
-        cls, settings: LoadSettings, tables: Mapping[str, Sequence[Column]]
+        cls, settings: LoadSettings, tables: Mapping[str, Sequence[Column]], *, is_first: bool = True
     ) -> AbstractContextManager[RawTables]:
         """Open the raw tables for one load, which commits when the block ends without an exception.
 
@@ -149,6 +185,8 @@ class Warehouse(ABC):
             Place of the warehouse.
         tables : mapping of str to sequence of Column
             The raw tables; those that are missing are made, and those of an older version get the columns they lack.
+        is_first : bool
+            Whether this may be the first load: else a warehouse without loads is refused, and none is made.
 
         Returns
         -------

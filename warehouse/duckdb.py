@@ -52,13 +52,15 @@ class DuckDBWarehouse(Warehouse):
 
     @classmethod
     def begin_load(
-        cls, settings: LoadSettings, tables: Mapping[str, Sequence[Column]]
+        cls, settings: LoadSettings, tables: Mapping[str, Sequence[Column]], *, is_first: bool = True
     ) -> AbstractContextManager[RawTables]:
         """See Warehouse; makes the file where it is missing."""
         path = settings.duckdb_path
         _check_name(path)
         if not path.parent.is_dir():
             raise UsageError(f"FUNNELIFT_DUCKDB_PATH: the folder {path.parent} does not exist")
+        if not is_first and not path.is_file():
+            raise FunneliftError(f"no warehouse at {path} (FUNNELIFT_DUCKDB_PATH): nothing is loaded yet")
         return _loading(path, tables)
 
     def columns(self, table: str) -> list[str]:
@@ -177,6 +179,15 @@ class DuckDBRawTables(RawTables):
             f"insert into {_raw(table)} by name select *{extra} from funnelift_incoming", constants
         ).fetchone()
         return int(written[0]) if written else 0
+
+    def query(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """See RawTables."""
+        return self._connection.execute(sql, list(values)).fetchall()
+
+    def delete(self, table: str, condition: str, values: Sequence[object]) -> int:
+        """See RawTables."""
+        deleted = self._connection.execute(f"delete from {_raw(table)} where {condition}", list(values)).fetchone()
+        return int(deleted[0]) if deleted else 0
 
     def clear(self) -> None:
         """See RawTables."""

@@ -50,10 +50,10 @@ class MySQLWarehouse(Warehouse):
 
     @classmethod
     def begin_load(
-        cls, settings: LoadSettings, tables: Mapping[str, Sequence[Column]]
+        cls, settings: LoadSettings, tables: Mapping[str, Sequence[Column]], *, is_first: bool = True
     ) -> AbstractContextManager[RawTables]:
         """See Warehouse; makes the database where it is missing."""
-        return _loading(Settings.from_environment(), tables)
+        return _loading(Settings.from_environment(), tables, is_first)
 
     def columns(self, table: str) -> list[str]:
         """See Warehouse."""
@@ -61,9 +61,7 @@ class MySQLWarehouse(Warehouse):
 
     def query(self, sql: str, values: Sequence[object] = ()) -> list[dict[str, Any]]:
         """See Warehouse."""
-        # The driver's own mark is %s, and then only where there are values.
-        marked = sql.replace("%", "%%").replace("?", "%s") if values else sql
-        names, rows = self._session.named_rows(marked, values)
+        names, rows = self._session.named_rows(_marked(sql, values), values)
         # An open transaction would keep dbt from replacing the tables it has read.
         self._session.commit()
         return [dict(zip(names, row, strict=True)) for row in rows]
@@ -237,6 +235,14 @@ class MySQLRawTables(RawTables):
         schema = pa.schema([field.with_nullable(nullable[field.name]) for field in rows.schema])
         return self._session.load(self._name(table), rows.cast(schema), constants=constants)
 
+    def query(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """See RawTables."""
+        return self._session.rows(_marked(sql, values), values)
+
+    def delete(self, table: str, condition: str, values: Sequence[object]) -> int:
+        """See RawTables."""
+        return self._session.execute(f"delete from {self._name(table)} where {_marked(condition, values)}", values)
+
     def clear(self) -> None:
         """See RawTables; deleting millions of rows takes minutes, so new tables are filled and swapped in."""
         self._swap.enter_context(_replacing(self._session, RAW_SCHEMA, list(self._tables)))
@@ -249,12 +255,14 @@ class MySQLRawTables(RawTables):
 
 
 @contextmanager
-def _loading(settings: Settings, tables: Mapping[str, Sequence[Column]]) -> Iterator[RawTables]:
+def _loading(settings: Settings, tables: Mapping[str, Sequence[Column]], is_first: bool) -> Iterator[RawTables]:
     with (
         closing(open_session(settings, local_infile=True)) as session,
         session.lock(LOAD_LOCK, LOAD_LOCK_SECONDS),
         ExitStack() as swap,
     ):
+        if not is_first and not _tables(session, RAW_SCHEMA):
+            raise FunneliftError(f"{settings.place}: nothing is loaded there yet (FUNNELIFT_MYSQL_HOST, _PORT)")
         raw = MySQLRawTables(session, tables, swap)
         raw.create()
         try:
@@ -320,6 +328,11 @@ def _create_table(
 
 def _type(column: Column) -> str:
     return TYPES.get(column.data_type, column.data_type)
+
+
+def _marked(sql: str, values: Sequence[object]) -> str:
+    """The driver's own mark for a value is %s, and then only where there are values."""
+    return sql.replace("%", "%%").replace("?", "%s") if values else sql
 
 
 def _without_width(kind: str) -> str:

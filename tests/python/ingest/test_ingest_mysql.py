@@ -20,6 +20,7 @@ import pytest
 import warehouse.mysql as mysql_engine
 from ingest.limits import VALUE_BYTES
 from ingest.raw_tables import RAW_TABLES
+from ingest.unload import unload
 from loading import ASSIGNMENTS_HEADER, EVENTS_HEADER, GOOD_LINE, REES46_HEADER, Outcome, Shop, make_shop
 from ops.roles import statements
 from paths import ROOT
@@ -586,6 +587,8 @@ def test_the_loaders_role_is_enough(served: ServedShop, limited: Callable[..., S
         outcome = served.load(synthetic(served, "others", 20), options=REPLACE)
         assert outcome.code == 0, outcome.output
         assert served.rows("select count(*) from funnelift_raw.raw_events") == [(20,)]
+        unload(["events.csv"], target="mysql")
+        assert served.rows("select count(*) from funnelift_raw.raw_events") == [(0,)]
     finally:
         for statement in script:
             if statement.startswith("create role"):
