@@ -125,11 +125,12 @@ def environment(**changes: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a dbt command gave: whether it passed, its result object, and every message of level error."""
+    """What a dbt command gave: whether it passed, its result object, and every message of levels error and warning."""
 
     success: bool
     result: Any
     errors: str
+    warnings: str = ""
 
 
 def run_dbt(*arguments: str, database: Path, manifest: Any = None, **overrides: Any) -> Outcome:

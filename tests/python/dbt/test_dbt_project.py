@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -130,7 +131,7 @@ def test_every_model_says_what_a_row_is(sample: Built) -> None:
     assert not silent
 
 
-def test_every_table_states_its_grain_and_has_the_test_of_it(sample: Built) -> None:
+def test_every_table_states_its_grain_and_has_one_test_of_its_rules(sample: Built) -> None:
     contracts = read_project()
     described = nodes(sample, "model") + nodes(sample, "seed")
     assert {node["name"] for node in described} == set(contracts)
@@ -139,26 +140,67 @@ def test_every_table_states_its_grain_and_has_the_test_of_it(sample: Built) -> N
     assert {node["name"] for node in described} - {node["name"] for node in tables} == {"stg_events"}
     assert {node["name"] for node in tables if "grain" not in node["config"]["meta"]} == set()
     generic = [node for node in nodes(sample, "test") if "test_metadata" in node]
-    tested = {node["attached_node"] for node in generic if node["test_metadata"]["name"] == "grain"}
+    tested = {node["attached_node"] for node in generic if node["test_metadata"]["name"] == "rules"}
     assert tested == {node["unique_id"] for node in tables}
+    # A test that states rules would have them all in its name.
+    assert {node["name"].rstrip("_") for node in generic} == {
+        f"{node['test_metadata']['name']}_{node['attached_node'].split('.')[-1]}" for node in generic
+    }
     for contract in contracts.values():
         assert set(contract.grain) <= set(contract.column_names), contract.name
 
 
+def test_every_rule_of_the_yml_is_asked_of_the_table(sample: Built) -> None:
+    tests = (result.node for result in sample.outcome.result if result.node.resource_type == "test")
+    asked = {node.name: node.compiled_code for node in tests}
+    rules, references = 0, 0
+    for name, model in documented().items():
+        for test in model.get("tests", []):
+            ((kind, settings),) = test.items() if isinstance(test, dict) else [(test, {})]
+            claims = settings.get("arguments", {})
+            if kind == "references":
+                named = [f"references {column} to" for column in claims]
+                references += len(named)
+            else:
+                named = [
+                    f"{rule} {', '.join(claim) if isinstance(claim, list) else claim}"
+                    for rule, about in claims.items()
+                    for claim in about
+                    if "{{" not in claim
+                ]
+                named += [
+                    f"grain {', '.join(grain)}" if (grain := model["config"]["meta"]["grain"]) else "grain, one row"
+                ]
+                rules += len(named)
+            sql = asked[settings.get("name", f"{kind}_{name}_")]
+            unasked = [text for text in named if "'" + text.replace("'", "''") not in sql]
+            assert not unasked, name
+    assert rules > 400
+    assert references > 10
+
+
 @pytest.mark.end_to_end
-def test_the_test_of_a_grain_finds_what_breaks_it(tmp_path: Path) -> None:
+def test_a_broken_table_is_named_with_its_rules(sample: Built, tmp_path: Path) -> None:
     database = tmp_path / f"{CATALOG}.duckdb"
+    shutil.copyfile(sample.database, database)
     with duckdb.connect(str(database)) as connection:
-        create_raw_tables(connection)
-        connection.execute("create schema funnelift")
-        connection.execute("create table funnelift.dim_date as select date '2015-05-03' as date_day from range(2)")
-        connection.execute("create table funnelift.dim_category as select null as category_id")
-        connection.execute("create table funnelift.dataset_summary as select 1 as event_count from range(2)")
-        connection.execute("create table funnelift.sessions as select 'a' as session_id")
-    names = ("dim_date", "dim_category", "dataset_summary", "sessions")
-    outcome = run_dbt("test", "--select", *(f"grain_{name}_" for name in names), database=database)
-    found = {result.node.name: str(result.status) for result in outcome.result}
-    assert found == {f"grain_{name}_": "pass" if name == "sessions" else "fail" for name in names}
+        connection.execute("insert into funnelift.dataset_summary from funnelift.dataset_summary")
+        connection.execute("insert into funnelift.dim_date from funnelift.dim_date limit 1")
+        connection.execute("update funnelift.session_features set decision_hour = 24 where decision_hour = 23")
+        connection.execute("delete from funnelift.dim_category where is_root = 1")
+    outcome = run_dbt("test", "--select", "test_type:generic", database=database, manifest=parsed_project().deepcopy())
+    broken = {str(result.node.name) for result in outcome.result if result.status != "pass"}
+    assert broken == {
+        *(f"rules_{name}" for name in ("dataset_summary", "dim_date", "session_features")),
+        *("references_dim_category", "references_sessions", "rules_bi_dates_", "rules_bi_status_"),
+    }
+    for complaint in (
+        "dataset_summary breaks 1 rule of its yml:\n    - grain, one row: 1 row\n",
+        "dim_date breaks 1 rule of its yml:\n    - grain date_day: 2 rows\n",
+        "session_features breaks 1 rule of its yml:\n    - accepted_range decision_hour, max_value 23: ",
+        "sessions breaks 1 rule of its yml:\n    - references entry_root_category_id to dim_category.category_id: ",
+    ):
+        assert complaint in outcome.errors
 
 
 def test_contracts_are_enforced_on_what_people_build_on(sample: Built) -> None:

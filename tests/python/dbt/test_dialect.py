@@ -4,15 +4,14 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
-from dbt.cli.main import dbtRunner
 
-from compiled import ROOT, Outcome, environment
+from compiled import Outcome
 from parity import Relation, Warehouse, differences, on_duckdb, on_server
 from servers import DatabaseServer
+from trial import Trial, make_trial
 
 TEXTS = [
     *("", "a", "A", "é", "e\u0301", "🛒 x", "o'brien", 'say "so"', "back\\slash", "\\", "\\n", "a\nb", "50%_", " a "),
@@ -123,51 +122,6 @@ MODELS = {
         select upper(text) from {{ ref('texts') }}
     """,
 }
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A project on one engine."""
-
-    warehouse: Warehouse
-    folder: Path
-
-    def run(self, *arguments: str, **variables: Any) -> Outcome:
-        errors = list[str]()
-
-        def listen(event: Any) -> None:
-            if event.info.level == "error":
-                errors.append(event.info.msg)
-
-        command = [
-            *("--quiet", "--no-use-colors", "--no-send-anonymous-usage-stats", *arguments),
-            *("--project-dir", str(self.folder), "--profiles-dir", str(ROOT), "--vars", json.dumps(variables)),
-            *("--target-path", str(self.folder / "target"), "--log-path", str(self.folder / "logs")),
-        ]
-        with environment(**self.warehouse.environment):
-            outcome = dbtRunner(callbacks=[listen]).invoke(command)
-        if outcome.exception:
-            errors.append(str(outcome.exception))
-        return Outcome(outcome.success, outcome.result, "\n".join(errors))
-
-    def read(self, table: str, columns: str = "*") -> Relation:
-        return self.warehouse.query(f"select {columns} from funnelift.{table}")
-
-
-def make_trial(warehouse: Warehouse, folder: Path, files: Mapping[str, str]) -> Trial:
-    folder.mkdir()
-    project = {
-        "name": "trial",
-        "profile": "funnelift",
-        "macro-paths": [str(ROOT / "macros")],
-        "models": {"trial": {"+materialized": "table", "+persist_docs": {"relation": True, "columns": True}}},
-    }
-    (folder / "dbt_project.yml").write_text(json.dumps(project))
-    for file, text in files.items():
-        path = folder / file
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    return Trial(warehouse, folder)
 
 
 @pytest.fixture(scope="module")
