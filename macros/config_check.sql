@@ -5,6 +5,7 @@
     {% for name, lowest, highest in [
         ('session_timeout_seconds', 1, 604800), ('conversion_window_seconds', 1, 31536000),
         ('shop_utc_offset_minutes', -720, 840), ('category_max_depth', 1, 30), ('smoothing_weight', 1, 1000000),
+        ('clock_tolerance_seconds', 0, 86400), ('clock_gap_days', 1, 36500),
         ('bot_visitor_events', 2, 1000000000), ('bot_poll_views', 2, 1000000000), ('bot_pace_events', 2, 1000000000),
     ] %}
         {% set value = var(name) %}
@@ -21,6 +22,11 @@
             {% do faults.append(name ~ ' must be a number from 0 to 1, not ' ~ value | tojson) %}
         {% endif %}
     {% endfor %}
+
+    {% set share = var('clock_straggler_share') %}
+    {% if share is not number or share is boolean or share < 0 or share > 0.1 %}
+        {% do faults.append('clock_straggler_share must be a number from 0 to 0.1, not ' ~ share | tojson) %}
+    {% endif %}
 
     {% set pace = var('bot_pace_mean_gap_seconds') %}
     {% if pace is not number or pace is boolean or pace < 0 %}

@@ -1,6 +1,7 @@
-with high_water as (
+{{ config(post_hook="{{ tell_wrong_clocks(this) }}") }}
+with clock as (
 
-    select max(event_ms) as event_ms from {{ ref('int_events') }}
+    select * from {{ ref('int_clock') }}
 
 ),
 
@@ -26,6 +27,31 @@ funnels as (
 
 ),
 
+-- Of the sessions with an event of an implausible time, one as an example.
+strays as (
+
+    select min(sessions.session_id) as session_id
+    from clock
+    inner join {{ ref('sessions') }} as sessions
+        on clock.first_plausible_ms > sessions.started_ms or clock.high_water_mark_ms < sessions.ended_ms
+    where clock.early_event_count + clock.late_event_count > 0
+
+),
+
+examples as (
+
+    select
+        sessions.visitor_id,
+        case
+            when sessions.started_ms < clock.first_plausible_ms then sessions.started_ms
+            else sessions.ended_ms
+        end as event_ms
+    from strays
+    inner join {{ ref('sessions') }} as sessions on strays.session_id = sessions.session_id
+    cross join clock
+
+),
+
 loads as (
 
     select max(is_synthetic) as is_synthetic from {{ ref('stg_loads') }}
@@ -41,10 +67,17 @@ select
     {{ ratio('funnels.converting_session_count', 'sessions.session_count') }} as conversion_rate,
     {{ to_money('funnels.revenue') }} as revenue,
     coalesce(loads.is_synthetic, 0) as is_synthetic,
-    high_water.event_ms as high_water_mark_ms,
+    clock.early_event_count + clock.late_event_count as implausible_event_count,
+    clock.first_plausible_ms,
+    clock.high_water_mark_ms,
+    examples.visitor_id as implausible_visitor_id,
+    {{ ms_to_timestamp('examples.event_ms') }} as implausible_event_at,
+    {{ ms_to_timestamp('clock.first_plausible_ms') }} as first_plausible_at,
+    {{ ms_to_timestamp('clock.high_water_mark_ms') }} as last_plausible_at,
     {{ ms_to_timestamp('sessions.first_event_ms') }} as first_event_at,
     {{ ms_to_timestamp('sessions.last_event_ms') }} as last_event_at
-from high_water
+from clock
 cross join sessions
 cross join funnels
 cross join loads
+left join examples on 1 = 1

@@ -1,10 +1,17 @@
--- Every local day from the first event's to the last one's, days without events too.
-with bounds as (
+-- Every local day from the first event of a plausible time to the last, days without events too, and every day of the
+-- others.
+with clock as (
+
+    select * from {{ ref('int_clock') }}
+
+),
+
+bounds as (
 
     select
-        min({{ local_day_number('event_ms') }}) as first_day,
-        max({{ local_day_number('event_ms') }}) as last_day
-    from {{ ref('int_events') }}
+        {{ local_day_number('first_plausible_ms') }} as first_day,
+        {{ local_day_number('high_water_mark_ms') }} as last_day
+    from clock
 
 ),
 
@@ -21,11 +28,14 @@ digits as (
 
 numbers as (
 
-    select ones.digit + 10 * tens.digit + 100 * hundreds.digit + 1000 * thousands.digit as number
+    select
+        ones.digit + 10 * tens.digit + 100 * hundreds.digit + 1000 * thousands.digit
+        + 10000 * ten_thousands.digit as number
     from digits as ones
     cross join digits as tens
     cross join digits as hundreds
     cross join digits as thousands
+    cross join digits as ten_thousands
 
 ),
 
@@ -34,6 +44,12 @@ days as (
     select bounds.first_day + numbers.number as day_number
     from bounds
     inner join numbers on bounds.first_day + numbers.number <= bounds.last_day
+    union
+    select {{ local_day_number('events.event_ms') }} as day_number
+    from clock
+    inner join {{ ref('int_events') }} as events
+        on clock.first_plausible_ms > events.event_ms or clock.high_water_mark_ms < events.event_ms
+    where clock.early_event_count + clock.late_event_count > 0
 
 ),
 

@@ -16,9 +16,9 @@ categories as (
 
 ),
 
-high_water as (
+clock as (
 
-    select max(event_ms) as event_ms from {{ ref('int_events') }}
+    select * from {{ ref('int_clock') }}
 
 ),
 
@@ -41,7 +41,9 @@ final as (
         case when session_totals.session_number = 1 then 1 else 0 end as is_new_visitor,
         case when bots.visitor_id is null then 0 else 1 end as is_bot,
         case
-            when session_totals.ended_ms + {{ var('session_timeout_seconds') }} * 1000 < high_water.event_ms then 1
+            when
+                session_totals.ended_ms + {{ var('session_timeout_seconds') }} * 1000 < clock.high_water_mark_ms
+                then 1
             else 0
         end as is_closed,
         {{ day_number_to_date(local_day_number('session_totals.started_ms')) }} as started_date,
@@ -50,7 +52,7 @@ final as (
         {{ ms_to_timestamp('session_totals.started_ms') }} as started_at,
         {{ ms_to_timestamp('session_totals.ended_ms') }} as ended_at
     from session_totals
-    cross join high_water
+    cross join clock
     left join bots on session_totals.visitor_id = bots.visitor_id
     left join categories on session_totals.entry_category_id = categories.category_id
 

@@ -1,5 +1,5 @@
--- Part of int_events, which alone reads it: no engine copies the events once more, and MySQL and MariaDB give the texts
--- of a view another collation.
+-- Part of int_events and int_clock, which alone read it: no engine copies the events once more, and MySQL and MariaDB
+-- give the texts of a view another collation.
 {{ config(materialized='ephemeral') }}
 select
     visitorid as visitor_id,

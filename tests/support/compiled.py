@@ -58,9 +58,10 @@ class World:
     properties: list[Property]
     categories: list[Category]
     assignments: list[Assignment] = field(default_factory=list)
+    loaded_ms: int | None = None
 
     def reference(self, **overrides: Any) -> Reference:
-        return Reference(self.events, self.properties, self.categories, settings(**overrides))
+        return Reference(self.events, self.properties, self.categories, settings(**overrides), self.loaded_ms)
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,9 @@ def insert_raw(connection: duckdb.DuckDBPyConnection, world: World, load_id: str
         connection.unregister("incoming")
         connection.execute(
             """insert into funnelift_raw.raw_loads by name select ? as load_id, ? as raw_table, ? as line_count,
-            ? as accepted_count, 0 as rejected_count, 0 as ignored_count, 0 as is_synthetic""",
-            [load_id, table, len(rows), len(rows)],
+            ? as accepted_count, 0 as rejected_count, 0 as ignored_count, 0 as is_synthetic,
+            make_timestamp(cast(? as bigint) * 1000) as loaded_at""",
+            [load_id, table, len(rows), len(rows), world.loaded_ms],
         )
 
 
@@ -135,7 +137,7 @@ class Outcome:
 
 def run_dbt(*arguments: str, database: Path, manifest: Any = None, **overrides: Any) -> Outcome:
     """Run a dbt command in this process, leaving nothing in the project folder."""
-    scratch, errors = database.parent, list[str]()
+    scratch, errors, warnings = database.parent, list[str](), list[str]()
     command = [
         *("--quiet", "--no-use-colors", "--no-send-anonymous-usage-stats", "--no-partial-parse", *arguments),
         *("--project-dir", str(ROOT), "--profiles-dir", str(ROOT)),
@@ -146,12 +148,14 @@ def run_dbt(*arguments: str, database: Path, manifest: Any = None, **overrides: 
     def listen(event: Any) -> None:
         if event.info.level == "error":
             errors.append(event.info.msg)
+        if event.info.level == "warn":
+            warnings.append(event.info.msg)
 
     with environment(FUNNELIFT_TARGET="duckdb", FUNNELIFT_DUCKDB_PATH=str(database)):
         outcome = dbtRunner(manifest=manifest, callbacks=[listen]).invoke(command)
     if outcome.exception:
         errors.append(str(outcome.exception))
-    return Outcome(outcome.success, outcome.result, "\n".join(errors))
+    return Outcome(outcome.success, outcome.result, "\n".join(errors), "\n".join(warnings))
 
 
 class Project:

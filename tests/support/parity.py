@@ -14,6 +14,7 @@ from servers import DatabaseServer
 # What differs between two runs on one engine too, or names the engine. All else is compared, the models' hashes too.
 OWN = {
     "load_id": "drawn anew for each file",
+    "loaded_ms": "the time of the load",
     "run_id": "the time of the run",
     "conversion_run_id": "the time of the run",
     "uplift_run_id": "the time of the run",

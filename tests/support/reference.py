@@ -4,6 +4,7 @@ It shares no code and no idea with the models, so that agreement means something
 at a time; nothing is fast here and nothing has to be.
 """
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -137,6 +138,31 @@ def seconds_between(facts: Sequence[Fact], from_step: str, to_step: str) -> floa
     return (end[1].ms - start[1].ms) / 1000
 
 
+@dataclass(frozen=True)
+class Clock:
+    """The first and the last event of a plausible time, and how many lie before and after."""
+
+    first_ms: int | None
+    last_ms: int | None
+    early: int
+    late: int
+
+
+def clock_of(times: Iterable[int], loaded_ms: int | None, settings: Mapping[str, Any]) -> Clock:
+    """Read the clock from the times of all raw events and the time of the last load."""
+    given = sorted(times)
+    limit = math.inf if loaded_ms is None else loaded_ms + int(settings["clock_tolerance_seconds"]) * 1000
+    possible = [ms for ms in given if ms <= limit]
+    if not possible:
+        return Clock(min(given, default=None), max(given, default=None), 0, 0)
+    most = len(possible) * Fraction(str(settings["clock_straggler_share"]))
+    wide = int(settings["clock_gap_days"]) * DAY_MS
+    cuts = [at for at in range(1, len(possible)) if possible[at] - possible[at - 1] > wide]
+    start = max([at for at in cuts if at <= most], default=0)
+    end = min([at for at in cuts if len(possible) - at <= most], default=len(possible))
+    return Clock(possible[start], possible[end - 1], start, len(given) - end)
+
+
 class Reference:
     """Sessions, funnels and features of one shop.
 
@@ -146,6 +172,8 @@ class Reference:
         Raw rows, in any order, duplicates included.
     settings
         The vars of dbt_project.yml.
+    loaded_ms
+        When events were loaded last; None where nobody knows.
     """
 
     def __init__(
@@ -154,7 +182,9 @@ class Reference:
         properties: Iterable[Property],
         categories: Iterable[Category],
         settings: Mapping[str, Any],
+        loaded_ms: int | None = None,
     ) -> None:
+        events = list(events)
         self.settings = settings
         self.steps: list[str] = list(settings["funnel_steps"])
         self.timeout_ms = int(settings["session_timeout_seconds"]) * 1000
@@ -167,7 +197,7 @@ class Reference:
 
         unique = sorted(set(events), key=lambda event: order_key(event, self.steps))
         self.facts = [self._fact(event) for event in unique]
-        self.high_water_mark = max((fact.ms for fact in self.facts), default=None)
+        self.clock = clock_of((event.timestamp for event in events), loaded_ms, settings)
         self.by_item: dict[str, list[Fact]] = defaultdict(list)
         self.by_category: dict[str, list[Fact]] = defaultdict(list)
         by_visitor: dict[str, list[Fact]] = defaultdict(list)
@@ -258,8 +288,8 @@ class Reference:
         )
 
     def _is_closed(self, session: Session) -> int:
-        assert self.high_water_mark is not None
-        return int(session.facts[-1].ms + self.timeout_ms < self.high_water_mark)
+        assert self.clock.last_ms is not None
+        return int(session.facts[-1].ms + self.timeout_ms < self.clock.last_ms)
 
     def session_rows(self) -> list[Row]:
         return [self._session_row(session) for session in self.sessions]
@@ -546,5 +576,7 @@ class Reference:
             "revenue": sum((self._revenue(session) for session in self.sessions), Decimal(0)),
             "first_event_at": at_ms(min(fact.ms for fact in facts)) if facts else None,
             "last_event_at": at_ms(max(fact.ms for fact in facts)) if facts else None,
-            "high_water_mark_ms": self.high_water_mark,
+            "implausible_event_count": self.clock.early + self.clock.late,
+            "first_plausible_ms": self.clock.first_ms,
+            "high_water_mark_ms": self.clock.last_ms,
         }
