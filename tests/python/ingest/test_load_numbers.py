@@ -10,6 +10,9 @@ import pytest
 
 from loading import EVENTS_HEADER, AnyShop, make_any_shop
 from paths import ROOT
+from warehouse.base import RawTables
+from warehouse.duckdb import DuckDBRawTables
+from warehouse.mysql import MySQLRawTables
 
 ENGINES = ["duckdb", pytest.param("mysql", marks=pytest.mark.server)]
 NEW_TABLES = ("raw_unloads", "raw_retention")
@@ -233,3 +236,20 @@ def test_naming_the_event_id_is_another_mapping_of_the_same_file(shop: AnyShop) 
     assert outcome.code == 1
     assert "with a different mapping" in outcome.output
     assert "python -m ingest unload" in outcome.output
+
+
+def test_a_load_asks_nothing_of_the_events_that_are_there(shop: AnyShop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a day would cost the history."""
+    load_days(shop, 1)
+    asked: list[str] = []
+    for engine in (DuckDBRawTables, MySQLRawTables):
+        for method in ("distinct", "query", "delete"):
+            original = getattr(engine, method)
+
+            def noting(self: RawTables, what: str, *rest: Any, original: Any = original) -> Any:
+                asked.append(what)
+                return original(self, what, *rest)
+
+            monkeypatch.setattr(engine, method, noting)
+    load_days(shop, 2)
+    assert set(asked) == {"raw_loads", "raw_unloads"}
