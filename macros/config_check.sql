@@ -1,6 +1,6 @@
 {# Refuses bad settings before any model runs: every fault found is named at once. #}
 {% macro config_check() %}
-    {% set faults = [] %}
+    {% set faults, known = [], ['bot_pace_mean_gap_seconds', 'exclude_bots', 'funnel_steps', 'decision_points'] %}
 
     {% for name, lowest, highest in [
         ('session_timeout_seconds', 1, 604800), ('conversion_window_seconds', 1, 31536000),
@@ -8,6 +8,7 @@
         ('clock_tolerance_seconds', 0, 86400), ('clock_gap_days', 1, 36500),
         ('bot_visitor_events', 2, 1000000000), ('bot_poll_views', 2, 1000000000), ('bot_pace_events', 2, 1000000000),
     ] %}
+        {% do known.append(name) %}
         {% set value = var(name) %}
         {% if value is not number or value is boolean or value is float %}
             {% do faults.append(name ~ ' must be a whole number, not ' ~ value | tojson) %}
@@ -17,6 +18,7 @@
     {% endfor %}
 
     {% for name in ['prior_cart_rate', 'prior_purchase_rate', 'prior_conversion_rate'] %}
+        {% do known.append(name) %}
         {% set value = var(name) %}
         {% if value is not number or value is boolean or value < 0 or value > 1 %}
             {% do faults.append(name ~ ' must be a number from 0 to 1, not ' ~ value | tojson) %}
@@ -42,6 +44,7 @@
         'raw_treatment_assignments_table', 'raw_loads_table', 'price_property', 'category_property', 'availability_property',
         'eda_dataset',
     ] %}
+        {% do known.append(name) %}
         {% if var(name) is not string or not modules.re.match('^[A-Za-z0-9_]+\\Z', var(name)) %}
             {% do faults.append(name ~ ' must be a name of letters, digits and underscores, not ' ~ var(name) | tojson) %}
         {% endif %}
@@ -97,6 +100,11 @@
             {% do faults.append('decision_points names a point twice: ' ~ names | tojson) %}
         {% endif %}
     {% endif %}
+
+    {# dbt itself takes any name, and builds with the default of the one that was meant. #}
+    {% for name in invocation_args_dict.vars if name not in known %}
+        {% do faults.append(name ~ ' in --vars is no setting; there are ' ~ known | sort | join(', ')) %}
+    {% endfor %}
 
     {% if faults %}
         {% do exceptions.raise_compiler_error(

@@ -4,6 +4,7 @@
 #}
 {% macro raw_events_check() %}
     {% if execute and flags.WHICH in ['run', 'build'] %}
+        {% do yml_check() %}
         {% do server_check() %}
         {% set wanted = var('raw_schema') ~ '.' ~ var('raw_events_table') %}
         {% set events = adapter.get_relation(target.database, var('raw_schema'), var('raw_events_table')) %}
@@ -22,5 +23,21 @@
                 ~ 'timestamp (epoch milliseconds), visitorid, event and itemid: see docs/loading.md.'
             ) %}
         {% endfor %}
+    {% endif %}
+{% endmacro %}
+
+{#
+    dbt 1.7 loses the yml of some models, and with it their keys, types and descriptions, where two yml files have changed
+    since its last parse.
+#}
+{% macro yml_check() %}
+    {% set lost = [] %}
+    {% for node in graph.nodes.values() if node.resource_type == 'model' and not node.patch_path %}
+        {% do lost.append(node.name) %}
+    {% endfor %}
+    {% if lost %}
+        {% do exceptions.raise_compiler_error(
+            'dbt lost the yml of ' ~ lost | join(', ') ~ ' in a partial parse. Run it once with --no-partial-parse'
+        ) %}
     {% endif %}
 {% endmacro %}

@@ -19,6 +19,7 @@ from compiled import (
     parsed_project,
     read,
     run_dbt,
+    settings,
 )
 from reference import Event, Property
 from worlds import DAY_MS, HOUR_MS, MIDNIGHT_MS, VISITORS, random_world
@@ -420,6 +421,7 @@ BAD_SETTINGS: list[tuple[str, Any]] = [
     ("raw_events_table", ""),
     ("raw_treatment_assignments_table", "raw.assignments"),
     ("eda_dataset", 7),
+    ("sesion_timeout_seconds", 900),
 ]
 
 
@@ -437,9 +439,21 @@ def test_a_bad_setting_is_refused_by_name(name: str, value: Any, database: Path)
 
 def test_good_settings_are_accepted(database: Path) -> None:
     other = {"funnel_steps": CHECKOUT_STEPS, "decision_points": [{"name": "checkout", "first_event": "checkout"}]}
-    for overrides in ({}, other, {"session_timeout_seconds": 60, "exclude_bots": True}):
+    # With every var by name: a var that is new in dbt_project.yml needs a check of its own.
+    for overrides in ({}, other, {"session_timeout_seconds": 60, "exclude_bots": True}, settings()):
         outcome = run_dbt("run-operation", "config_check", database=database, manifest=parsed_project(), **overrides)
         assert outcome.success, outcome.errors
+
+
+def test_a_model_that_lost_its_yml_is_named_before_any_event_is_read(tmp_path: Path) -> None:
+    database, manifest = tmp_path / "world.duckdb", parsed_project().deepcopy()
+    manifest.nodes["model.funnelift.sessions"].patch_path = None
+    manifest.build_flat_graph()
+    with duckdb.connect(str(database)) as connection:
+        create_raw_tables(connection)
+    outcome = run_dbt("run", "--select", "int_events", "sessions", database=database, manifest=manifest)
+    assert "dbt lost the yml of sessions in a partial parse. Run it once with --no-partial-parse" in outcome.errors
+    assert {str(result.status) for result in outcome.result} == {"error", "skipped"}
 
 
 def test_all_bad_settings_are_named_before_any_work(tmp_path: Path) -> None:
