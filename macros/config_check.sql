@@ -1,6 +1,8 @@
 {# Refuses bad settings before any model runs: every fault found is named at once. #}
 {% macro config_check() %}
-    {% set faults, known = [], ['bot_pace_mean_gap_seconds', 'exclude_bots', 'funnel_steps', 'decision_points'] %}
+    {% set faults, known = [], [
+        'clock_straggler_share', 'bot_pace_mean_gap_seconds', 'exclude_bots', 'funnel_steps', 'decision_points',
+    ] %}
 
     {% for name, lowest, highest in [
         ('session_timeout_seconds', 1, 604800), ('conversion_window_seconds', 1, 31536000),
