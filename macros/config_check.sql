@@ -1,7 +1,7 @@
 {# Refuses bad settings before any model runs: every fault found is named at once. #}
 {% macro config_check() %}
     {% set faults, known = [], [
-        'clock_straggler_share', 'bot_pace_mean_gap_seconds', 'exclude_bots', 'funnel_steps', 'decision_points',
+        'shop_time_zone', 'clock_straggler_share', 'bot_pace_mean_gap_seconds', 'exclude_bots', 'funnel_steps', 'decision_points',
     ] %}
 
     {% for name, lowest, highest in [
@@ -18,6 +18,12 @@
             {% do faults.append(name ~ ' must be between ' ~ lowest ~ ' and ' ~ highest ~ ', not ' ~ value) %}
         {% endif %}
     {% endfor %}
+
+    {% set zone = var('shop_time_zone') %}
+    {% do faults.extend(time_zone_faults(zone)) %}
+    {% if zone and var('shop_utc_offset_minutes') != 0 %}
+        {% do faults.append('shop_time_zone and shop_utc_offset_minutes are both set; the zone knows its offsets: set one') %}
+    {% endif %}
 
     {% for name in ['prior_cart_rate', 'prior_purchase_rate', 'prior_conversion_rate'] %}
         {% do known.append(name) %}

@@ -1,5 +1,11 @@
 {# Local day, hour and weekday by whole-number arithmetic on epoch milliseconds: the same on every engine. #}
-{% macro local_ms(ms) %}({{ ms }} + {{ var('shop_utc_offset_minutes') }} * 60000){% endmacro %}
+{% macro local_ms(ms) -%}
+    {%- if var('shop_time_zone') -%}
+        ({{ ms }} + {{ zone_offset_ms(ms, zone_offsets(var('shop_time_zone')) if execute else [(0, 0)]) }})
+    {%- else -%}
+        ({{ ms }} + {{ var('shop_utc_offset_minutes') }} * 60000)
+    {%- endif -%}
+{%- endmacro %}
 
 {% macro local_day_number(ms) %}{{ integer_divide(local_ms(ms), 86400000) }}{% endmacro %}
 

@@ -15,6 +15,7 @@ from fractions import Fraction
 from itertools import pairwise
 from statistics import median
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 DAY_MS = 86_400_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC).replace(tzinfo=None)
@@ -189,6 +190,7 @@ class Reference:
         self.steps: list[str] = list(settings["funnel_steps"])
         self.timeout_ms = int(settings["session_timeout_seconds"]) * 1000
         self.offset = timedelta(minutes=int(settings["shop_utc_offset_minutes"]))
+        self.zone = ZoneInfo(settings["shop_time_zone"]) if settings["shop_time_zone"] else None
         self.parents = {category.categoryid: category.parentid for category in categories}
         self.values: dict[tuple[str, str], list[Property]] = defaultdict(list)
         for row in properties:
@@ -241,7 +243,7 @@ class Reference:
             category = self._as_of(event.itemid, names["category_property"], event.timestamp)
         available = self._as_of(event.itemid, names["availability_property"], event.timestamp)
         root, depth = self._root_and_depth(category)
-        local = at_ms(event.timestamp) + self.offset
+        local = self._local(event.timestamp)
         return Fact(
             ms=event.timestamp,
             visitor=event.visitorid,
@@ -258,6 +260,11 @@ class Reference:
             day=(local - EPOCH).days,
             raw=event,
         )
+
+    def _local(self, ms: int) -> datetime:
+        if self.zone is None:
+            return at_ms(ms) + self.offset
+        return at_ms(ms).replace(tzinfo=UTC).astimezone(self.zone).replace(tzinfo=None)
 
     # Sessions
 

@@ -1,6 +1,7 @@
 """Every row of the marts, recounted from raw rows in plain Python, equals what the SQL says."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from math import isclose
 from pathlib import Path
 from random import Random
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 
 from compiled import FEATURE_KEY, Project, Rows, World, compile_project, read
 from reference import Reference, Row
-from worlds import random_world, read_retailrocket, synthetic_world, worlds
+from worlds import HOUR_MS, MIDNIGHT_MS, random_world, read_retailrocket, synthetic_world, worlds
 
 # Everything that a shop may set, set to something else; bots are common under these thresholds.
 OTHER_SHOP: dict[str, Any] = {
@@ -99,6 +100,23 @@ def test_nasty_worlds_of_another_shop(seed: int) -> None:
     world = random_world(100 + seed, steps=OTHER_SHOP["funnel_steps"])
     reference = assert_marts_equal(world, compile_project(**OTHER_SHOP))
     assert reference.bots
+
+
+@pytest.mark.parametrize(
+    ("zone", "change"),
+    [
+        ("Europe/Berlin", "2015-10-25T01:00"),
+        ("Europe/Berlin", "2016-03-27T01:00"),
+        ("Australia/Lord_Howe", "2015-10-03T15:30"),
+        ("America/St_Johns", "2010-11-07T02:31"),
+    ],
+)
+def test_nasty_worlds_while_the_shop_changes_its_clocks(zone: str, change: str) -> None:
+    world = random_world(len(change + zone))
+    by = int(datetime.fromisoformat(f"{change}Z").timestamp() * 1000) - MIDNIGHT_MS - HOUR_MS
+    events = [event._replace(timestamp=event.timestamp + by) for event in world.events]
+    properties = [entry._replace(timestamp=entry.timestamp + by) for entry in world.properties]
+    assert_marts_equal(World(events, properties, world.categories), compile_project(shop_time_zone=zone))
 
 
 def test_other_visitors_do_not_change_when_bots_are_left_out() -> None:
