@@ -13,20 +13,22 @@ from warehouse.contract import Column
 ID, FILE, WORD = f"varchar({ID_CHARACTERS})", f"varchar({FILE_CHARACTERS})", "varchar(64)"
 # load_id names the file by its content; load_number says in which order files were loaded, and is never given twice.
 _LOAD = (Column("load_id", WORD), Column("load_number", "bigint"))
+_EVENT = (
+    Column("timestamp", "bigint"),
+    Column("visitorid", ID),
+    Column("event", f"varchar({EVENT_CHARACTERS})"),
+    Column("itemid", ID),
+    Column("transactionid", ID, is_nullable=True),
+    Column("price", "decimal(18, 4)", is_nullable=True),
+    Column("categoryid", ID, is_nullable=True),
+    # Both set where the shop names its events: of those with one id the last one counts, in its file by its line.
+    Column("event_id", ID, is_nullable=True),
+    Column("line_number", "bigint", is_nullable=True),
+)
 RAW_TABLES: dict[str, tuple[Column, ...]] = {
-    "raw_events": (
-        Column("timestamp", "bigint"),
-        Column("visitorid", ID),
-        Column("event", f"varchar({EVENT_CHARACTERS})"),
-        Column("itemid", ID),
-        Column("transactionid", ID, is_nullable=True),
-        Column("price", "decimal(18, 4)", is_nullable=True),
-        Column("categoryid", ID, is_nullable=True),
-        # Both set where the shop names its events: of those with one id the last one counts, in its file by its line.
-        Column("event_id", ID, is_nullable=True),
-        Column("line_number", "bigint", is_nullable=True),
-        *_LOAD,
-    ),
+    "raw_events": (*_EVENT, *_LOAD),
+    # What `python -m ops retain` leaves of old raw_events: each event once, as the number of its first load.
+    "raw_kept_events": (*_EVENT, Column("load_number", "bigint")),
     "raw_item_properties": (
         Column("timestamp", "bigint"),
         Column("itemid", ID),
@@ -65,7 +67,7 @@ RAW_TABLES: dict[str, tuple[Column, ...]] = {
     ),
     # Loads that were taken out again: their numbers stay taken. In the order of UnloadRow.
     "raw_unloads": (*_LOAD, Column("file", FILE), Column("raw_table", WORD), Column("unloaded_at", "timestamp")),
-    # Rows of raw_events that `python -m ops retain` has dropped: those of a load before a moment, and when that was.
+    # Rows of raw_events that `python -m ops retain` has dropped: so many of a load, from before a moment.
     "raw_retention": (
         *_LOAD,
         Column("before_ms", "bigint"),

@@ -138,7 +138,7 @@ def _find(name: str, loads: list[LoadRow], unloads: list[UnloadRow]) -> LoadRow:
 
 
 def _check_before_retention(raw: RawTables, load: LoadRow) -> None:
-    """Of what retention has settled, the marts alone know; no load can be taken out of that."""
+    """Which file an event came from is known no more once retention has dropped its lines."""
     [(before_ms, dropped)] = raw.query(
         f"select max(before_ms), sum(case when {OF_LOAD} then dropped_count else 0 end) "
         f"from {RAW_SCHEMA}.raw_retention",
@@ -153,8 +153,8 @@ def _check_before_retention(raw: RawTables, load: LoadRow) -> None:
     if early or dropped:
         raise FunneliftError(
             f"{load.file} (load {load.load_id}) has events from before the day up to which `python -m ops retain` has "
-            "dropped raw rows; what they are made into can no longer be taken apart. Restore a backup from before "
-            "that, or send corrections with event ids"
+            "dropped raw lines, so that nothing says any more which of them other files had too. Restore a backup "
+            "from before that, or send corrections with event ids"
         )
 
 
@@ -176,12 +176,11 @@ def _withdraw_categories(raw: RawTables, load: LoadRow) -> None:
     if not own:
         return
     parents = {category: parent for category, parent, _ in tree}
-    # Events that retention has dropped may have been of any category.
-    kept = raw.query(f"select min(load_number) from {RAW_SCHEMA}.raw_retention where dropped_count > 0")
-    heirs = dict.fromkeys(own, kept[0][0]) if kept[0][0] is not None else {}
+    heirs: dict[str, int] = {}
     users = raw.query(
-        f"select categoryid, min(load_number) from {RAW_SCHEMA}.raw_events where categoryid is not null "
-        "group by categoryid order by min(load_number)"
+        f"select categoryid, min(load_number) from (select categoryid, load_number from {RAW_SCHEMA}.raw_events "
+        f"union all select categoryid, load_number from {RAW_SCHEMA}.raw_kept_events) as events "
+        "where categoryid is not null group by categoryid order by min(load_number)"
     )
     seen: set[str] = set()
     for category, number in users:

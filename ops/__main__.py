@@ -1,9 +1,9 @@
-"""The command line: `python -m ops check|docs|roles`."""
+"""The command line: `python -m ops check|docs|retain|roles`."""
 
 import argparse
 import sys
 
-from ops import check, docs, roles
+from ops import check, docs, retain, roles
 
 
 def main() -> int:
@@ -12,6 +12,7 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     check.add_parser(commands)
     docs.add_parser(commands)
+    retain.add_parser(commands)
     roles.add_parser(commands)
     args = parser.parse_args()
     code: int = args.run(args)

@@ -116,6 +116,26 @@ class RawTables(ABC):
         """
 
     @abstractmethod
+    def fill(self, table: str, query: str, values: Sequence[object]) -> int:
+        """Add the rows of a query to a raw table.
+
+        Parameters
+        ----------
+        table : str
+            Name of a raw table.
+        query : str
+            A select in the SQL that every engine shares, with the table's columns in their order and `?` for each
+            value.
+        values : sequence
+            The values, in the order of their marks.
+
+        Returns
+        -------
+        int
+            Rows added, as the engine counted them.
+        """
+
+    @abstractmethod
     def delete(self, table: str, condition: str, values: Sequence[object]) -> int:
         """Delete rows of a raw table.
 

@@ -184,6 +184,12 @@ class DuckDBRawTables(RawTables):
         """See RawTables."""
         return self._connection.execute(sql, list(values)).fetchall()
 
+    def fill(self, table: str, query: str, values: Sequence[object]) -> int:
+        """See RawTables."""
+        columns = ", ".join(_identifier(column.name) for column in self._tables[table])
+        added = self._connection.execute(f"insert into {_raw(table)} ({columns}) {query}", list(values)).fetchone()
+        return int(added[0]) if added else 0
+
     def delete(self, table: str, condition: str, values: Sequence[object]) -> int:
         """See RawTables."""
         deleted = self._connection.execute(f"delete from {_raw(table)} where {condition}", list(values)).fetchone()

@@ -239,6 +239,11 @@ class MySQLRawTables(RawTables):
         """See RawTables."""
         return self._session.rows(_marked(sql, values), values)
 
+    def fill(self, table: str, query: str, values: Sequence[object]) -> int:
+        """See RawTables."""
+        columns = ", ".join(name(column.name) for column in self._tables[table])
+        return self._session.execute(f"insert into {self._name(table)} ({columns}) {_marked(query, values)}", values)
+
     def delete(self, table: str, condition: str, values: Sequence[object]) -> int:
         """See RawTables."""
         return self._session.execute(f"delete from {self._name(table)} where {_marked(condition, values)}", values)

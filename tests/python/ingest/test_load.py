@@ -92,6 +92,8 @@ def test_every_raw_table_exists_with_the_promised_types_even_where_nothing_was_l
     assert dict(found) == {
         "raw_events": "timestamp BIGINT, visitorid VARCHAR, event VARCHAR, itemid VARCHAR, transactionid VARCHAR, "
         "price DECIMAL(18,4), categoryid VARCHAR, event_id VARCHAR, line_number BIGINT, " + load,
+        "raw_kept_events": "timestamp BIGINT, visitorid VARCHAR, event VARCHAR, itemid VARCHAR, transactionid VARCHAR, "
+        "price DECIMAL(18,4), categoryid VARCHAR, event_id VARCHAR, line_number BIGINT, load_number BIGINT",
         "raw_item_properties": "timestamp BIGINT, itemid VARCHAR, property VARCHAR, value VARCHAR, " + load,
         "raw_category_tree": "categoryid VARCHAR, parentid VARCHAR, " + load,
         "raw_treatment_assignments": "visitorid VARCHAR, assigned_at BIGINT, treatment BIGINT, " + load,

@@ -15,7 +15,7 @@ from warehouse.duckdb import DuckDBRawTables
 from warehouse.mysql import MySQLRawTables
 
 ENGINES = ["duckdb", pytest.param("mysql", marks=pytest.mark.server)]
-NEW_TABLES = ("raw_unloads", "raw_retention")
+NEW_TABLES = ("raw_kept_events", "raw_unloads", "raw_retention")
 MAPPING = (
     "columns: {timestamp: at, visitor: who, event: what, item: thing, event_id: id}\n"
     "events: {view: view, cart: addtocart}\n"
