@@ -1,15 +1,16 @@
-"""The command line: `python -m ops check|docs|retain|roles`."""
+"""The command line: `python -m ops backup|check|docs|restore|retain|roles`."""
 
 import argparse
 import sys
 
-from ops import check, docs, retain, roles
+from ops import backup, check, docs, retain, roles
 
 
 def main() -> int:
     """Parse the command line and run one command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m ops", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
+    backup.add_parser(commands)
     check.add_parser(commands)
     docs.add_parser(commands)
     retain.add_parser(commands)

@@ -1,7 +1,7 @@
 """`python -m ops retain`: drop raw lines from before a day, once the marts are made of them.
 
-Each event stays once, in raw_kept_events, from which any later build makes the same marts: a full one too, and one after
-a build that was killed. Kept in the marts' own schema, an event would be lost with the first mart that is made anew.
+Each event stays once, in raw_kept_events, from which any later build makes the same marts: a full one, or one after a
+build that was killed. Kept in the marts alone, an event would be lost with the first table that is made anew.
 """
 
 import argparse

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from warehouse.contract import Column, Contract
@@ -219,6 +220,44 @@ class Warehouse(ABC):
             At once, when a setting cannot work.
         FunneliftError
             When the warehouse cannot be opened, another load has it, or it fails.
+        """
+
+    @classmethod
+    @abstractmethod
+    def back_up(cls, settings: LoadSettings, folder: Path) -> None:
+        """Write everything, as it is at one moment, to files of the engine's own kind.
+
+        Parameters
+        ----------
+        settings : LoadSettings
+            Place of the warehouse.
+        folder : Path
+            An empty folder.
+
+        Raises
+        ------
+        FunneliftError
+            When there is no warehouse, somebody writes to it, or it fails.
+        """
+
+    @classmethod
+    @abstractmethod
+    def restore(cls, settings: LoadSettings, folder: Path, *, replace: bool) -> None:
+        """Make the warehouse what it was when `back_up` wrote the files: readers see all of the old or all of the new.
+
+        Parameters
+        ----------
+        settings : LoadSettings
+            Place of the warehouse.
+        folder : Path
+            What `back_up` wrote.
+        replace : bool
+            Whether a warehouse that is there makes way; else it is refused.
+
+        Raises
+        ------
+        FunneliftError
+            When there is a warehouse already, somebody has it, or it fails; it is as it was then.
         """
 
     @abstractmethod

@@ -1,9 +1,11 @@
 """The warehouse in a DuckDB file."""
 
+import os
 import re
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -24,7 +26,12 @@ INDEXED_ROWS = 1_000_000
 RETRY_SECONDS = 0.1
 # A raw table is written beside the one it takes the place of.
 NEW = "__new"
+BACKUP = "warehouse.duckdb"
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class FileInUseError(FunneliftError):
+    """Another program has the file open."""
 
 
 class DuckDBWarehouse(Warehouse):
@@ -62,6 +69,43 @@ class DuckDBWarehouse(Warehouse):
         if not is_first and not path.is_file():
             raise FunneliftError(f"no warehouse at {path} (FUNNELIFT_DUCKDB_PATH): nothing is loaded yet")
         return _loading(path, tables)
+
+    @classmethod
+    def back_up(cls, settings: LoadSettings, folder: Path) -> None:
+        """See Warehouse: a copy of the file, which nobody can write to meanwhile."""
+        path = settings.duckdb_path
+        if not path.is_file():
+            raise FunneliftError(f"no warehouse at {path} (FUNNELIFT_DUCKDB_PATH): there is nothing to back up")
+        with closing(_connect(path, {})) as connection:
+            # What a killed run has left in the log beside the file goes into it.
+            connection.execute("checkpoint")
+            shutil.copyfile(path, folder / BACKUP)
+
+    @classmethod
+    def restore(cls, settings: LoadSettings, folder: Path, *, replace: bool) -> None:
+        """See Warehouse: the copy takes the file's place by one rename."""
+        path = settings.duckdb_path
+        _check_name(path)
+        if not path.parent.is_dir():
+            raise UsageError(f"FUNNELIFT_DUCKDB_PATH: the folder {path.parent} does not exist")
+        if path.exists() and not replace:
+            raise FunneliftError(f"there is a warehouse at {path} already: --replace puts the backup in its place")
+        new = path.with_name(f"{path.name}.restoring")
+        shutil.copyfile(folder / BACKUP, new)
+        with new.open("rb") as file:
+            os.fsync(file.fileno())
+        with ExitStack() as stack:
+            try:
+                if path.exists():
+                    # Nobody else has it until the block ends, and its log goes into it.
+                    stack.enter_context(closing(_connect(path, {}))).execute("checkpoint")
+            except FileInUseError:
+                new.unlink()
+                raise
+            except (FunneliftError, duckdb.Error):
+                # It cannot be opened, which may be why there is a restore; its log must not join the backup.
+                path.with_name(f"{path.name}.wal").unlink(missing_ok=True)
+            new.replace(path)
 
     def columns(self, table: str) -> list[str]:
         """See Warehouse."""
@@ -235,7 +279,7 @@ def _connect(path: Path, options: Mapping[str, str], wait_seconds: int | None = 
                 raise FunneliftError(f"cannot open {path} as a DuckDB file: {error}") from None
             if time.monotonic() >= deadline:
                 waited = f", which did not finish within {wait_seconds} s (lock_wait_seconds)"
-                raise FunneliftError(
+                raise FileInUseError(
                     f"the warehouse {path} is in use by another program{'' if wait_seconds is None else waited}: wait "
                     "for it (another load or training, a dbt run) or close it (a notebook, a database viewer), then "
                     f"run again. DuckDB says: {error}"

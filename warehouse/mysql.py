@@ -3,12 +3,14 @@
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from warehouse.base import BATCH_ROWS, RAW_SCHEMA, SCHEMA, Publication, RawTables, Warehouse
 from warehouse.contract import Column
 from warehouse.errors import FunneliftError, RepeatedKeyError, ServerError
 from warehouse.mysql_client.arrow_reader import read_batches
+from warehouse.mysql_client.backup import read_files, write_files
 from warehouse.mysql_client.databases import provide_database
 from warehouse.mysql_client.names import name
 from warehouse.mysql_client.session import Session, open_session
@@ -54,6 +56,18 @@ class MySQLWarehouse(Warehouse):
     ) -> AbstractContextManager[RawTables]:
         """See Warehouse; makes the database where it is missing."""
         return _loading(Settings.from_environment(), tables, is_first)
+
+    @classmethod
+    def back_up(cls, settings: LoadSettings, folder: Path) -> None:
+        """See Warehouse: no load, training or build works meanwhile, or the backup is refused."""
+        with _alone() as session:
+            write_files(session, folder)
+
+    @classmethod
+    def restore(cls, settings: LoadSettings, folder: Path, *, replace: bool) -> None:
+        """See Warehouse: the tables are written beside the old ones and renamed by one statement."""
+        with _alone() as session:
+            read_files(session, folder, replace=replace)
 
     def columns(self, table: str) -> list[str]:
         """See Warehouse."""
@@ -277,6 +291,17 @@ def _loading(settings: Settings, tables: Mapping[str, Sequence[Column]], is_firs
             # Before anything is dropped, which would commit.
             session.rollback()
             raise
+
+
+@contextmanager
+def _alone() -> Iterator[Session]:
+    """A session beside which no load and no training works."""
+    with (
+        closing(open_session(Settings.from_environment())) as session,
+        session.lock(LOAD_LOCK, LOAD_LOCK_SECONDS),
+        session.lock(LOCK, LOAD_LOCK_SECONDS),
+    ):
+        yield session
 
 
 @contextmanager
