@@ -1,9 +1,10 @@
-"""What the four commands of ml share: options, progress on stderr, and one way to fail."""
+"""What the commands of ml share: options, progress on stderr, and one way to fail."""
 
 import argparse
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +16,14 @@ from warehouse.errors import FunneliftError
 EXIT_CODES = (
     "Exit codes: 0 every gate passed and everything is written; 1 refused, and nothing was written; 2 wrong usage."
 )
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a command found, line by line, and the exit code that says it to a scheduler."""
+
+    lines: list[str]
+    code: int = 0
 
 
 class Progress:
@@ -43,6 +52,7 @@ def parse_arguments(
     description: str,
     arguments: list[str] | None,
     add_options: Callable[[argparse.ArgumentParser], object] = lambda _: None,
+    exit_codes: str = EXIT_CODES,
 ) -> argparse.Namespace:
     """Read the command line.
 
@@ -56,6 +66,8 @@ def parse_arguments(
         Arguments; those of the process without it.
     add_options : callable, optional
         Adds the options that only this command has.
+    exit_codes : str
+        What the command's exit codes mean.
 
     Returns
     -------
@@ -66,7 +78,7 @@ def parse_arguments(
         prog=f"python -m {command}",
         description=description,
         epilog="Every other setting, with its default, is in ml/config.yml. The command line wins over the "
-        f"environment, the environment over files. {EXIT_CODES}",
+        f"environment, the environment over files. {exit_codes}",
     )
     parser.add_argument("--target", help="warehouse to work on (default: FUNNELIFT_TARGET, else duckdb)")
     parser.add_argument(
@@ -111,7 +123,7 @@ def add_money_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(options: argparse.Namespace, command: Callable[[Config, Progress], list[str]]) -> int:
+def run(options: argparse.Namespace, command: Callable[[Config, Progress], list[str] | Finished]) -> int:
     """Run a command, print what it found, or say why it failed and what to do.
 
     Parameters
@@ -119,7 +131,7 @@ def run(options: argparse.Namespace, command: Callable[[Config, Progress], list[
     options : argparse.Namespace
         What `parse_arguments` returned.
     command : callable
-        Does the work and returns lines to print.
+        Does the work and returns lines to print, with another exit code than 0 where there is more to say.
 
     Returns
     -------
@@ -128,13 +140,14 @@ def run(options: argparse.Namespace, command: Callable[[Config, Progress], list[
     """
     settings = {name: value for name, value in vars(options).items() if name.partition(".")[0] in Config.model_fields}
     try:
-        lines = command(load_config(options.config, settings), Progress())
+        done = command(load_config(options.config, settings), Progress())
     except FunneliftError as error:
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {error}", markup=False)
         return 1
-    for line in lines:
+    finished = done if isinstance(done, Finished) else Finished(done)
+    for line in finished.lines:
         print(line)
-    return 0
+    return finished.code
 
 
 class Steps(Protocol):

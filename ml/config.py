@@ -215,6 +215,27 @@ class PlannerSettings(Section):
         return self
 
 
+class Monitoring(Section):
+    """What counts as drift, and how much there must be to judge by."""
+
+    window_days: PositiveInt
+    period: Literal["auto", "day", "week"]
+    bins: Annotated[int, Field(ge=2, le=100)]
+    categories: Annotated[int, Field(ge=1, le=100)]
+    psi_watch: PositiveFloat
+    psi_alarm: PositiveFloat
+    not_counted: list[str]
+    min_rows: Annotated[int, Field(ge=2)]
+    min_positives: PositiveInt
+    worse_by: dict[Literal["auc_roc", "average_precision", "normalised_log_loss", "observed_to_expected"], Share | None]
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Monitoring":
+        if self.psi_watch >= self.psi_alarm:
+            raise ValueError("psi_watch must be smaller than psi_alarm")
+        return self
+
+
 class Config(Section):
     """Every setting of a run."""
 
@@ -240,6 +261,7 @@ class Config(Section):
     uplift: UpliftSettings
     policy: PolicySettings
     planner: PlannerSettings
+    monitoring: Monitoring
 
     def bootstrap(self, resamples: int) -> Bootstrap:
         """Return the bootstrap of this run's seed, confidence and threads with a section's number of resamples."""

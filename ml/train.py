@@ -17,7 +17,7 @@ from ml.parts.outcome import Outcome
 from ml.parts.policy import publish_uplift, train_policy
 from ml.parts.uplift import read_uplift, train_uplift
 from ml.publish.files import staged_files
-from ml.report.page import FILE, write_report
+from ml.report.page import refresh_report
 from ml.run import Run, run_name
 from warehouse.base import Warehouse
 from warehouse.contract import read_contracts
@@ -80,7 +80,7 @@ def train(config: Config, progress: Progress, only: str | None = None) -> list[s
             outcomes = list(_outcomes(this, warehouse, mart, only))
             with progress.step("publishing tables"):
                 warehouse.publish([table for outcome in outcomes for table in outcome.publications])
-        return [line for outcome in outcomes for line in outcome.findings] + _report(this, warehouse)
+        return [line for outcome in outcomes for line in outcome.findings] + refresh_report(warehouse, config, progress)
 
 
 def _outcomes(this: Run, warehouse: Warehouse, mart: Mart, only: str | None) -> Iterator[Outcome]:
@@ -94,16 +94,6 @@ def _outcomes(this: Run, warehouse: Warehouse, mart: Mart, only: str | None) -> 
     if only != "conversion":
         uplift = train_uplift(this, checked, warehouse)
         yield publish_uplift(this, uplift) if only == "uplift" else train_policy(this, warehouse, uplift)
-
-
-def _report(this: Run, warehouse: Warehouse) -> list[str]:
-    """Write the report, last: it shows what is published and in place, and without it that still stands."""
-    if not warehouse.columns("bi_status"):
-        return [f"No {FILE}: its tables bi_* are not built. Run `dbt build`, then `python -m ml.report`."]
-    path = this.config.results / FILE
-    with this.progress.step("writing the report"):
-        write_report(warehouse, this.config, path)
-    return [f"The four pages for people: {path}, in any browser."]
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:

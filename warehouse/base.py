@@ -60,6 +60,25 @@ class Publication:
             )
 
 
+@dataclass(frozen=True)
+class Joined:
+    """Columns of another table beside a table's own, where the key is the same and a column has one of some values.
+
+    `values` are plain words of the code's own, such as names of splits.
+    """
+
+    table: str
+    key: tuple[str, ...]
+    columns: tuple[str, ...]
+    where: str
+    values: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse values that are no plain words: an engine may write them into its SQL."""
+        if not all(value.isidentifier() for value in self.values):
+            raise ValueError(f"{self.values} must be plain words")
+
+
 class RawTables(ABC):
     """The raw tables inside one transaction. Use `Warehouse.begin_load`."""
 
@@ -313,6 +332,25 @@ class Warehouse(ABC):
             Number of rows that will come.
         iterator of pyarrow.RecordBatch
             The rows; one batch is in memory at a time.
+        """
+
+    @abstractmethod
+    def read_joined(self, table: str, columns: Sequence[str], other: Joined) -> Iterator["pa.RecordBatch"]:
+        """Read columns of a table beside those of another as Arrow batches, in no particular order.
+
+        Parameters
+        ----------
+        table : str
+            Name in the schema funnelift.
+        columns : sequence of str
+            Columns to read of it.
+        other : Joined
+            The other table, and which of its rows.
+
+        Returns
+        -------
+        iterator of pyarrow.RecordBatch
+            Rows whose key is in both tables; one batch is in memory at a time.
         """
 
     @abstractmethod

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
 
-from warehouse.base import BATCH_ROWS, RAW_SCHEMA, SCHEMA, Publication, RawTables, Warehouse
+from warehouse.base import BATCH_ROWS, RAW_SCHEMA, SCHEMA, Joined, Publication, RawTables, Warehouse
 from warehouse.contract import Column
 from warehouse.errors import FunneliftError, UsageError
 from warehouse.raw_columns import copied, lacking
@@ -135,6 +135,19 @@ class DuckDBWarehouse(Warehouse):
         chosen = ", ".join(f"source.{_identifier(name)}" for name in columns)
         reader = self._connection.execute(f"select {chosen} {source}").to_arrow_reader(BATCH_ROWS)
         return int(rows), iter(reader)
+
+    def read_joined(self, table: str, columns: Sequence[str], other: Joined) -> Iterator["pa.RecordBatch"]:
+        """See Warehouse."""
+        chosen = [f"source.{_identifier(name)}" for name in columns]
+        chosen += [f"other.{_identifier(name)}" for name in other.columns]
+        match = " and ".join(f"source.{_identifier(name)} = other.{_identifier(name)}" for name in other.key)
+        reader = self._connection.execute(
+            f"select {', '.join(chosen)} from {SCHEMA}.{_identifier(other.table)} as other "
+            f"inner join {SCHEMA}.{_identifier(table)} as source on {match} "
+            f"where other.{_identifier(other.where)} in ({', '.join('?' for _ in other.values)})",
+            list(other.values),
+        ).to_arrow_reader(BATCH_ROWS)
+        return iter(reader)
 
     def publish(self, publications: Sequence[Publication]) -> None:
         """See Warehouse; all in one transaction."""

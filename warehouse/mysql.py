@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from warehouse.base import BATCH_ROWS, RAW_SCHEMA, SCHEMA, Publication, RawTables, Warehouse
+from warehouse.base import BATCH_ROWS, RAW_SCHEMA, SCHEMA, Joined, Publication, RawTables, Warehouse
 from warehouse.contract import Column
 from warehouse.errors import FunneliftError, RepeatedKeyError, ServerError
 from warehouse.mysql_client.arrow_reader import read_batches
@@ -90,17 +90,22 @@ class MySQLWarehouse(Warehouse):
             match = " and ".join(f"source.{name(column)} = other.{name(column)}" for column in key)
             source += f" where not exists (select 1 from {self._name(other)} as other where {match})"
         ((rows,),) = self._session.rows(f"select count(*) {source}")
-        types = self._column_types(table)
-        # The server turns a decimal into the nearest double, and sends it in fewer bytes; Arrow may miss it by one.
-        chosen = ", ".join(
-            f"cast(source.{name(column)} as double) as {name(column)}"
-            if types.get(column, "").startswith("decimal")
-            else f"source.{name(column)}"
-            for column in columns
-        )
+        chosen = ", ".join(self._chosen("source", table, columns))
         return int(rows), read_batches(
             self._session, f"select {chosen} {source}", f"{self._database}.{table}", BATCH_ROWS
         )
+
+    def read_joined(self, table: str, columns: Sequence[str], other: Joined) -> Iterator["pa.RecordBatch"]:
+        """See Warehouse; decimals arrive as doubles."""
+        chosen = [*self._chosen("source", table, columns), *self._chosen("other", other.table, other.columns)]
+        match = " and ".join(f"source.{name(column)} = other.{name(column)}" for column in other.key)
+        values = ", ".join(f"'{value}'" for value in other.values)
+        # The key of the larger table is looked up for the rows that are wanted, never the other way round.
+        sql = (
+            f"select straight_join {', '.join(chosen)} from {self._name(other.table)} as other "
+            f"inner join {self._name(table)} as source on {match} where other.{name(other.where)} in ({values})"
+        )
+        return read_batches(self._session, sql, f"{self._database}.{table}", BATCH_ROWS)
 
     def publish(self, publications: Sequence[Publication]) -> None:
         """See Warehouse.
@@ -130,6 +135,16 @@ class MySQLWarehouse(Warehouse):
             stack.callback(self._session.close)
             stack.enter_context(self._session.lock(LOCK, self._lock_wait_seconds))
             self._resources = stack.pop_all()
+
+    def _chosen(self, alias: str, table: str, columns: Sequence[str]) -> list[str]:
+        types = self._column_types(table)
+        # The server turns a decimal into the nearest double, and sends it in fewer bytes; Arrow may miss it by one.
+        return [
+            f"cast({alias}.{name(column)} as double) as {name(column)}"
+            if types.get(column, "").startswith("decimal")
+            else f"{alias}.{name(column)}"
+            for column in columns
+        ]
 
     def _column_types(self, table: str) -> dict[str, str]:
         found = self._session.rows(

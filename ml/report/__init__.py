@@ -1,1 +1,1 @@
-"""The report: four pages in one HTML file that needs no network."""
+"""The report: five pages in one HTML file that needs no network."""

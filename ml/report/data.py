@@ -9,6 +9,7 @@ from typing import Any
 
 from bi.measures import Measure, evaluate, evaluate_together, page_measures
 from ml.config import Config
+from ml.report.health import read_health
 from ml.reports.wording import QUADRANTS, RULES
 from ml.uplift.names import TITLES
 from warehouse.base import SCHEMA, Warehouse
@@ -72,6 +73,7 @@ def read_report(warehouse: Warehouse, config: Config, created: datetime | None =
         "risk": _risk(warehouse) if status["has_predictions"] else None,
         "uplift": _uplift(warehouse) if status["has_uplift"] else None,
         "roi": _roi(warehouse) if status["has_roi"] else None,
+        "health": read_health(warehouse),
         "titles": {"learners": TITLES, "rules": RULES, "quadrants": QUADRANTS},
         "definitions": {
             name: {"text": measure.description, "table": measure.table, "sql": measure.sql, "where": measure.where}

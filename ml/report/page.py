@@ -16,7 +16,7 @@ from warehouse.errors import FunneliftError
 from warehouse.open import open_warehouse
 
 DESCRIPTION = (
-    "Write results/report.html: funnel, risk, intervention and return on investment, with filters, in one file that "
+    "Write results/report.html: funnel, risk, intervention, return on investment and model health, in one file that "
     "opens from disk. Needs the marts; shows what the last trainings published, and says what is missing."
 )
 TEMPLATES = Path(__file__).with_name("template")
@@ -90,6 +90,31 @@ def write_report(warehouse: Warehouse, config: Config, path: Path) -> None:
         unfinished.replace(path)
     except OSError as error:
         raise FunneliftError(f"cannot write {path}: {error.strerror} (--results, FUNNELIFT_RESULTS)") from None
+
+
+def refresh_report(warehouse: Warehouse, config: Config, progress: Progress) -> list[str]:
+    """Write the report after something was published, last: without it, what was published still stands.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+        The open warehouse.
+    config : Config
+        Settings.
+    progress : Progress
+        Shows the step.
+
+    Returns
+    -------
+    list of str
+        Where it is, or why there is none.
+    """
+    if not warehouse.columns("bi_status"):
+        return [f"No {FILE}: its tables bi_* are not built. Run `dbt build`, then `python -m ml.report`."]
+    path = config.results / FILE
+    with progress.step("writing the report"):
+        write_report(warehouse, config, path)
+    return [f"The pages for people: {path}, in any browser."]
 
 
 def render(data: dict[str, Any]) -> str:

@@ -1,5 +1,5 @@
 "use strict";
-// Draws the four pages from the JSON in this file. Every text goes in as text, never as HTML.
+// Draws the five pages from the JSON in this file. Every text goes in as text, never as HTML.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const level = `${Math.round(data.confidence * 1000) / 10} %`;
@@ -94,7 +94,7 @@
   const cards = (page, entries) => {
     const open = [...byId(`${page}-cards`).querySelectorAll("details")].map((node) => node.open);
     byId(`${page}-cards`).replaceChildren(...entries.map((entry, place) => {
-      const more = definition(entry);
+      const more = entry.source ? el("details", {}, el("summary", {}, "What is this?"), el("div", {}, el("p", {}, entry.meaning), el("code", {}, entry.source))) : definition(entry);
       more.open = open[place] ?? false;
       return el("div", { class: "card" }, el("dt", {}, entry.label),
         el("dd", { class: "big", "data-measure": entry.measure, "data-where": JSON.stringify(entry.where ?? {}), "data-parameters": entry.parameters && JSON.stringify(entry.parameters), "data-value": entry.raw ?? "" }, entry.text),
@@ -589,6 +589,91 @@
       roi.plans.map((plan) => [plan.share_percent, percent(plan.control_rate), points(plan.expected_lift), plan.sessions_per_arm === null ? "too many" : whole(plan.sessions_per_arm), plan.days_needed === null ? "too many" : whole(Math.ceil(plan.days_needed)), ...[plan.smallest_lift_short, plan.smallest_lift_long].map((lift) => (lift === null ? "none" : points(lift)))]), (place) => tested && roi.plans[place] === tested);
   };
 
+  // ---- page 5: model health ------------------------------------------------------------------------------------
+  // A sign and a word beside each colour.
+  const SIGNS = { alarm: "✖ Alarm", watch: "◆ Watch", stable: "✔ Stable", "too few": "? Not enough to judge", "not counted": "Not counted" };
+  const threes = (value) => (value === null ? "not known" : value.toFixed(3));
+  const ranged = (value, lower, upper) => (value === null ? "not known" : `${threes(value)} [${threes(lower)} to ${threes(upper)}]`);
+  const healthPage = () => {
+    const { health, status } = data;
+    if (!health) return notes("health", [status.has_predictions ? "Nothing has been monitored yet. After new days are loaded and built, score them with `python -m ml.score`, then run `python -m ml.monitor`."
+      : "There is no model to monitor yet. Train first: `python -m ml.train`. Later, after `python -m ml.score`, run `python -m ml.monitor`."]);
+    const { run, features, settings } = health, titles = health.metric_titles;
+    const own = health.metrics.filter((row) => row.period === "window"), metric = (name) => own.find((row) => row.metric === name);
+    const counted = features.filter((row) => row.status !== "not counted"), having = (wanted) => counted.filter((row) => row.status === wanted).length;
+    const span = run.window_first_date ? `${run.window_first_date} to ${run.window_last_date}` : "no rows", tested = `${run.reference_first_date} to ${run.reference_last_date}`;
+    const said = { alarm: `✖ Drift: ${whole(run.alarm_count)} ${run.alarm_count === 1 ? "alarm" : "alarms"}. Look at what changed; if the shop has changed for good, train anew: \`python -m ml.train\`.`,
+      "too few": "? Not enough to judge yet. What could be judged raised no alarm; this is not an all-clear.",
+      watch: "◆ No alarm. Some changes are more than chance, and small.", stable: "✔ No alarm: the shop looks as it did, and the model is as good as it was." }[run.verdict];
+    notes("health", [{ verdict: said }, ...health.alarms.slice(0, 6).map((text) => `✖ ${text}`), health.alarms.length > 6 ? `${health.alarms.length - 6} more alarms are in the tables below.` : null,
+      status.conversion_run_id && status.conversion_run_id !== run.champion_run_id ? "A newer model is in use than the one monitored here. Run `python -m ml.score`, then `python -m ml.monitor`." : null,
+      run.performance_status === "too few" ? `Ranking and calibration are not judged: ${whole(run.n_positives)} sessions that bought are known since the training, ${whole(settings.min_positives)} are needed. Load more days, then \`dbt build\`, \`python -m ml.score\` and \`python -m ml.monitor\`.` : null,
+      `An alarm needs a change that is larger than chance explains and large enough to matter. All alarms together are false in at most ${percent(1 - run.confidence)} of the times in which nothing has changed.`]);
+    const card = (name, label, meaning) => {
+      const row = metric(name);
+      return { label, text: threes(row?.value ?? null), lines: row?.value === null || !row ? ["no outcome is known yet"] : [between(threes, row.ci_lower, row.ci_upper), `test split ${ranged(row.reference_value, row.reference_ci_lower, row.reference_ci_upper)}`, SIGNS[row.status]],
+        meaning, source: `select * from funnelift.drift_performance where period = 'window' and metric = '${name}'` };
+    };
+    cards("health", [
+      { label: "Features and scores that moved", text: `${having("alarm")} of ${counted.length}`, lines: [`${having("watch")} more to watch, ${having("too few")} not enough to judge`, SIGNS[run.population_status]], meaning: "Population stability index of each feature and of the probability against the test split.", source: "select * from funnelift.drift_features where period = 'window'" },
+      card("auc_roc", "How well buyers are told apart (AUC)", "How often a buyer ranks above a session that does not buy: 1 is perfect, 0.5 is chance."),
+      card("observed_to_expected", "Conversions, observed over predicted", "1: as many buy as predicted. Below 1: fewer."),
+      card("normalised_log_loss", "Log loss, against the rate alone", "Below 1: the model knows more than the conversion rate."),
+      { label: "Sessions looked at", text: big(run.n_rows), lines: [`decisions, ${span}`, `${whole(run.n_matured_rows)} with a known outcome, ${whole(run.n_positives)} bought`, `test split: ${whole(run.n_reference_rows)}, ${tested}`], meaning: "Decisions scored after the training, of the window.", source: "select * from funnelift.drift_runs order by started_at desc" },
+    ]);
+    const known = features.filter((row) => row.psi !== null), top = known.slice(0, health.n_shown), nameOf = (row) => `${row.feature}${row.status === "not counted" ? " (not counted)" : ""}`;
+    const symbols = { alarm: "x", watch: "diamond", stable: "circle", "too few": "circle-open", "not counted": "circle-open" };
+    if (top.length) chart("health-features", {
+      title: "What has moved most", note: `Population stability index of the ${top.length} highest of ${known.length}, n = ${whole(run.n_rows)} against ${whole(run.n_reference_rows)}. Grey: what chance alone explains. Lines: watch from ${settings.psi_watch}, alarm from ${settings.psi_alarm}.`, height: 400,
+      label: top.slice(0, 3).map((row) => `${row.feature} ${threes(row.psi)}, ${SIGNS[row.status]}.`).join(" "),
+      traces: ({ blue, orange, red, grey }) => [
+        { type: "bar", orientation: "h", name: "By chance", y: top.map(nameOf), x: top.map((row) => row.psi_limit), marker: { color: grey, opacity: 0.45 }, width: 0.55, hovertemplate: "by chance up to %{x:.3f}<extra></extra>" },
+        ...Object.keys(symbols).map((kind) => [kind, top.filter((row) => row.status === kind)]).filter(([, rows]) => rows.length).map(([kind, rows]) => ({ type: "scatter", mode: "markers", name: SIGNS[kind], y: rows.map(nameOf), x: rows.map((row) => row.psi),
+          marker: { symbol: symbols[kind], size: 11, color: { alarm: red, watch: orange, stable: blue }[kind] ?? blue }, hovertext: rows.map((row) => plain(`${row.feature}: ${threes(row.psi)}. ${row.most_changed ?? ""}`)), hoverinfo: "text" }))],
+      layout: ({ orange, red }) => ({ xaxis: { title: "Population stability index", rangemode: "tozero", range: [0, 1.08 * Math.max(settings.psi_alarm, ...top.map((row) => Math.max(row.psi, Math.min(row.psi_limit ?? 0, 2 * settings.psi_alarm))))] }, yaxis: { type: "category", autorange: "reversed", categoryorder: "array", categoryarray: top.map(nameOf) }, barmode: "overlay", margin: { t: 34 },
+        shapes: [[settings.psi_watch, orange, "dash"], [settings.psi_alarm, red, "dot"]].map(([at, color, dash]) => ({ type: "line", x0: at, x1: at, yref: "paper", y0: 0, y1: 1, line: { color, dash, width: 2 } })) }),
+      heads: ["Feature", "PSI", "By chance up to", "Status", "Changed most", "New value"], rows: known.map((row) => [row.feature, threes(row.psi), threes(row.psi_limit), SIGNS[row.status], row.most_changed ?? "", row.new_value === null ? "" : `${row.new_value} (${percent(row.new_value_share)})`]),
+    });
+    const curves = [["test", "Test split", "circle-open", "dot"], ["window", "Now", "diamond", "solid"]].map(([sample, ...look]) => [health.calibration.filter((row) => row.sample === sample), sample, ...look]).filter(([rows]) => rows.length);
+    const bought = (rows) => rows.filter((row) => row.observed_rate > 0), all = curves.flatMap(([rows]) => rows.map((row) => row.mean_predicted));
+    const ticks = [0.0001, 0.001, 0.01, 0.1].flatMap((decade) => [decade, 2 * decade, 5 * decade]);
+    if (curves.length) chart("health-calibration", {
+      title: "Are the probabilities still right?", note: `Of sessions that are given 5 %, about 5 % should buy. n = ${whole(run.n_matured_rows)} now; lines show ${level} intervals; both scales logarithmic.`, height: 400,
+      traces: ({ blue, orange, grey }) => [
+        { type: "scatter", mode: "lines", name: "Perfect", x: [Math.min(...all), Math.max(...all)], y: [Math.min(...all), Math.max(...all)], line: { color: grey, dash: "dash" }, hoverinfo: "skip" },
+        ...curves.map(([rows, sample, name, symbol, dash]) => ({ type: "scatter", mode: "lines+markers", name, x: bought(rows).map((b) => b.mean_predicted), y: bought(rows).map((b) => b.observed_rate), line: { color: sample === "test" ? orange : blue, dash, width: 2 }, marker: { size: 9, symbol }, hovertemplate: "predicted %{x:.2%}, observed %{y:.2%}<extra></extra>",
+          error_y: bars(bought(rows).map((b) => b.ci_lower), bought(rows).map((b) => b.ci_upper), bought(rows).map((b) => b.observed_rate), sample === "test" ? orange : blue) }))],
+      layout: { xaxis: { type: "log", tickformat: ".2~%", title: "Predicted to buy", tickvals: ticks }, yaxis: { type: "log", tickformat: ".2~%", title: "Bought", tickvals: ticks } },
+      heads: ["Sample", "Predicted", "Observed", `${level} interval`, "Sessions", "Bought"], rows: curves.flatMap(([rows, , name]) => rows.map((b) => [name, percent(b.mean_predicted), percent(b.observed_rate), `${percent(b.ci_lower)} to ${percent(b.ci_upper)}`, whole(b.n_rows), whole(b.n_positives)])),
+    });
+    const over = (name) => health.metrics.filter((row) => row.period !== "window" && row.metric === name && row.value !== null && row.ci_lower !== null);
+    const drawnMetrics = [["auc_roc", "AUC", "y2"], ["observed_to_expected", "Observed / predicted", "y"]].map(([name, title, at]) => [over(name), name, title, at]).filter(([rows]) => rows.length);
+    const step = drawnMetrics.length && drawnMetrics[0][0].length > 1 && Date.parse(drawnMetrics[0][0][1].period) - Date.parse(drawnMetrics[0][0][0].period) < 6e8 ? "day" : "week", unit = settings.period === "auto" ? step : settings.period;
+    if (drawnMetrics.length) chart("health-performance", {
+      title: `Ranking and calibration by ${unit}`, note: `Above: AUC. Below: conversions observed over predicted. Points with ${level} intervals; shaded: the test split's interval. ${unit === "week" ? "Weeks start on Monday; the first and last may be incomplete." : ""}`, height: 400,
+      traces: ({ blue, orange, band }) => drawnMetrics.flatMap(([rows, , title, at]) => {
+        const dates = rows.map((row) => row.period), first = rows[0], ends = dates.length > 1 ? [dates[0], dates[dates.length - 1]] : [dates[0], dates[0]];
+        return [
+          { type: "scatter", mode: "lines", x: ends, y: ends.map(() => first.reference_ci_upper), line: { width: 0 }, hoverinfo: "skip", showlegend: false, yaxis: at },
+          { type: "scatter", mode: "lines", x: ends, y: ends.map(() => first.reference_ci_lower), line: { width: 0 }, fill: "tonexty", fillcolor: band, hoverinfo: "skip", showlegend: false, yaxis: at },
+          { type: "scatter", mode: "lines+markers", name: title, x: dates, y: rows.map((row) => row.value), line: { color: at === "y2" ? blue : orange, width: 2, dash: at === "y2" ? "solid" : "dash" }, marker: { size: 9, symbol: at === "y2" ? "circle" : "diamond" }, yaxis: at, error_y: bars(rows.map((row) => row.ci_lower), rows.map((row) => row.ci_upper), rows.map((row) => row.value), at === "y2" ? blue : orange), hovertemplate: "%{x}: %{y:.3f}<extra></extra>" }];
+      }),
+      layout: { xaxis: { type: "date" }, yaxis: { domain: [0, 0.46], title: "Observed / predicted", rangemode: "tozero" }, yaxis2: { domain: [0.56, 1], title: "AUC" } },
+      heads: [capital(unit), "Metric", "Value", `${level} interval`, "Test split", "Sessions", "Bought"], rows: drawnMetrics.flatMap(([rows, name]) => rows.map((row) => [row.period, titles[name], threes(row.value), `${threes(row.ci_lower)} to ${threes(row.ci_upper)}`, threes(row.reference_value), whole(row.n_rows), whole(row.n_positives)])),
+    });
+    const lines = health.trend_of.map((name) => [name, health.trend.filter((row) => row.period !== "window" && row.feature === name && row.psi !== null)]).filter(([, rows]) => rows.length);
+    if (lines.length) chart("health-drift", {
+      title: `How far the population has moved, by ${unit}`, note: `Population stability index of the probability and of the ${lines.length - 1} features that moved most. A ${unit} has fewer sessions than the window, so chance alone moves it further (see the table).`, height: 320,
+      traces: ({ blue, orange, green, red, grey }) => lines.map(([name, rows], i) => ({ type: "scatter", mode: "lines+markers", name: plain(name), x: rows.map((row) => row.period), y: rows.map((row) => row.psi), line: { color: [blue, orange, green, red, grey][i % 5], dash: ["solid", "dash", "dot", "dashdot"][i % 4], width: 2 }, marker: { size: 9, symbol: ["circle", "diamond", "square", "x"][i % 4] }, hovertemplate: "%{x}: %{y:.3f}<extra></extra>" })),
+      layout: ({ orange, red }) => ({ xaxis: { type: "date" }, yaxis: { title: "PSI", rangemode: "tozero" }, shapes: [[settings.psi_watch, orange, "dash"], [settings.psi_alarm, red, "dot"]].map(([at, color, dash]) => ({ type: "line", xref: "paper", x0: 0, x1: 1, y0: at, y1: at, line: { color, dash, width: 1.5 } })) }),
+      heads: [capital(unit), "Feature", "PSI", "By chance up to", "Sessions"], rows: lines.flatMap(([name, rows]) => rows.map((row) => [row.period, name, threes(row.psi), threes(row.psi_limit), whole(row.n_rows)])),
+    });
+    if (run.n_matured_rows) tableBlock("health-metrics", "Every metric, now and on the test split", `With ${level} intervals by visitor; n = ${whole(run.n_matured_rows)} decisions with a known outcome, ${whole(run.n_positives)} bought. The interval of the change is wider, so that all that count together are seldom wrong.`, ["Metric", "Now", "Test split", "Change", "Status"],
+      own.map((row) => [capital(titles[row.metric]), ranged(row.value, row.ci_lower, row.ci_upper), ranged(row.reference_value, row.reference_ci_lower, row.reference_ci_upper), ranged(row.change, row.change_lower, row.change_upper), SIGNS[row.status]]));
+    if (health.bins.length) tableBlock("health-bins", "Where they moved", `Share of decisions in each bin, of the ${health.bins_of.length} that moved most.`, ["Feature", "Bin", "Test split", "Now"],
+      health.bins_of.flatMap((name) => health.bins.filter((row) => row.feature === name).map((row) => [row.feature, row.label, percent(row.reference_share), percent(row.share)])));
+  };
+
   // ---- the frame -----------------------------------------------------------------------------------------------
   const { status } = data;
   const trained = [status.conversion_run_id && `conversion model ${status.champion}, version ${status.conversion_model_version}, run ${status.conversion_run_id} of ${status.conversion_run_finished_at} UTC`,
@@ -600,7 +685,7 @@
 
   const tabs = [...document.querySelectorAll('[role="tab"]')], pages = tabs.map((tab) => byId(tab.getAttribute("aria-controls")));
   const made = new Set();
-  const make = (place) => { if (!made.has(place)) { made.add(place); [funnelPage, riskPage, upliftPage, roiPage][place](); } };
+  const make = (place) => { if (!made.has(place)) { made.add(place); [funnelPage, riskPage, upliftPage, roiPage, healthPage][place](); } };
   const show = (place, focus) => {
     tabs.forEach((tab, i) => {
       tab.setAttribute("aria-selected", String(i === place));
