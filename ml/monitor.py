@@ -216,15 +216,17 @@ def _publications(contracts: Contracts, drift: Drift, record: DriftRun, stamp: S
 def _lines(drift: Drift, record: DriftRun) -> list[str]:
     made_up = "SYNTHETIC data: " if record.is_synthetic else ""
     since = f"{record.n_scored_rows:,} rows were scored since the training of run {record.champion_run_id}"
-    late = f"; {record.n_late_rows:,} more were decided before its test split and are left out" * bool(
-        record.n_late_rows
-    )
+    late = f"; {record.n_late_rows:,} more were decided before its test split and are left out"
     last = {
         ALARM: f"Verdict: DRIFT, {record.alarm_count} alarms. Look at what changed, then `python -m ml.train`.",
         TOO_FEW: "Verdict: NOT ENOUGH TO JUDGE yet. What could be judged raised no alarm.",
     }.get(drift.verdict.status, "Verdict: no alarm.")
     looked_at = f" Looked at: {record.window_first_date} to {record.window_last_date}." if record.n_rows else ""
-    return [f"{made_up}{since}{late}.{looked_at}", *findings(drift.verdict, drift.features, drift.metrics), last]
+    return [
+        f"{made_up}{since}{late if record.n_late_rows else ''}.{looked_at}",
+        *findings(drift.verdict, drift.features, drift.metrics),
+        last,
+    ]
 
 
 def _code(verdict: Verdict) -> int:

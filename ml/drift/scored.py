@@ -197,4 +197,4 @@ def _in_order(visitors: "list[pa.Array]") -> npt.NDArray[np.int32]:
     found = pa.chunked_array(visitors).combine_chunks().dictionary_encode()
     rank = np.empty(len(found.dictionary), np.int32)
     rank[pc.array_sort_indices(found.dictionary).to_numpy()] = np.arange(len(rank), dtype=np.int32)
-    return rank[found.indices.to_numpy()]
+    return np.asarray(rank[found.indices.to_numpy()])

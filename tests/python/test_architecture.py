@@ -23,12 +23,14 @@ ROOMS: Floors = (
     ("ml.experiment",),
     ("ml.uplift",),
     ("ml.policy",),
+    ("ml.drift",),
     ("ml.publish",),
     ("ml.reports",),
     ("ml.report",),
     ("ml.parts",),
     ("ml.train",),
     ("ml.score",),
+    ("ml.monitor",),
 )
 # What scoring a row of a running session needs, and what it must be free of.
 LIVE = ("ml.conversion.models", "ml.conversion.calibration", "ml.conversion.bands", "ml.conversion.reasons",

@@ -10,7 +10,9 @@ from contracts import PUBLISHED
 from ml.config import Config, load_config
 
 CONVERSION = ("conversion_predictions", "shap_summary", "model_metrics", "calibration_curve", "ml_runs")
-UPLIFT = tuple(table for table in PUBLISHED if table not in CONVERSION)
+DRIFT = tuple(table for table in PUBLISHED if table.startswith("drift_"))
+UPLIFT = tuple(table for table in PUBLISHED if table not in (*CONVERSION, *DRIFT))
+# What a training writes.
 TABLES = (*CONVERSION, *UPLIFT)
 QUICK: dict[str, Any] = {
     "split": {"min_positives": 10},

@@ -141,7 +141,7 @@ def published(shop: Shop) -> list[Publication]:
             Publication(
                 contract,
                 pa.Table.from_batches(list(warehouse.read(table, contract.column_names)[1])),
-                append=table in ("ml_runs", "uplift_runs"),
+                append=table in ("ml_runs", "uplift_runs", "drift_runs"),
             )
             for table, contract in PUBLISHED.items()
         ]

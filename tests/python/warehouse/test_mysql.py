@@ -24,11 +24,12 @@ import ml_mart
 import ml_mart_mysql
 import warehouse.mysql as mysql_engine
 from contracts import PUBLISHED, contract
-from ml import score, train
+from ml import monitor, score, train
 from ml.cli import Progress
 from ml.config import Config, load_config
 from paths import ROOT
 from servers import DatabaseServer, environment_of
+from training import DRIFT, TABLES
 from warehouse.base import Publication
 from warehouse.errors import FunneliftError, ServerError
 from warehouse.mysql_client.arrow_reader import set_aside
@@ -44,7 +45,7 @@ QUICK = {
     "lock_wait_seconds": 0,
 }
 # What must differ between two runs.
-OWN = {"run_id", "scored_at", "started_at", "finished_at", "target", "config_json"}
+OWN = {"run_id", "champion_run_id", "scored_at", "started_at", "finished_at", "target", "config_json"}
 PROBABILITIES = {"probability", "abandon_probability", "mean_predicted"}
 DEADLINE_SECONDS = 60
 ALPHA = contract("alpha", ("id",), id="varchar(64)", run_id="varchar(64)", text="text?")
@@ -115,8 +116,9 @@ def place(mysql_server: DatabaseServer, tmp_path_factory: pytest.TempPathFactory
     session.close()
     with pytest.MonkeyPatch.context() as patch:
         name_server(patch, mysql_server)
-        train.train(place.config("duckdb"), Progress())
-        train.train(place.config("mysql"), Progress())
+        for target in ("duckdb", "mysql"):
+            train.train(place.config(target), Progress())
+            monitor.monitor(place.config(target), Progress())
     yield place
     mysql_server.drop_databases()
 
@@ -237,7 +239,7 @@ def check_same(place: Place, table: str, where: str = "") -> int:
     return len(ours)
 
 
-@pytest.mark.parametrize("table", PUBLISHED)
+@pytest.mark.parametrize("table", TABLES)
 def test_a_training_gives_what_it_gives_on_duckdb(place: Place, table: str) -> None:
     assert check_same(place, table) > 0
 
@@ -317,6 +319,25 @@ def test_score_adds_the_rows_that_are_new_and_only_those(place: Place, session: 
     assert check_same(place, "conversion_predictions", "where dataset_split = 'new'") == count
     assert "Nothing to score" in score.score(place.config(), Progress())[0]
     assert len(session.rows("select distinct run_id from funnelift.conversion_predictions")) == 1
+
+
+def test_a_monitoring_gives_what_it_gives_on_duckdb(place: Place, session: Session) -> None:
+    later = (
+        "update funnelift.conversion_predictions set dataset_split = 'new' "
+        "where dataset_split = 'test' and substr(visitor_id, -1) in ('1', '5', '7', '9')"
+    )
+    session.execute(later)
+    with duckdb.connect(place.folder / "warehouse.duckdb") as connection:
+        connection.execute(later)
+    for target in ("duckdb", "mysql"):
+        assert monitor.monitor(place.config(target), Progress()).code in (0, monitor.EXIT_TOO_FEW)
+    for table in DRIFT:
+        assert check_same(place, table) > 0
+    ((count,),) = session.rows(
+        "select count(*) from funnelift.conversion_predictions where dataset_split in ('new', 'open')"
+    )
+    (looked_at,) = session.rows("select n_scored_rows from funnelift.drift_runs order by started_at desc limit 1")
+    assert looked_at[0] == count > 300
 
 
 def test_a_second_training_keeps_the_runs(place: Place, session: Session) -> None:
