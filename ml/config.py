@@ -216,7 +216,7 @@ class PlannerSettings(Section):
 
 
 class Monitoring(Section):
-    """What counts as drift, and how much there must be to judge by."""
+    """What counts as drift, and how much is enough to evaluate."""
 
     window_days: PositiveInt
     period: Literal["auto", "day", "week"]

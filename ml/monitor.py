@@ -44,8 +44,8 @@ DESCRIPTION = (
 )
 EXIT_DRIFT, EXIT_TOO_FEW = 3, 4
 EXIT_CODES = (
-    f"Exit codes: 0 judged, no alarm; {EXIT_DRIFT} drift: at least one alarm; {EXIT_TOO_FEW} no alarm, and not enough "
-    "rows or conversions to judge all of it; 1 refused, and nothing was written; 2 wrong usage."
+    f"Exit codes: 0 evaluated, no alarm; {EXIT_DRIFT} drift: at least one alarm; {EXIT_TOO_FEW} no alarm, and not "
+    "enough rows or conversions to evaluate all of it; 1 refused, and nothing was written; 2 wrong usage."
 )
 
 
@@ -219,7 +219,7 @@ def _lines(drift: Drift, record: DriftRun) -> list[str]:
     late = f"; {record.n_late_rows:,} more were decided before its test split and are left out"
     last = {
         ALARM: f"Verdict: DRIFT, {record.alarm_count} alarms. Look at what changed, then `python -m ml.train`.",
-        TOO_FEW: "Verdict: NOT ENOUGH TO JUDGE yet. What could be judged raised no alarm.",
+        TOO_FEW: "Verdict: NOT ENOUGH TO EVALUATE yet. What could be evaluated raised no alarm.",
     }.get(drift.verdict.status, "Verdict: no alarm.")
     looked_at = f" Looked at: {record.window_first_date} to {record.window_last_date}." if record.n_rows else ""
     return [

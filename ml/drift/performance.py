@@ -117,7 +117,7 @@ def compare(
     reference, current : Outcomes
         Metrics of the test split and of the current rows.
     settings : Monitoring
-        Which metrics raise an alarm, and how much there must be to judge by.
+        Which metrics raise an alarm, and how many conversions are enough.
     false_alarms : float
         Share of comparisons without a change in which any metric may leave its interval. The metrics that count share
         it equally (Bonferroni); the interval of any other metric is as wide as theirs.

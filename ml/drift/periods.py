@@ -10,7 +10,7 @@ from ml.drift.entries import WINDOW
 from ml.drift.scored import Scored
 
 EPOCH = date(1970, 1, 1)
-# Longer than this, days are too many to look at and too small to judge by.
+# Longer than this, days are too many to look at, and one alone says little.
 MOST_DAYS = 21
 
 

@@ -37,7 +37,7 @@ class Verdict:
 
 
 def heaviest(statuses: Iterable[str]) -> str:
-    """Return the status that decides for all: one alarm is enough, and what was not judged is never stable.
+    """Return the status that decides for all: one alarm is enough, and what was not evaluated is never stable.
 
     Examples
     --------
@@ -125,12 +125,12 @@ def findings(verdict: Verdict, features: Sequence[FeatureDrift], metrics: Sequen
     watched = sum(entry.status == WATCH for entry in counted)
     lines = [
         f"Population: {verdict.population}. Of {len(counted)} features and scores that count, {drifted} are an alarm, "
-        f"{watched} to watch, {few} not enough to judge ({own[0].n_rows:,} rows against {own[0].n_reference_rows:,})."
+        f"{watched} to watch, {few} have not enough rows ({own[0].n_rows:,} against {own[0].n_reference_rows:,})."
     ]
     if verdict.performance == TOO_FEW:
         rows, positives = (metrics[0].n_rows, metrics[0].n_positives) if metrics else (0, 0)
         lines.append(
-            f"Performance: not enough to judge: {rows:,} rows of closed sessions, {positives:,} of them converting "
+            f"Performance: not enough to evaluate: {rows:,} rows of closed sessions, {positives:,} of them converting "
             "(monitoring.min_positives)."
         )
     else:

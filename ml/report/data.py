@@ -73,7 +73,7 @@ def read_report(warehouse: Warehouse, config: Config, created: datetime | None =
         "risk": _risk(warehouse) if status["has_predictions"] else None,
         "uplift": _uplift(warehouse) if status["has_uplift"] else None,
         "roi": _roi(warehouse) if status["has_roi"] else None,
-        "health": read_health(warehouse),
+        "health": read_health(warehouse) if status["has_predictions"] else None,
         "titles": {"learners": TITLES, "rules": RULES, "quadrants": QUADRANTS},
         "definitions": {
             name: {"text": measure.description, "table": measure.table, "sql": measure.sql, "where": measure.where}

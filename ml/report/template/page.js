@@ -102,7 +102,7 @@
     }));
   };
   const notes = (page, texts) => byId(`${page}-notes`).replaceChildren(...texts.filter(Boolean).map((text) =>
-    typeof text === "string" ? el("p", {}, ...marked(text)) : el("p", { class: "verdict" }, ...marked(text.verdict))));
+    typeof text === "string" ? el("p", {}, ...marked(text)) : el("p", { class: text.isBad ? "verdict bad" : "verdict" }, ...marked(text.verdict))));
 
   // A page's controls and their values; `change` redraws the page.
   const filters = (page, controls, change) => {
@@ -591,7 +591,7 @@
 
   // ---- page 5: model health ------------------------------------------------------------------------------------
   // A sign and a word beside each colour.
-  const SIGNS = { alarm: "✖ Alarm", watch: "◆ Watch", stable: "✔ Stable", "too few": "? Not enough to judge", "not counted": "Not counted" };
+  const SIGNS = { alarm: "✖ Alarm", watch: "◆ Watch", stable: "✔ Stable", "too few": "? Not enough to evaluate", "not counted": "Not counted" };
   const threes = (value) => (value === null ? "not known" : value.toFixed(3));
   const ranged = (value, lower, upper) => (value === null ? "not known" : `${threes(value)} [${threes(lower)} to ${threes(upper)}]`);
   const healthPage = () => {
@@ -603,11 +603,11 @@
     const counted = features.filter((row) => row.status !== "not counted"), having = (wanted) => counted.filter((row) => row.status === wanted).length;
     const span = run.window_first_date ? `${run.window_first_date} to ${run.window_last_date}` : "no rows", tested = `${run.reference_first_date} to ${run.reference_last_date}`;
     const said = { alarm: `✖ Drift: ${whole(run.alarm_count)} ${run.alarm_count === 1 ? "alarm" : "alarms"}. Look at what changed; if the shop has changed for good, train anew: \`python -m ml.train\`.`,
-      "too few": "? Not enough to judge yet. What could be judged raised no alarm; this is not an all-clear.",
+      "too few": "? Not enough to evaluate yet. What could be evaluated raised no alarm; this is not an all-clear.",
       watch: "◆ No alarm. Some changes are more than chance, and small.", stable: "✔ No alarm: the shop looks as it did, and the model is as good as it was." }[run.verdict];
-    notes("health", [{ verdict: said }, ...health.alarms.slice(0, 6).map((text) => `✖ ${text}`), health.alarms.length > 6 ? `${health.alarms.length - 6} more alarms are in the tables below.` : null,
+    notes("health", [{ verdict: said, isBad: run.verdict === "alarm" }, ...health.alarms.slice(0, 6).map((text) => `✖ ${text}`), health.alarms.length > 6 ? `${health.alarms.length - 6} more alarms are in the tables below.` : null,
       status.conversion_run_id && status.conversion_run_id !== run.champion_run_id ? "A newer model is in use than the one monitored here. Run `python -m ml.score`, then `python -m ml.monitor`." : null,
-      run.performance_status === "too few" ? `Ranking and calibration are not judged: ${whole(run.n_positives)} sessions that bought are known since the training, ${whole(settings.min_positives)} are needed. Load more days, then \`dbt build\`, \`python -m ml.score\` and \`python -m ml.monitor\`.` : null,
+      run.performance_status === "too few" ? `Ranking and calibration are not evaluated: ${whole(run.n_positives)} sessions that bought are known since the training, ${whole(settings.min_positives)} are needed. Load more days, then \`dbt build\`, \`python -m ml.score\` and \`python -m ml.monitor\`.` : null,
       `An alarm needs a change that is larger than chance explains and large enough to matter. All alarms together are false in at most ${percent(1 - run.confidence)} of the times in which nothing has changed.`]);
     const card = (name, label, meaning) => {
       const row = metric(name);
@@ -615,7 +615,7 @@
         meaning, source: `select * from funnelift.drift_performance where period = 'window' and metric = '${name}'` };
     };
     cards("health", [
-      { label: "Features and scores that moved", text: `${having("alarm")} of ${counted.length}`, lines: [`${having("watch")} more to watch, ${having("too few")} not enough to judge`, SIGNS[run.population_status]], meaning: "Population stability index of each feature and of the probability against the test split.", source: "select * from funnelift.drift_features where period = 'window'" },
+      { label: "Features and scores that moved", text: `${having("alarm")} of ${counted.length}`, lines: [`${having("watch")} more to watch, ${having("too few")} not enough to evaluate`, SIGNS[run.population_status]], meaning: "Population stability index of each feature and of the probability against the test split.", source: "select * from funnelift.drift_features where period = 'window'" },
       card("auc_roc", "How well buyers are told apart (AUC)", "How often a buyer ranks above a session that does not buy: 1 is perfect, 0.5 is chance."),
       card("observed_to_expected", "Conversions, observed over predicted", "1: as many buy as predicted. Below 1: fewer."),
       card("normalised_log_loss", "Log loss, against the rate alone", "Below 1: the model knows more than the conversion rate."),
@@ -650,7 +650,7 @@
     const drawnMetrics = [["auc_roc", "AUC", "y2"], ["observed_to_expected", "Observed / predicted", "y"]].map(([name, title, at]) => [over(name), name, title, at]).filter(([rows]) => rows.length);
     const step = drawnMetrics.length && drawnMetrics[0][0].length > 1 && Date.parse(drawnMetrics[0][0][1].period) - Date.parse(drawnMetrics[0][0][0].period) < 6e8 ? "day" : "week", unit = settings.period === "auto" ? step : settings.period;
     if (drawnMetrics.length) chart("health-performance", {
-      title: `Ranking and calibration by ${unit}`, note: `Above: AUC. Below: conversions observed over predicted. Points with ${level} intervals; shaded: the test split's interval. ${unit === "week" ? "Weeks start on Monday; the first and last may be incomplete." : ""}`, height: 400,
+      title: `Ranking and calibration by ${unit}`, note: `Above: AUC. Below: conversions observed over predicted. Points with ${level} intervals; shaded: the test split's interval; n is in the table. ${unit === "week" ? "Weeks start on Monday; the first and last may be incomplete." : ""}`, height: 400,
       traces: ({ blue, orange, band }) => drawnMetrics.flatMap(([rows, , title, at]) => {
         const dates = rows.map((row) => row.period), first = rows[0], ends = dates.length > 1 ? [dates[0], dates[dates.length - 1]] : [dates[0], dates[0]];
         return [

@@ -159,13 +159,13 @@ def test_a_change_is_exit_code_3_and_is_named(
     assert re.search(named, run["alarms_json"])
 
 
-def test_without_new_rows_it_is_not_judged(trained: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_new_rows_nothing_is_stable(trained: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(trained.folder, tmp_path / "copy")
     place = Place(tmp_path / "copy")
     place.execute("delete from funnelift.conversion_predictions where dataset_split = 'open'")
     assert command(place) == monitor.EXIT_TOO_FEW == 4
     said = capsys.readouterr().out
-    assert "NOT ENOUGH TO JUDGE" in said
+    assert "NOT ENOUGH TO EVALUATE" in said
     assert "no alarm." not in said.replace("raised no alarm.", "")
     run = run_of(place)
     assert (run["verdict"], run["n_rows"], run["window_last_date"]) == ("too few", 0, None)
@@ -243,7 +243,7 @@ def test_help_says_what_the_exit_codes_mean(capsys: pytest.CaptureFixture[str]) 
         monitor.main(["--help"])
     assert finished.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "Exit codes: 0 judged, no alarm; 3 drift: at least one alarm; 4 no alarm, and not enough" in text
+    assert "Exit codes: 0 evaluated, no alarm; 3 drift: at least one alarm; 4 no alarm, and not enough" in text
     with pytest.raises(SystemExit) as finished:
         monitor.main(["--no-such-option"])
     assert finished.value.code == 2

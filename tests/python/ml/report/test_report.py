@@ -15,7 +15,7 @@ import pytest
 
 from bi.measures import evaluate, page_measures
 from compiled import World, create_raw_tables, insert_raw, run_dbt
-from ml import train
+from ml import monitor, train
 from ml.cli import Progress
 from ml.report import page as report
 from servers import lacking
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 NAMED = {measure.name: measure for measure in page_measures()}
-PAGES = ("funnel", "risk", "uplift", "roi")
+MEASURED = ("funnel", "risk", "uplift", "roi")
+PAGES = (*MEASURED, "health")
 # A shop may call a category what it likes.
 EVIL = "<script>document.title='owned'</script><b>&amp;'\"</b>"
 MB = 1_000_000
@@ -67,13 +68,27 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Place:
         for row in world.properties
     ]
     place = built(tmp_path_factory.mktemp("report"), replace(world, properties=properties))
+    (place.folder / "quick.json").write_text(
+        json.dumps(QUICK | {"monitoring": {"window_days": 60, "min_positives": 5, "min_rows": 20}})
+    )
     train.train(place.config(), Progress())
+    # As if half of the test rows had come later, with prices that have risen.
+    place.execute(
+        "update funnelift.conversion_predictions set dataset_split = 'new' "
+        "where dataset_split = 'test' and hash(visitor_id) % 2 = 0"
+    )
+    place.execute(
+        "update funnelift.session_features as features set item_price = 9 * item_price "
+        "from funnelift.conversion_predictions as p where features.session_id = p.session_id "
+        "and features.decision_point = p.decision_point and p.dataset_split = 'new'"
+    )
+    assert monitor.monitor(place.config(), Progress()).code == monitor.EXIT_DRIFT
     return place
 
 
 @pytest.fixture(scope="module")
 def html(trained: Place) -> Path:
-    """What the training wrote."""
+    """What the monitoring after the training wrote."""
     return trained.folder / "results" / "report.html"
 
 
@@ -183,7 +198,7 @@ def test_every_chart_is_drawn_and_has_a_table(page: "Page") -> None:
 
 
 def test_the_numbers_are_those_of_the_measures(page: "Page", warehouse: Warehouse) -> None:
-    for name in PAGES:
+    for name in MEASURED:
         page.click(f"#{name}-tab")
         assert_cards_are_sql(page, name, warehouse)
 
@@ -229,6 +244,34 @@ def test_the_interval_of_a_what_if_is_the_measures(page: "Page", warehouse: Ware
     line = page.locator("#roi .card", has_text="Profit in").locator(".small").first.inner_text()
     shown = [float(number.replace(",", "")) for number in re.findall(r"-?[\d,]+(?:\.\d+)?", line)[1:]]
     assert shown == pytest.approx(ends, rel=5e-3, abs=0.6)
+
+
+def test_model_health_is_what_the_last_monitoring_found(page: "Page", warehouse: Warehouse) -> None:
+    page.click("#health-tab")
+    (run,) = warehouse.query("select * from funnelift.drift_runs")
+    verdict = page.locator("#health-notes .verdict").inner_text()
+    assert f"Drift: {run['alarm_count']} alarm" in verdict
+    for alarm in json.loads(run["alarms_json"]):
+        assert alarm in page.locator("#health-notes").inner_text()
+    numbers = {
+        row["metric"]: f"{row['value']:.3f}"
+        for row in warehouse.query("select metric, value from funnelift.drift_performance where period = 'window'")
+    }
+    shown = page.locator("#health-cards .big").all_inner_texts()
+    assert shown[1:4] == [numbers[name] for name in ("auc_roc", "observed_to_expected", "normalised_log_loss")]
+    assert f"{run['n_positives']:,} bought" in page.locator("#health-cards").inner_text()
+    (moved,) = warehouse.query(
+        "select psi, psi_limit from funnelift.drift_features where period = 'window' and feature = 'item_price'"
+    )
+    figure = page.locator("#health-features")
+    if not figure.locator("details[open]").count():
+        figure.locator("summary").click()
+    row = figure.locator("tbody tr", has_text="item_price").first.inner_text()
+    assert f"{moved['psi']:.3f}" in row
+    assert f"{moved['psi_limit']:.3f}" in row
+    # A word beside each colour.
+    assert "Alarm" in row
+    assert "item_price" in page.locator("#health-bins").inner_text()
 
 
 def test_shop_texts_stay_texts(page: "Page", html: Path) -> None:
@@ -361,6 +404,28 @@ def test_what_has_not_run_is_named_with_its_command(trained: Place, browser: "Br
             page.click(f"#{name}-tab")
             assert "python -m ml.train" in page.locator(f"#{name}").inner_text()
             assert page.locator(f"#{name} :is(figure, .card, .table-block):visible").count() == 0
+
+
+def test_what_was_not_monitored_is_named_with_its_command(trained: Place, browser: "Browser", tmp_path: Path) -> None:
+    place = copied(trained, tmp_path)
+    place.execute("update funnelift.drift_runs set champion_run_id = 'an older one', performance_status = 'too few'")
+    with reading(browser, written(place)) as page:
+        page.click("#health-tab")
+        text = page.locator("#health-notes").inner_text()
+        assert "A newer model is in use than the one monitored here" in text
+        assert "Ranking and calibration are not evaluated" in text
+    place.execute("delete from funnelift.conversion_predictions where dataset_split in ('new', 'open')")
+    assert monitor.monitor(place.config(), Progress()).code == monitor.EXIT_TOO_FEW
+    with reading(browser, written(place)) as page:
+        page.click("#health-tab")
+        assert "not an all-clear" in page.locator("#health-notes .verdict").inner_text()
+        shown = page.locator("#health figure:visible")
+        assert [figure.get_attribute("id") for figure in shown.all()] == ["health-calibration"]
+    place.execute("drop table funnelift.drift_runs")
+    with reading(browser, written(place)) as page:
+        page.click("#health-tab")
+        assert "python -m ml.monitor" in page.locator("#health").inner_text()
+        assert page.locator("#health :is(figure, .card, .table-block):visible").count() == 0
 
 
 def test_one_day_without_prices_or_purchases(browser: "Browser", tmp_path: Path) -> None:
