@@ -31,6 +31,7 @@ from contracts import PUBLISHED
 from ml.config import load_config
 from servers import DatabaseServer, environment_of
 from synthetic_shop import SyntheticShop
+from training import TABLES
 from warehouse.base import Publication, Warehouse
 from warehouse.open import open_warehouse
 
@@ -139,11 +140,11 @@ def published(shop: Shop) -> list[Publication]:
     with shop.open() as warehouse:
         return [
             Publication(
-                contract,
-                pa.Table.from_batches(list(warehouse.read(table, contract.column_names)[1])),
-                append=table in ("ml_runs", "uplift_runs", "drift_runs"),
+                PUBLISHED[table],
+                pa.Table.from_batches(list(warehouse.read(table, PUBLISHED[table].column_names)[1])),
+                append=table in ("ml_runs", "uplift_runs"),
             )
-            for table, contract in PUBLISHED.items()
+            for table in TABLES
         ]
 
 
