@@ -1,17 +1,23 @@
 """`ml.monitor` as a scheduler runs it: tables, exit codes, refusals, and what a reader sees meanwhile."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 import ml_mart
 from contracts import PUBLISHED
 from ml import monitor, train
 from ml.cli import Progress
+from paths import ROOT
 from training import DRIFT, QUICK, Place
 from warehouse.duckdb import DuckDBWarehouse
 from warehouse.errors import FunneliftError
@@ -247,3 +253,55 @@ def test_help_says_what_the_exit_codes_mean(capsys: pytest.CaptureFixture[str]) 
     with pytest.raises(SystemExit) as finished:
         monitor.main(["--no-such-option"])
     assert finished.value.code == 2
+
+
+@pytest.mark.end_to_end
+def test_a_shop_whose_days_come_one_after_the_other(tmp_path: Path) -> None:
+    """Loaded, built and trained up to a day; then the days after it loaded, built, scored and monitored."""
+    raw, first, later = (tmp_path / name for name in ("raw", "first", "later"))
+    environment = {
+        "FUNNELIFT_TARGET": "duckdb",
+        "FUNNELIFT_DUCKDB_PATH": str(tmp_path / "warehouse.duckdb"),
+        "FUNNELIFT_RESULTS": str(tmp_path / "results"),
+        "DBT_TARGET_PATH": str(tmp_path / "target"),
+        "DBT_LOG_PATH": str(tmp_path / "logs"),
+    }
+    (tmp_path / "quick.json").write_text(json.dumps(QUICK | {"monitoring": {"min_positives": 20}}))
+
+    def run(*arguments: str) -> tuple[int, str]:
+        finished = subprocess.run(
+            [sys.executable, "-m", *arguments],
+            cwd=ROOT, env={**os.environ, **environment}, check=False, capture_output=True, text=True,
+        )  # fmt: skip
+        return finished.returncode, finished.stdout + finished.stderr
+
+    def succeed(*arguments: str) -> None:
+        code, said = run(*arguments)
+        assert code == 0, said
+
+    succeed("ingest", "synth", "--out", str(raw), "--visitors", "20000")
+    events = pd.read_csv(raw / "events.csv", dtype=str, keep_default_na=False)
+    times = events["timestamp"].astype("int64")
+    is_later = times >= times.min() + 0.8 * (times.max() - times.min())
+    # Without the marker of a synthetic shop, to which nothing can be added.
+    shutil.copytree(raw, first, ignore=shutil.ignore_patterns("synthetic.json"))
+    later.mkdir()
+    for folder, rows in ((first, events[~is_later]), (later, events[is_later])):
+        rows.to_csv(folder / "events.csv", index=False)
+    config = ("--config", str(tmp_path / "quick.json"))
+    succeed("ingest", "load", "--raw", str(first))
+    succeed("dbt.cli.main", "--quiet", "run")
+    succeed("ml.train", "--only", "conversion", *config)
+    code, said = run("ml.monitor", *config)
+    assert code == monitor.EXIT_TOO_FEW, said
+    succeed("ingest", "load", "--raw", str(later))
+    succeed("dbt.cli.main", "--quiet", "run")
+    succeed("ml.score", *config)
+    code, said = run("ml.monitor", *config)
+    assert code == 0, said
+    assert f"The pages for people: {tmp_path / 'results' / 'report.html'}" in said
+    place = Place(tmp_path)
+    run_of_it = run_of(place)
+    assert run_of_it["n_scored_rows"] > 3_000
+    assert run_of_it["window_first_date"] > run_of_it["reference_last_date"] - timedelta(days=2)
+    succeed("dbt.cli.main", "--quiet", "test", "--select", *DRIFT)
