@@ -54,7 +54,7 @@ events as (
 
     select
         {%- for step in steps %}
-        sum(case when event_type = '{{ step }}' then 1 else 0 end) as {{ step }}_events,
+        sum(case when event_rank = {{ loop.index }} then 1 else 0 end) as {{ step }}_events,
         {%- endfor %}
         count(*) as events
     from {{ ref('int_events') }}
@@ -114,10 +114,10 @@ visitors as (
 event_visitors as (
 
     select
-        visitor_id,
+        visitor_key,
         count(*) as events
     from {{ ref('int_events') }}
-    group by visitor_id
+    group by visitor_key
 
 ),
 
@@ -125,10 +125,10 @@ bots as (
 
     select
         count(*) as all_visitors,
-        count(bot_visitors.visitor_id) as bot_visitors,
-        sum(case when bot_visitors.visitor_id is not null then event_visitors.events else 0 end) as bot_events
+        count(bot_visitors.visitor_key) as bot_visitors,
+        sum(case when bot_visitors.visitor_key is not null then event_visitors.events else 0 end) as bot_events
     from event_visitors
-    left join {{ ref('int_bot_visitors') }} as bot_visitors on event_visitors.visitor_id = bot_visitors.visitor_id
+    left join {{ ref('int_bot_visitors') }} as bot_visitors on event_visitors.visitor_key = bot_visitors.visitor_key
 
 ),
 

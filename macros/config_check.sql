@@ -1,7 +1,8 @@
 {# Refuses bad settings before any model runs: every fault found is named at once. #}
 {% macro config_check() %}
     {% set faults, known = [], [
-        'shop_time_zone', 'clock_straggler_share', 'bot_pace_mean_gap_seconds', 'exclude_bots', 'funnel_steps', 'decision_points',
+        'shop_time_zone', 'clock_straggler_share', 'full_build_share', 'bot_pace_mean_gap_seconds', 'exclude_bots',
+        'funnel_steps', 'decision_points',
     ] %}
 
     {% for name, lowest, highest in [
@@ -36,6 +37,11 @@
     {% set share = var('clock_straggler_share') %}
     {% if share is not number or share is boolean or share < 0 or share > 0.1 %}
         {% do faults.append('clock_straggler_share must be a number from 0 to 0.1, not ' ~ share | tojson) %}
+    {% endif %}
+
+    {% set full = var('full_build_share') %}
+    {% if full is not number or full is boolean or full < 0 or full > 1 %}
+        {% do faults.append('full_build_share must be a number from 0 to 1, not ' ~ full | tojson) %}
     {% endif %}
 
     {% set pace = var('bot_pace_mean_gap_seconds') %}

@@ -26,3 +26,12 @@
         {%- endif %}
     )
 {%- endmacro %}
+
+{# Whether a table is there and holds a row. #}
+{% macro has_rows(source_relation) %}
+    {%- set relation = none -%}
+    {%- if execute -%}
+        {%- set relation = adapter.get_relation(source_relation.database, source_relation.schema, source_relation.identifier) -%}
+    {%- endif -%}
+    {{ return(relation is not none and run_query('select 1 as found from ' ~ relation ~ ' limit 1') | length > 0) }}
+{% endmacro %}

@@ -1,10 +1,13 @@
 {#
-    Numbers the rows of a table from 1 in a given order: row_key is the first column of the select, row_key_order its last
-    clause. Where a window over all rows would be slow the table numbers its rows itself, as they are inserted in order;
-    there the column's meta.numbered says so.
+    Numbers the rows of a table in a given order, after those that it holds already: row_key is the first column of the
+    select, row_key_order its last clause. Where a window over all rows would be slow the table numbers its rows itself, as
+    they are inserted in order; there the column's meta.numbered says so.
 #}
 {% macro row_key(name, order) %}{{ return(adapter.dispatch('row_key')(name, order)) }}{% endmacro %}
-{% macro default__row_key(name, order) %}row_number() over (order by {{ order }}) as {{ name }},{% endmacro %}
+{% macro default__row_key(name, order) -%}
+    {%- if is_touched_build() %}coalesce((select max(there.{{ name }}) from {{ this }} as there), 0) + {% endif -%}
+    row_number() over (order by {{ order }}) as {{ name }},
+{%- endmacro %}
 {% macro mysql__row_key(name, order) %}{% endmacro %}
 
 {% macro row_key_order(order) %}{{ return(adapter.dispatch('row_key_order')(order)) }}{% endmacro %}

@@ -10,10 +10,11 @@
     {%- for step in var('funnel_steps') %} when {{ loop.index }} then '{{ step }}'{% endfor %} end
 {%- endmacro %}
 
-{# The one order of all events: visitor, time, step, then what is left to tell two events apart. #}
+{# The order of a visitor's events: time, step, then what is left to tell two events apart. #}
 {% macro event_order() -%}
-    visitor_id, event_ms, event_rank, item_id,
-    {{- ' ' ~ nulls_first('transaction_id') }}, {{ nulls_first('own_price') }}, {{ nulls_first('own_category_id') }}, event_type
+    event_ms, event_rank, item_id,
+    {{- ' ' ~ nulls_first('transaction_id') }}, {{ nulls_first('own_price') }}, {{ nulls_first('own_category_id') }},
+    {{- ' ' ~ nulls_first('event_id') }}
 {%- endmacro %}
 
 {# Pairs of steps whose time between is kept: neighbours in the funnel, and the two that every funnel has. #}
@@ -38,4 +39,9 @@
         when session_totals.first_{{ pair[0] }}_number < session_totals.first_{{ pair[1] }}_number
             then {{ to_double('session_totals.first_' ~ pair[1] ~ '_ms - session_totals.first_' ~ pair[0] ~ '_ms') }} / 1000
     end
+{%- endmacro %}
+
+{# 1 when a session's timeout has passed by the data's own clock, the one row of int_clock. #}
+{% macro is_closed(ended_ms) -%}
+    case when {{ ended_ms }} + {{ var('session_timeout_seconds') }} * 1000 < clock.high_water_mark_ms then 1 else 0 end
 {%- endmacro %}

@@ -54,8 +54,23 @@ from (
 where broken_rows > 0
 {% endtest %}
 
-{# Where a test of rules reads the rows that it looks at; it returns what may stand behind `from`. #}
-{% macro tested_rows(relation) %}{{ return(relation) }}{% endmacro %}
+{# The rows that a table's rules look at: where a build writes touched units alone (meta.unit), theirs alone. #}
+{% macro tested_rows(relation) -%}
+    {%- set meta = graph.nodes[context.model.attached_node].config.meta if execute else {} -%}
+    {{ looked_at(relation, meta.unit, meta.touched) if meta.get('unit') else relation }}
+{%- endmacro %}
+
+{#
+    The rows that a test looks at, to stand behind `from`. A build of what has changed looks at touched units; a full build
+    and `dbt test` look at all rows.
+#}
+{% macro looked_at(relation, unit='visitor_key', by='int_touched_visitors') -%}
+    {%- if execute and flags.WHICH == 'build' and is_changes_build() -%}
+    (select * from {{ relation }} where {{ unit }} in (select {{ unit }} from {{ built(by) }})) as looked_at
+    {%- else -%}
+    {{ relation }}
+    {%- endif -%}
+{%- endmacro %}
 
 {% macro rule_text(name) %}'{{ escape_single_quotes(name) }}'{% endmacro %}
 

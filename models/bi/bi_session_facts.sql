@@ -1,16 +1,16 @@
-{{ config(materialized='table') }}
+{{ config(materialized='touched', meta={'unit': 'visitor_id', 'touched': 'int_touched_visitors'}) }}
 -- What bi_sessions takes from the marts. A table, because on MySQL joining the marts anew for every question is slow; it
 -- holds nothing that a training changes.
 {%- set steps = var('funnel_steps') %}
 with sessions as (
 
-    select * from {{ ref('sessions') }}
+    select * from {{ touched(ref('sessions'), 'visitor_id') }}
 
 ),
 
 funnels as (
 
-    select * from {{ ref('session_funnels') }}
+    select * from {{ touched(ref('session_funnels'), 'visitor_id') }}
 
 ),
 
@@ -25,7 +25,7 @@ latest_decisions as (
                 {%- for point in var('decision_points') %} when '{{ point.name }}' then {{ loop.index }}{% endfor %}
             end
         ) as latest
-    from {{ ref('session_features') }}
+    from {{ touched(ref('session_features'), 'visitor_id') }}
     group by session_id
 
 )

@@ -1,20 +1,20 @@
 -- Behavioural bots: thousands of events, one item polled over and over, or a pace no hand keeps.
 with events as (
 
-    select * from {{ ref('int_session_events') }}
+    select * from {{ touched(ref('int_session_events')) }}
 
 ),
 
 session_totals as (
 
-    select * from {{ ref('int_session_totals') }}
+    select * from {{ touched(ref('int_session_totals')) }}
 
 ),
 
 crowds as (
 
     select
-        visitor_id,
+        visitor_key,
         'many_events' as bot_reason
     from events
     where visitor_event_number = {{ var('bot_visitor_events') }}
@@ -25,7 +25,7 @@ crowds as (
 pollers as (
 
     select
-        visitor_id,
+        visitor_key,
         'polls_one_item' as bot_reason
     from events
     where event_type = 'view' and item_prior_views = {{ var('bot_poll_views') }} - 1
@@ -35,7 +35,7 @@ pollers as (
 sprinters as (
 
     select
-        visitor_id,
+        visitor_key,
         'inhuman_pace' as bot_reason
     from session_totals
     where
@@ -55,7 +55,9 @@ flagged as (
 )
 
 select
-    visitor_id,
-    min(bot_reason) as bot_reason
+    flagged.visitor_key,
+    min(visitors.visitor_id) as visitor_id,
+    min(flagged.bot_reason) as bot_reason
 from flagged
-group by visitor_id
+inner join {{ ref('int_visitors') }} as visitors on flagged.visitor_key = visitors.visitor_key
+group by flagged.visitor_key

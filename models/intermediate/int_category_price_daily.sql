@@ -5,7 +5,7 @@ with events as (
         category_id,
         price,
         {{ local_day_number('event_ms') }} as day_number
-    from {{ ref('int_event_items') }}
+    from {{ touched(ref('int_event_items'), 'category_id', 'int_changed_categories') }}
     where category_id is not null
 
 ),

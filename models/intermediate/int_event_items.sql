@@ -1,13 +1,7 @@
 -- What was known of an event's item at that moment.
 with events as (
 
-    select * from {{ ref('int_events') }}
-
-),
-
-items as (
-
-    select * from {{ ref('int_items') }}
+    select * from {{ touched(ref('int_events')) }}
 
 ),
 
@@ -19,16 +13,16 @@ attributes as (
 
 select
     events.event_key,
-    items.item_key,
+    events.visitor_key,
+    events.item_key,
     coalesce(events.own_category_id, attributes.category_id) as category_id,
     events.event_rank,
     coalesce(events.own_price, attributes.price) as price,
     attributes.is_available as item_is_available,
     events.event_ms
 from events
-inner join items on events.item_id = items.item_id
 left join attributes
     on
-        items.item_key = attributes.item_key
+        events.item_key = attributes.item_key
         and events.event_ms >= attributes.valid_from_ms
         and events.event_ms < attributes.valid_to_ms

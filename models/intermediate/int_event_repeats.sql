@@ -2,7 +2,7 @@
 -- one has met nothing and has no row.
 with places as (
 
-    select * from {{ ref('int_event_places') }}
+    select * from {{ touched(ref('int_event_places')) }}
 
 ),
 
@@ -19,10 +19,14 @@ events as (
         places.session_key,
         places.visitor_key,
         event_items.item_key,
+        event_items.category_id,
         case when event_items.event_rank = {{ var('funnel_steps').index('view') + 1 }} then 1 else 0 end as is_view,
         case when event_items.event_rank = {{ var('funnel_steps').index('addtocart') + 1 }} then 1 else 0 end as is_addtocart
     from places
-    inner join event_items on places.event_key = event_items.event_key
+    inner join event_items
+        on
+            places.visitor_key = event_items.visitor_key
+            and places.event_key = event_items.event_key
     where places.is_first_of_visitor = 0 or places.is_last_of_visitor = 0
 
 ),
@@ -31,6 +35,7 @@ on_items as (
 
     select
         event_key,
+        visitor_key,
         sum(is_view) over by_visitor - is_view as item_prior_views,
         sum(1) over by_session - 1 as item_session_events,
         sum(is_view) over by_session - is_view as item_session_views,
@@ -53,19 +58,17 @@ first_of_categories as (
 
     select
         {{ sorted_groups() }}
-        places.session_key,
-        min(places.event_key) as event_key
-    from places
-    inner join event_items on places.event_key = event_items.event_key
-    where
-        event_items.category_id is not null
-        and (places.is_first_of_visitor = 0 or places.is_last_of_visitor = 0)
-    group by places.session_key, event_items.category_id
+        session_key,
+        min(event_key) as event_key
+    from events
+    where category_id is not null
+    group by session_key, category_id
 
 )
 
 select
     on_items.event_key,
+    on_items.visitor_key,
     {{ to_bigint('on_items.item_prior_views') }} as item_prior_views,
     {{ to_bigint('on_items.item_session_events') }} as item_session_events,
     {{ to_bigint('on_items.item_session_views') }} as item_session_views,

@@ -1,27 +1,86 @@
--- Exact duplicates (every field equal) are one event that was written twice; everything else is kept.
--- event_key is the place in the one order of all events, so that a visitor's neighbouring events have neighbouring keys.
+-- Exact duplicates (every field equal) are one event that was written twice. Of the events with one id of the shop's own
+-- the last one sent counts. Everything else is kept.
+-- A visitor's events are numbered in their order, so that neighbouring events have neighbouring keys. Narrow, because all
+-- heavy steps read it: the texts of ids stand in int_visitors and int_items.
 {{ raw_events_check() }}
-with events as (
+with sent as (
+
+    select * from {{ touched(ref('stg_events'), 'visitor_id') }}
+
+),
+{% if has_event_ids() %}
+-- Of all visitors: an event may have been sent again as another one's.
+last_sent as (
+
+    select
+        event_id,
+        max(place) as place
+    from {{ ref('stg_events') }}
+    where event_id in (select sent.event_id from sent)
+    group by event_id
+
+),
+{% endif %}
+events as (
+
+    select
+        visitors.visitor_key,
+        items.item_key,
+        items.item_id,
+        sent.transaction_id,
+        sent.own_category_id,
+        {{ to_integer(step_rank('sent.event_type')) }} as event_rank,
+        sent.own_price,
+        sent.event_id,
+        sent.load_number,
+        sent.event_ms
+    from sent
+    inner join {{ ref('int_visitors') }} as visitors on sent.visitor_id = visitors.visitor_id
+    inner join {{ ref('int_items') }} as items on sent.item_id = items.item_id
+    {%- if has_event_ids() %}
+    left join last_sent on sent.event_id = last_sent.event_id
+    where sent.event_id is null or sent.place = last_sent.place
+    {%- endif %}
+
+),
+
+distinct_events as (
+
+    select
+        {{ sorted_groups() }}
+        visitor_key,
+        item_key,
+        min(item_id) as item_id,
+        transaction_id,
+        own_category_id,
+        event_rank,
+        own_price,
+        event_id,
+        min(load_number) as load_number,
+        event_ms
+    from events
+    group by visitor_key, event_ms, event_rank, item_key, transaction_id, own_price, own_category_id, event_id
+
+),
+
+numbered as (
 
     select
         *,
-        {{ to_integer(step_rank('event_type')) }} as event_rank
-    from {{ ref('stg_events') }}
+        row_number() over (partition by visitor_key order by {{ event_order() }}) as event_number
+    from distinct_events
 
 )
 
 select
-    {{ sorted_groups() }}
-    {{ row_key('event_key', event_order()) }}
-    visitor_id,
-    item_id,
+    {{ key_of('visitor_key', 'event_number') }} as event_key,
+    visitor_key,
+    item_key,
     transaction_id,
     own_category_id,
-    event_type,
     event_rank,
     own_price,
-    event_ms,
-    {{ ms_to_timestamp('event_ms') }} as event_at
-from events
-group by visitor_id, event_ms, event_rank, item_id, transaction_id, own_price, own_category_id, event_type
-{{ row_key_order(event_order()) }}
+    event_id,
+    load_number,
+    event_ms
+from numbered

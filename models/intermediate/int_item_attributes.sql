@@ -9,7 +9,7 @@ with properties as (
         properties.property_value,
         properties.known_from_ms
     from {{ ref('stg_item_properties') }} as properties
-    inner join {{ ref('int_items') }} as items on properties.item_id = items.item_id
+    inner join {{ touched(ref('int_items'), 'item_key', 'int_changed_items', alias='items') }} on properties.item_id = items.item_id
 
 ),
 

@@ -7,7 +7,7 @@ with events as (
         item_key,
         event_rank,
         {{ local_day_number('event_ms') }} as day_number
-    from {{ ref('int_event_items') }}
+    from {{ touched(ref('int_event_items'), 'item_key', 'int_changed_items') }}
 
 ),
 

@@ -1,47 +1,20 @@
 -- Every event with all that is known of it and of its place: what the other models read.
 with events as (
 
-    select * from {{ ref('int_events') }}
-
-),
-
-places as (
-
-    select * from {{ ref('int_event_places') }}
-
-),
-
-bounds as (
-
-    select * from {{ ref('int_session_bounds') }}
-
-),
-
-event_items as (
-
-    select * from {{ ref('int_event_items') }}
-
-),
-
-repeats as (
-
-    select * from {{ ref('int_event_repeats') }}
+    select * from {{ touched(ref('int_events')) }}
 
 )
 
 select
     events.event_key,
+    events.visitor_key,
     places.session_key,
-    event_items.item_key,
-    bounds.session_id,
-    events.visitor_id,
-    events.item_id,
+    events.item_key,
     events.transaction_id,
     event_items.category_id,
-    events.event_type,
+    {{ step_name('events.event_rank') }} as event_type,
     events.event_rank,
-    bounds.session_number,
-    bounds.prior_events + events.event_key - bounds.first_event_key + 1 as visitor_event_number,
+    {{ number_of('events.event_key', 'events.visitor_key') }} as visitor_event_number,
     events.event_key - bounds.first_event_key + 1 as event_number,
     coalesce(repeats.item_prior_views, 0) as item_prior_views,
     event_items.price,
@@ -50,16 +23,30 @@ select
     places.is_last_in_session,
     case when repeats.item_session_events > 0 then 0 else 1 end as is_new_item,
     case when event_items.category_id is null then 0 else coalesce(repeats.is_new_category, 1) end as is_new_category,
-    case when events.event_type = 'view' and repeats.item_session_views > 0 then 1 else 0 end as is_repeat_view,
     case
-        when events.event_type <> 'addtocart' or repeats.item_session_carts > 0 then 0
+        when events.event_rank = {{ var('funnel_steps').index('view') + 1 }} and repeats.item_session_views > 0 then 1
+        else 0
+    end as is_repeat_view,
+    case
+        when events.event_rank <> {{ var('funnel_steps').index('addtocart') + 1 }} or repeats.item_session_carts > 0 then 0
         else 1
     end as is_first_addtocart,
     places.previous_event_ms,
-    events.event_ms,
-    events.event_at
+    events.event_ms
 from events
-inner join places on events.event_key = places.event_key
-inner join bounds on places.session_key = bounds.session_key
-inner join event_items on events.event_key = event_items.event_key
-left join repeats on events.event_key = repeats.event_key
+inner join {{ ref('int_event_places') }} as places
+    on
+        events.visitor_key = places.visitor_key
+        and events.event_key = places.event_key
+inner join {{ ref('int_session_bounds') }} as bounds
+    on
+        places.visitor_key = bounds.visitor_key
+        and places.session_key = bounds.session_key
+inner join {{ ref('int_event_items') }} as event_items
+    on
+        events.visitor_key = event_items.visitor_key
+        and events.event_key = event_items.event_key
+left join {{ ref('int_event_repeats') }} as repeats
+    on
+        events.visitor_key = repeats.visitor_key
+        and events.event_key = repeats.event_key

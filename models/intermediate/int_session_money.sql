@@ -1,7 +1,9 @@
 -- What sessions carted, left and paid. A session without a cart and a purchase has no row.
 with events as (
 
-    select * from {{ ref('int_session_events') }}
+    select *
+    from {{ touched(ref('int_session_events')) }}
+    where event_type in ('addtocart', 'transaction')
 
 ),
 
@@ -20,6 +22,7 @@ cart_values as (
 
     select
         events.session_key,
+        events.visitor_key,
         sum(events.price) as carted_value,
         sum(case when purchased_items.item_key is null then events.price end) as abandoned_value
     from events
@@ -28,7 +31,7 @@ cart_values as (
             events.session_key = purchased_items.session_key
             and events.item_key = purchased_items.item_key
     where events.is_first_addtocart = 1
-    group by events.session_key
+    group by events.session_key, events.visitor_key
 
 ),
 
@@ -37,6 +40,7 @@ purchases as (
 
     select
         session_key,
+        visitor_key,
         price,
         row_number() over (
             partition by
@@ -52,6 +56,7 @@ moved as (
 
     select
         session_key,
+        visitor_key,
         0 as revenue,
         carted_value,
         abandoned_value
@@ -59,6 +64,7 @@ moved as (
     union all
     select
         session_key,
+        visitor_key,
         price as revenue,
         0 as carted_value,
         0 as abandoned_value
@@ -69,8 +75,9 @@ moved as (
 
 select
     session_key,
+    visitor_key,
     {{ to_money('coalesce(sum(revenue), 0)') }} as revenue,
     {{ to_money('coalesce(sum(carted_value), 0)') }} as carted_value,
     {{ to_money('coalesce(sum(abandoned_value), 0)') }} as abandoned_value
 from moved
-group by session_key
+group by session_key, visitor_key

@@ -6,8 +6,8 @@ with session_totals as (
     select
         totals.*,
         case when totals.session_number = 1 then 1 else 0 end as is_new_visitor
-    from {{ ref('int_session_totals') }} as totals
-    where not ({{ var('exclude_bots') }} and totals.visitor_id in (select bots.visitor_id from {{ ref('int_bot_visitors') }} as bots))
+    from {{ touched(ref('int_session_totals'), alias='totals') }}
+    where not ({{ var('exclude_bots') }} and totals.visitor_key in (select bots.visitor_key from {{ ref('int_bot_visitors') }} as bots))
 
 ),
 
@@ -22,6 +22,7 @@ money as (
 {%- set number = loop.index %}
 select
     session_totals.session_key,
+    session_totals.visitor_key,
     session_totals.entry_category_id,
     {{ number }} as step_number,
     case when session_totals.{{ steps[number] }}_count > 0 then 1 else 0 end as is_next_entered,
@@ -33,13 +34,17 @@ select
     session_totals.is_new_visitor,
     session_totals.started_ms
 from session_totals
-left join money on session_totals.session_key = money.session_key
+left join money
+    on
+        session_totals.visitor_key = money.visitor_key
+        and session_totals.session_key = money.session_key
 where session_totals.{{ step }}_count > 0
 
 union all
 {% endfor %}
 select
     session_key,
+    visitor_key,
     entry_category_id,
     {{ steps | length }} as step_number,
     null as is_next_entered,

@@ -1,13 +1,7 @@
 -- One aggregate over the events serves sessions, session_funnels and the visitor history.
 with events as (
 
-    select * from {{ ref('int_session_events') }}
-
-),
-
-bounds as (
-
-    select * from {{ ref('int_session_bounds') }}
+    select * from {{ touched(ref('int_session_events')) }}
 
 ),
 
@@ -15,19 +9,21 @@ summed as (
 
     select
         session_key,
+        visitor_key,
         count(*) as event_count,
         {{ to_bigint('sum(is_new_item)') }} as distinct_items,
         {%- for step in var('funnel_steps') %}
-        {{ to_bigint("sum(case when event_type = '" ~ step ~ "' then 1 else 0 end)") }} as {{ step }}_count,
-        min(case when event_type = '{{ step }}' then event_number end) as first_{{ step }}_number,
-        min(case when event_type = '{{ step }}' then event_ms end) as first_{{ step }}_ms,
+        {{ to_bigint("sum(case when event_rank = " ~ loop.index ~ " then 1 else 0 end)") }} as {{ step }}_count,
+        min(case when event_rank = {{ loop.index }} then event_number end) as first_{{ step }}_number,
+        min(case when event_rank = {{ loop.index }} then event_ms end) as first_{{ step }}_ms,
         {%- endfor %}
-        max(case when event_type = 'addtocart' then event_ms end) as last_addtocart_ms,
-        max(case when event_type = 'transaction' then event_ms end) as last_transaction_ms,
+        max(case when event_rank = {{ var('funnel_steps').index('addtocart') + 1 }} then event_ms end) as last_addtocart_ms,
+        max(case when event_rank = {{ var('funnel_steps').index('transaction') + 1 }} then event_ms end)
+            as last_transaction_ms,
         min(event_ms) as started_ms,
         max(event_ms) as ended_ms
     from events
-    group by session_key
+    group by session_key, visitor_key
 
 )
 
@@ -37,7 +33,7 @@ select
     bounds.first_event_key,
     bounds.session_id,
     bounds.visitor_id,
-    first_events.item_id as entry_item_id,
+    items.item_id as entry_item_id,
     first_events.category_id as entry_category_id,
     last_events.category_id as last_category_id,
     bounds.session_number,
@@ -54,12 +50,16 @@ select
     summed.started_ms,
     summed.ended_ms
 from summed
-inner join bounds on summed.session_key = bounds.session_key
-inner join events as first_events
+inner join {{ ref('int_session_bounds') }} as bounds
     on
-        bounds.session_key = first_events.session_key
+        summed.visitor_key = bounds.visitor_key
+        and summed.session_key = bounds.session_key
+inner join {{ ref('int_event_items') }} as first_events
+    on
+        bounds.visitor_key = first_events.visitor_key
         and bounds.first_event_key = first_events.event_key
-inner join events as last_events
+inner join {{ ref('int_event_items') }} as last_events
     on
-        bounds.session_key = last_events.session_key
+        bounds.visitor_key = last_events.visitor_key
         and bounds.last_event_key = last_events.event_key
+inner join {{ ref('int_items') }} as items on first_events.item_key = items.item_key

@@ -9,7 +9,7 @@ sessions as (
 
     select
         count(*) as session_count,
-        count(distinct visitor_id) as visitor_count,
+        sum(is_new_visitor) as visitor_count,
         sum(event_count) as event_count,
         min(started_ms) as first_event_ms,
         max(ended_ms) as last_event_ms
@@ -60,7 +60,7 @@ loads as (
 
 select
     {{ to_bigint('sessions.event_count') }} as event_count,
-    sessions.visitor_count,
+    {{ to_bigint('sessions.visitor_count') }} as visitor_count,
     sessions.session_count,
     {{ to_bigint('funnels.cart_session_count') }} as cart_session_count,
     {{ to_bigint('funnels.converting_session_count') }} as converting_session_count,

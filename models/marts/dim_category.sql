@@ -5,9 +5,10 @@ with tree as (
 
 ),
 
+-- It has a row for every category and day that an event names.
 events as (
 
-    select * from {{ ref('int_session_events') }}
+    select * from {{ ref('int_category_price_daily') }}
 
 ),
 

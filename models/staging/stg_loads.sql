@@ -2,6 +2,7 @@
 with source as (
 
     select
+        load_number,
         load_id,
         raw_table,
         line_count,
@@ -11,7 +12,7 @@ with source as (
         coalesce(is_synthetic, 0) as is_synthetic,
         loaded_at as loaded_ms
     from {{ optional_source('raw_loads', {
-        'load_id': to_short_text, 'raw_table': to_short_text, 'line_count': to_bigint, 'accepted_count': to_bigint,
+        'load_number': to_bigint, 'load_id': to_short_text, 'raw_table': to_short_text, 'line_count': to_bigint, 'accepted_count': to_bigint,
         'rejected_count': to_bigint, 'ignored_count': to_bigint, 'is_synthetic': to_integer,
         'loaded_at': timestamp_to_ms,
     }) }} as raw_loads
@@ -19,6 +20,7 @@ with source as (
 )
 
 select
+    load_number,
     load_id,
     raw_table,
     line_count,

@@ -1,3 +1,4 @@
+{{ config(materialized='touched', meta={'follows': 'raw_treatment_assignments'}) }}
 -- A visitor who was assigned again keeps the first assignment; who was given both arms is marked, to be left out.
 -- Of two arms in one millisecond the control counts as the first, on every engine.
 with source as (

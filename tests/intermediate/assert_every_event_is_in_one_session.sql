@@ -2,11 +2,11 @@
 with counts as (
 
     select
-        (select count(*) from {{ ref('int_events') }}) as staged_events,
-        (select count(*) from {{ ref('int_session_events') }}) as session_events,
-        (select sum(event_count) from {{ ref('int_session_totals') }}) as counted_events,
-        (select count(*) from {{ ref('int_session_totals') }}) as session_rows,
-        (select count(distinct session_id) from {{ ref('int_session_events') }}) as distinct_sessions
+        (select count(*) from {{ looked_at(ref('int_events')) }}) as staged_events,
+        (select count(*) from {{ looked_at(ref('int_session_events')) }}) as session_events,
+        (select coalesce(sum(event_count), 0) from {{ looked_at(ref('int_session_totals')) }}) as counted_events,
+        (select count(*) from {{ looked_at(ref('int_session_totals')) }}) as session_rows,
+        (select count(distinct session_key) from {{ looked_at(ref('int_session_events')) }}) as distinct_sessions
 
 )
 

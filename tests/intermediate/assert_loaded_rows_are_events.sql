@@ -16,9 +16,30 @@ raw_rows as (
 
 ),
 
+-- Lines that `python -m ops retain` has dropped, and what it kept of them.
+dropped as (
+
+    select coalesce(sum(dropped_count), 0) as dropped_count
+    from {{ optional_source('raw_retention', {'dropped_count': to_bigint}) }} as raw_retention
+
+),
+
+kept as (
+
+    select count(*) as kept_count
+    from {{ optional_source('raw_kept_events', {'timestamp': to_bigint}) }} as raw_kept_events
+
+),
+
 staged as (
 
     select count(*) as staged_count from {{ ref('int_events') }}
+
+),
+
+looked_at_rows as (
+
+    select count(*) as looked_at_count from {{ looked_at(ref('int_events')) }}
 
 ),
 
@@ -29,10 +50,10 @@ distinct_rows as (
     from (
         select count(distinct {{ join_text([
             "coalesce(transaction_id, '')", "'|'", "coalesce(" ~ to_text('own_price') ~ ", '')", "'|'",
-            "coalesce(own_category_id, '')"
+            "coalesce(own_category_id, '')", "'|'", "coalesce(event_id, '')"
         ]) }}) as versions
-        from {{ ref('int_events') }}
-        group by visitor_id, event_ms, event_type, item_id
+        from {{ looked_at(ref('int_events')) }}
+        group by visitor_key, event_ms, event_rank, item_key
     ) as by_key
 
 )
@@ -44,9 +65,12 @@ select
     distinct_rows.distinct_count
 from accepted
 cross join raw_rows
+cross join dropped
+cross join kept
 cross join staged
+cross join looked_at_rows
 cross join distinct_rows
 where
-    (accepted.loads > 0 and accepted.accepted_count <> raw_rows.raw_count)
-    or staged.staged_count > raw_rows.raw_count
-    or staged.staged_count <> coalesce(distinct_rows.distinct_count, 0)
+    (accepted.loads > 0 and accepted.accepted_count <> raw_rows.raw_count + dropped.dropped_count)
+    or staged.staged_count > raw_rows.raw_count + kept.kept_count
+    or looked_at_rows.looked_at_count <> coalesce(distinct_rows.distinct_count, 0)

@@ -1,17 +1,23 @@
 -- Grain: one row per event that is in the wrong session. Guards the session rule: an event goes on with its visitor's
 -- session exactly when the gap to the event before it is at most session_timeout_seconds.
-with neighbours as (
+with later as (
+
+    select * from {{ looked_at(ref('int_session_events')) }}
+
+),
+
+neighbours as (
 
     select
-        later.visitor_id,
+        later.visitor_key,
         later.visitor_event_number,
         later.event_number,
         later.event_ms - earlier.event_ms as gap_ms
-    from {{ ref('int_session_events') }} as later
+    from later
     left join {{ ref('int_events') }} as earlier
         on
-            later.event_key - 1 = earlier.event_key
-            and later.visitor_id = earlier.visitor_id
+            later.visitor_key = earlier.visitor_key
+            and later.event_key - 1 = earlier.event_key
 
 )
 

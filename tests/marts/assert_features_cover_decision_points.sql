@@ -3,12 +3,12 @@
 with events as (
 
     select
-        session_events.session_key,
-        session_events.event_number,
-        session_events.event_type
-    from {{ ref('int_session_events') }} as session_events
+        session_key,
+        event_number,
+        event_type
+    from {{ looked_at(ref('int_session_events')) }}
     {%- if var('exclude_bots') %}
-    where session_events.visitor_id not in (select bots.visitor_id from {{ ref('int_bot_visitors') }} as bots)
+    where visitor_key not in (select bots.visitor_key from {{ ref('int_bot_visitors') }} as bots)
     {%- endif %}
 
 ),
@@ -70,7 +70,7 @@ actual as (
         decision_point,
         count(*) as row_count,
         sum(has_transaction) as label_count
-    from {{ ref('session_features') }}
+    from {{ looked_at(ref('session_features'), 'visitor_id') }}
     group by decision_point
 
 )

@@ -11,16 +11,16 @@ with counts as (
         (
             select count(*)
             from {{ ref('int_events') }}
-            where not ({{ var('exclude_bots') }} and visitor_id in (select bots.visitor_id from {{ ref('int_bot_visitors') }} as bots))
+            where not ({{ var('exclude_bots') }} and visitor_key in (select bots.visitor_key from {{ ref('int_bot_visitors') }} as bots))
         ) as events,
         (select sum(has_transaction) from {{ ref('session_funnels') }}) as converting_funnels,
         (select converting_session_count from {{ ref('dataset_summary') }}) as summary_converting_sessions,
         (
-            select count(distinct session_id)
+            select count(distinct session_key)
             from {{ ref('int_session_events') }}
             where
                 event_type = 'transaction'
-                and not ({{ var('exclude_bots') }} and visitor_id in (select bots.visitor_id from {{ ref('int_bot_visitors') }} as bots))
+                and not ({{ var('exclude_bots') }} and visitor_key in (select bots.visitor_key from {{ ref('int_bot_visitors') }} as bots))
         ) as sessions_with_transaction
 
 )

@@ -14,8 +14,8 @@ events as (
         sum(case when event_type = 'view' then 1 else 0 end) as views,
         sum(case when event_type = 'addtocart' then 1 else 0 end) as addtocarts,
         sum(case when event_type = 'transaction' then 1 else 0 end) as transactions,
-        count(distinct case when event_type = 'addtocart' then visitor_id end) as cart_visitors,
-        count(distinct case when event_type = 'transaction' then visitor_id end) as buyers
+        count(distinct case when event_type = 'addtocart' then visitor_key end) as cart_visitors,
+        count(distinct case when event_type = 'transaction' then visitor_key end) as buyers
     from {{ ref('int_session_events') }}
 
 ),

@@ -1,23 +1,32 @@
 -- Grain: one row, only if carted value is not the bought part plus the abandoned part, summed from the events again.
-with first_additions as (
+with events as (
+
+    select *
+    from {{ looked_at(ref('int_session_events')) }}
+    {%- if var('exclude_bots') %}
+    where visitor_key not in (select bots.visitor_key from {{ ref('int_bot_visitors') }} as bots)
+    {%- endif %}
+
+),
+
+first_additions as (
 
     select
-        session_events.session_id,
-        session_events.item_id,
-        min(session_events.event_number) as event_number
-    from {{ ref('int_session_events') }} as session_events
-    inner join {{ ref('session_funnels') }} as funnels on session_events.session_id = funnels.session_id
-    where session_events.event_type = 'addtocart'
-    group by session_events.session_id, session_events.item_id
+        session_key,
+        item_key,
+        min(event_number) as event_number
+    from events
+    where event_type = 'addtocart'
+    group by session_key, item_key
 
 ),
 
 bought as (
 
     select distinct
-        session_id,
-        item_id
-    from {{ ref('int_session_events') }}
+        session_key,
+        item_key
+    from events
     where event_type = 'transaction'
 
 ),
@@ -26,25 +35,25 @@ from_events as (
 
     select
         coalesce(sum(events.price), 0) as carted_value,
-        coalesce(sum(case when bought.item_id is null then 0 else events.price end), 0) as bought_value
+        coalesce(sum(case when bought.item_key is null then 0 else events.price end), 0) as bought_value
     from first_additions
-    inner join {{ ref('int_session_events') }} as events
+    inner join events
         on
-            first_additions.session_id = events.session_id
+            first_additions.session_key = events.session_key
             and first_additions.event_number = events.event_number
     left join bought
         on
-            first_additions.session_id = bought.session_id
-            and first_additions.item_id = bought.item_id
+            first_additions.session_key = bought.session_key
+            and first_additions.item_key = bought.item_key
 
 ),
 
 from_mart as (
 
     select
-        sum(carted_value) as carted_value,
-        sum(abandoned_value) as abandoned_value
-    from {{ ref('session_funnels') }}
+        coalesce(sum(carted_value), 0) as carted_value,
+        coalesce(sum(abandoned_value), 0) as abandoned_value
+    from {{ looked_at(ref('session_funnels'), 'visitor_id') }}
 
 )
 

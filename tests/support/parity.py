@@ -15,6 +15,7 @@ from servers import DatabaseServer
 OWN = {
     "load_id": "drawn anew for each file",
     "loaded_ms": "the time of the load",
+    "build_id": "drawn anew for each build",
     "run_id": "the time of the run",
     "conversion_run_id": "the time of the run",
     "uplift_run_id": "the time of the run",

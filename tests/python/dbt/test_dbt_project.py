@@ -135,9 +135,10 @@ def test_every_table_states_its_grain_and_has_one_test_of_its_rules(sample: Buil
     contracts = read_project()
     described = nodes(sample, "model") + nodes(sample, "seed")
     assert {node["name"] for node in described} == set(contracts)
-    # stg_events is part of int_events, and its duplicates have no key.
+    # They are part of what reads them, and their duplicates have no key.
     tables = [node for node in described if node["config"]["materialized"] != "ephemeral"]
-    assert {node["name"] for node in described} - {node["name"] for node in tables} == {"stg_events"}
+    ephemeral = {node["name"] for node in described} - {node["name"] for node in tables}
+    assert ephemeral == {"stg_events", "stg_item_properties"}
     assert {node["name"] for node in tables if "grain" not in node["config"]["meta"]} == set()
     generic = [node for node in nodes(sample, "test") if "test_metadata" in node]
     tested = {node["attached_node"] for node in generic if node["test_metadata"]["name"] == "rules"}
@@ -235,7 +236,10 @@ TAGS = {
     "features": {"session_features"},
     "bi": {path.stem for path in (ROOT / "models" / "bi").glob("*.sql")},
     "predictions": {path.stem for path in (ROOT / "models" / "predictions").glob("*.sql")},
+    "build": {path.stem for path in (ROOT / "models" / "build").glob("*.sql")},
 }
+# What a build tells about itself to those who read what it built.
+ABOUT_BUILDS = {"build_plan", "built_loads", "last_build", "visitor_changes"}
 
 
 def test_what_each_tag_selects(sample: Built) -> None:
@@ -255,7 +259,7 @@ def test_a_tag_builds_with_its_parents(tmp_path: Path) -> None:
     outcome = run_dbt("run", "--select", "+tag:funnel", database=database, manifest=parsed_project().deepcopy())
     assert outcome.success, outcome.errors
     built = {result.node.name for result in outcome.result if result.node.resource_type == "model"}
-    assert built >= TAGS["funnel"] | {"sessions"}
+    assert built >= TAGS["funnel"] | {"int_session_totals"}
     assert not built & (TAGS["features"] | TAGS["bi"])
 
 
@@ -263,7 +267,7 @@ def test_every_model_has_a_group_with_an_owner(sample: Built) -> None:
     owned = {group["name"] for group in sample.manifest["groups"].values() if group["owner"]["name"]}
     assert {node["config"]["group"] for node in nodes(sample, "model")} <= owned
     public = {node["name"] for node in nodes(sample, "model") if node["access"] == "public"}
-    assert public == set().union(*TAGS.values())
+    assert public == set().union(*TAGS.values()) - TAGS["build"] | ABOUT_BUILDS
 
 
 def test_every_column_is_documented_and_exists(sample: Built) -> None:
@@ -304,4 +308,19 @@ def test_a_second_build_changes_nothing(sample: Built) -> None:
     before = sample.tables()
     again = build(sample.database)
     assert again.outcome.success, again.outcome.errors
-    assert again.tables() == before
+    about_itself = {"build_loads", "build_plan", "last_build"}
+    assert without(again.tables(), about_itself) == without(before, about_itself)
+    assert again.tables()["last_build"] != before["last_build"]
+
+
+def test_a_changed_setting_makes_every_table_anew_unless_rows_do_not_depend_on_it(sample: Built) -> None:
+    with duckdb.connect(str(sample.database), read_only=True) as connection:
+        (settings_json,) = connection.execute("select settings_json from funnelift.build_plan").fetchone() or ("{}",)
+    settings = json.loads(settings_json)
+    known = yaml.safe_load((ROOT / "dbt_project.yml").read_text())["vars"]
+    looked_at_in_every_build = {"clock_gap_days", "clock_straggler_share", "clock_tolerance_seconds"}
+    assert known.keys() - settings.keys() == {"eda_dataset", "full_build_share"} | looked_at_in_every_build
+
+
+def without(tables: dict[str, Any], names: set[str]) -> dict[str, Any]:
+    return {name: rows for name, rows in tables.items() if name not in names}

@@ -204,12 +204,12 @@ def test_a_server_lost_in_the_middle_is_said_and_the_next_build_is_clean(
     server, folder = private_shop
     before = contents(server)
     session, holder = server.session(), server.session()
-    holder.execute("lock tables funnelift_raw.raw_events write")
-    command = dbt(folder, "build")
+    holder.execute("lock tables funnelift_raw.raw_item_properties write")
+    command = dbt(folder, "build", "--full-refresh")
     with subprocess.Popen(
         command, cwd=ROOT, env={**os.environ, **server.environment}, stdout=subprocess.PIPE, text=True
     ) as process:
-        wait_for(session, "create table `funnelift`.`int\\_events\\_\\_new`")
+        wait_for(session, "create table `funnelift`.`int\\_changed\\_items\\_\\_new`")
         server.stop(signal.SIGKILL)
         output, _ = process.communicate(timeout=WAIT_SECONDS)
     assert process.returncode != 0

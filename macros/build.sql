@@ -1,0 +1,70 @@
+{#
+    What a build has to do. build_plan decides it once; every other model asks here. docs/incremental.md tells the whole.
+    A model can read what an earlier build left of a table that depends on it, so it is named, not referred to.
+#}
+{% macro built(name) %}{{ return(adapter.get_relation(target.database, target.schema, name) if execute) }}{% endmacro %}
+
+{# The one row of a table that an earlier build, or this one, left; nothing where there is none. #}
+{% macro built_row(name) %}
+    {%- set relation = built(name) -%}
+    {%- if relation is not none -%}
+        {%- for row in run_query('select * from ' ~ relation) -%}{{ return(row) }}{%- endfor -%}
+    {%- endif -%}
+    {{ return(none) }}
+{% endmacro %}
+
+{# Whether this build looks at what has changed, and not at everything. #}
+{% macro is_changes_build() %}
+    {%- set plan = built_row('build_plan') if execute and not flags.FULL_REFRESH -%}
+    {{ return(plan is not none and plan and plan['is_full'] == 0) }}
+{% endmacro %}
+
+{# Whether this model writes its touched rows alone: it must be there whole for that. #}
+{% macro is_touched_build() %}
+    {%- set existing = load_cached_relation(this) if execute -%}
+    {{ return(existing is not none and existing and existing.is_table and is_changes_build()) }}
+{% endmacro %}
+
+{# The rows that this model has to look at, to stand behind `from`: those of touched units, or all of them. #}
+{% macro touched(relation, unit='visitor_key', by='int_touched_visitors', alias=none) -%}
+    {%- set units = ref(by) -%}
+    {%- if is_touched_build() -%}
+    (select * from {{ relation }} where {{ unit }} in (select {{ unit }} from {{ units }})) as {{ alias or 'touched_rows' }}
+    {%- else -%}
+    {{ relation }}{% if alias %} as {{ alias }}{% endif %}
+    {%- endif -%}
+{%- endmacro %}
+
+{# What an interrupted build had found changed is still to do: its rows in this table stay. #}
+{% macro and_unfinished(columns) -%}
+    {%- set plan = built_row('build_plan') if execute -%}
+    {%- if is_changes_build() and plan['is_continued'] == 1 and built(this.identifier) is not none %}
+    union
+    select {{ columns | join(', ') }} from {{ this }}
+    {%- endif -%}
+{%- endmacro %}
+
+{#
+    A visitor's events and sessions are numbered from 1; a key is the visitor's number and theirs in one whole number. So
+    neighbours have neighbouring keys, and a late event moves no other visitor's.
+#}
+{% macro key_of(visitor_key, number) %}({{ visitor_key }} * {{ numbers_a_visitor() }} + {{ number }}){% endmacro %}
+{% macro number_of(key, visitor_key) %}({{ key }} - {{ visitor_key }} * {{ numbers_a_visitor() }}){% endmacro %}
+{% macro numbers_a_visitor() %}{{ return(4194304) }}{% endmacro %}
+
+{# Whether this command builds every table, so that at its end the marts belong together. #}
+{% macro is_whole_build() %}
+    {%- set plan = built_row('build_plan') if execute -%}
+    {%- if not plan or plan['build_id'] != invocation_id -%}{{ return(false) }}{%- endif -%}
+    {%- for node in graph.nodes.values() if node.resource_type == 'model'
+        and node.config.materialized in ['table', 'touched'] and node.unique_id not in selected_resources -%}
+        {{ return(false) }}
+    {%- endfor -%}
+    {{ return(true) }}
+{% endmacro %}
+
+{# Whether the shop names its events, so that one sent again takes the place of the first; looked up once a build. #}
+{% macro has_event_ids() %}
+    {%- set plan = built_row('build_plan') if execute -%}
+    {{ return(plan is not none and plan and plan['has_event_ids'] == 1) }}
+{% endmacro %}

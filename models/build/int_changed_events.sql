@@ -1,0 +1,107 @@
+-- Which item-days of which visitors hold events that came, went or changed since the last whole build. Empty in a full
+-- build, which looks at everything.
+-- depends_on: {{ ref('build_loads') }}
+-- depends_on: {{ ref('build_plan') }}
+-- depends_on: {{ ref('stg_item_properties') }}
+{%- set columns = ['visitor_id', 'item_id', 'category_id', 'day_number'] %}
+{%- set events, event_items = built('int_events'), built('int_event_items') %}
+with new_events as (
+
+    select *
+    from {{ ref('stg_events') }}
+    where
+        load_number in (
+            select loads.load_number from {{ ref('build_loads') }} as loads
+            where loads.raw_table = 'raw_events' and loads.is_new = 1
+        )
+        {%- if not is_changes_build() %}
+        and 1 = 0
+        {%- endif %}
+
+),
+
+arrived as (
+
+    select
+        visitor_id,
+        item_id,
+        coalesce(own_category_id, '') as category_id,
+        {{ local_day_number('event_ms') }} as day_number
+    from new_events
+    {%- if is_changes_build() and has_event_ids() and events is not none %}
+    union all
+    -- What was sent before under an id that comes again, and what counts again because its successor was withdrawn.
+    select
+        earlier.visitor_id,
+        earlier.item_id,
+        coalesce(earlier.own_category_id, '') as category_id,
+        {{ local_day_number('earlier.event_ms') }} as day_number
+    from {{ ref('stg_events') }} as earlier
+    where earlier.event_id in (
+        select new_events.event_id from new_events
+        union all
+        select withdrawn.event_id
+        from {{ events }} as withdrawn
+        where withdrawn.load_number in (select load_number from {{ ref('build_loads') }} where is_withdrawn = 1)
+    )
+    {%- endif %}
+
+)
+{%- if is_changes_build() and events is not none and event_items is not none %},
+
+late_properties as (
+
+    select
+        items.item_key,
+        min(properties.known_from_ms) as known_from_ms
+    from {{ ref('stg_item_properties') }} as properties
+    inner join {{ built('int_items') }} as items on properties.item_id = items.item_id
+    where properties.load_number in (select load_number from {{ ref('build_loads') }} where is_new = 1)
+    group by items.item_key
+
+),
+
+-- Events of loads that were withdrawn, and events whose item became better known.
+stood as (
+
+    select
+        visitor_key,
+        event_key
+    from {{ events }}
+    where load_number in (select load_number from {{ ref('build_loads') }} where is_withdrawn = 1)
+    union
+    select
+        events.visitor_key,
+        events.event_key
+    from {{ events }} as events
+    inner join late_properties
+        on
+            events.item_key = late_properties.item_key
+            and events.event_ms >= late_properties.known_from_ms
+
+),
+
+altered as (
+
+    select
+        visitors.visitor_id,
+        items.item_id,
+        coalesce(event_items.category_id, '') as category_id,
+        {{ local_day_number('event_items.event_ms') }} as day_number
+    from stood
+    inner join {{ event_items }} as event_items
+        on
+            stood.visitor_key = event_items.visitor_key
+            and stood.event_key = event_items.event_key
+    inner join {{ built('int_visitors') }} as visitors on stood.visitor_key = visitors.visitor_key
+    inner join {{ built('int_items') }} as items on event_items.item_key = items.item_key
+
+)
+{%- endif %}
+
+select distinct {{ columns | join(', ') }} from arrived
+{%- if is_changes_build() and events is not none and event_items is not none %}
+union
+select {{ columns | join(', ') }} from altered
+{%- endif %}
+{{ and_unfinished(columns) }}

@@ -1,0 +1,25 @@
+-- The items whose facts or whose demand may have changed.
+-- depends_on: {{ ref('build_loads') }}
+with items as (
+
+    select item_id from {{ ref('int_changed_events') }}
+    union
+    select item_id
+    from {{ ref('stg_item_properties') }}
+    where
+        load_number in (
+            select loads.load_number from {{ ref('build_loads') }} as loads
+            where loads.is_new = 1
+        )
+        {%- if not is_changes_build() %}
+        and 1 = 0
+        {%- endif %}
+
+)
+
+select
+    known.item_key,
+    known.item_id
+from items
+inner join {{ ref('int_items') }} as known on items.item_id = known.item_id
+{{ and_unfinished(['item_key', 'item_id']) }}
