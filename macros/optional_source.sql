@@ -10,7 +10,7 @@
     {%- endif -%}
     {%- set present = [] -%}
     {%- if relation is not none -%}
-        {%- for column in adapter.get_columns_in_relation(relation) -%}{%- do present.append(column.name | lower) -%}{%- endfor -%}
+        {%- set present = get_columns_in_query('select * from ' ~ relation) | map('lower') | list -%}
     {%- endif -%}
     (
         select

@@ -15,8 +15,7 @@
                 ~ 'that you have.'
             ) %}
         {% endif %}
-        {% set present = [] %}
-        {% for column in adapter.get_columns_in_relation(events) %}{% do present.append(column.name | lower) %}{% endfor %}
+        {% set present = get_columns_in_query('select * from ' ~ events) | map('lower') | list %}
         {% for name in ['timestamp', 'visitorid', 'event', 'itemid'] if name not in present %}
             {% do exceptions.raise_compiler_error(
                 'Table ' ~ wanted ~ ' has no column ' ~ name ~ '; it has ' ~ present | join(', ') ~ '. The models need '

@@ -36,8 +36,7 @@
 {%- endmacro %}
 
 {% macro check_prediction_table(relation) %}
-    {%- set found, promised = [], model.columns.keys() | list -%}
-    {%- for column in adapter.get_columns_in_relation(relation) -%}{%- do found.append(column.name) -%}{%- endfor -%}
+    {%- set found, promised = get_columns_in_query('select * from ' ~ relation) | list, model.columns.keys() | list -%}
     {%- if found != promised -%}
         {%- set lacking, surplus = promised | reject('in', found) | list, found | reject('in', promised) | list -%}
         {% do exceptions.raise_compiler_error(

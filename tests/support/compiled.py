@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import duckdb
 import pyarrow as pa
 import yaml
+from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.cli.main import dbtRunner
 
 from paths import ROOT
@@ -135,6 +136,16 @@ class Outcome:
     warnings: str = ""
 
 
+def invoke(runner: dbtRunner, command: list[str]) -> Any:
+    """Run a dbt command; dbt keeps a DuckDB file open until its process ends, which is here that of the tests."""
+    try:
+        return runner.invoke(command)
+    finally:
+        if DuckDBConnectionManager._ENV is not None:
+            DuckDBConnectionManager._ENV.close()
+        DuckDBConnectionManager.close_all_connections()
+
+
 def run_dbt(*arguments: str, database: Path, manifest: Any = None, **overrides: Any) -> Outcome:
     """Run a dbt command in this process, leaving nothing in the project folder."""
     scratch, errors, warnings = database.parent, list[str](), list[str]()
@@ -152,7 +163,7 @@ def run_dbt(*arguments: str, database: Path, manifest: Any = None, **overrides: 
             warnings.append(event.info.msg)
 
     with environment(FUNNELIFT_TARGET="duckdb", FUNNELIFT_DUCKDB_PATH=str(database)):
-        outcome = dbtRunner(manifest=manifest, callbacks=[listen]).invoke(command)
+        outcome = invoke(dbtRunner(manifest=manifest, callbacks=[listen]), command)
     if outcome.exception:
         errors.append(str(outcome.exception))
     return Outcome(outcome.success, outcome.result, "\n".join(errors), "\n".join(warnings))

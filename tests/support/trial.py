@@ -8,7 +8,7 @@ from typing import Any
 
 from dbt.cli.main import dbtRunner
 
-from compiled import Outcome, environment
+from compiled import Outcome, environment, invoke
 from parity import Relation, Warehouse
 from paths import ROOT
 
@@ -35,7 +35,7 @@ class Trial:
             *("--target-path", str(self.folder / "target"), "--log-path", str(self.folder / "logs")),
         ]
         with environment(**self.warehouse.environment):
-            outcome = dbtRunner(callbacks=[listen]).invoke(command)
+            outcome = invoke(dbtRunner(callbacks=[listen]), command)
         if outcome.exception:
             errors.append(str(outcome.exception))
         return Outcome(outcome.success, outcome.result, "\n".join(errors), "\n".join(warnings))
