@@ -1,6 +1,6 @@
 """The feature mart as read, once it has passed the gates."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from ml.data.counts import Summary, check_counts
@@ -55,10 +55,12 @@ def read_checked(run: Run, warehouse: Warehouse, mart: Mart) -> Checked:
         row_count, batches = warehouse.read(MART, mart.columns)
         data = build_dataset(batches, row_count, mart)
     with run.progress.step("gate: counts, conversion rate, nulls, ranges, leakage"):
+        summary = check_counts(warehouse, data)
+        data = replace(data, plausible_from_ms=summary.first_plausible_ms)
         return Checked(
             mart=mart,
             data=data,
-            summary=check_counts(warehouse, data),
+            summary=summary,
             expectations=check_values(data, mart, run.config),
             single_features=check_leakage(data, mart, run.config),
         )

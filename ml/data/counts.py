@@ -45,21 +45,29 @@ from (
 ) as repeated_keys
 """
 SUMMARY_SQL = """
-select session_count, converting_session_count, conversion_rate, is_synthetic, first_event_at, last_event_at
+select
+    session_count, converting_session_count, conversion_rate, is_synthetic, first_plausible_ms, first_plausible_at,
+    last_plausible_at, implausible_event_count, implausible_visitor_id, implausible_event_at
 from funnelift.dataset_summary
 """
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The data set in a few numbers, as the warehouse and Python agree on them."""
+    """The data set in a few numbers, as the warehouse and Python agree on them.
+
+    `first_at` and `last_at` are the first and the last event of a plausible time; `wrong_clocks` says how many events
+    have another one, blank if none has.
+    """
 
     sessions: int
     converting_sessions: int
     conversion_rate: float
     is_synthetic: bool
-    first_event_at: str
-    last_event_at: str
+    first_plausible_ms: int
+    first_at: str
+    last_at: str
+    wrong_clocks: str
 
 
 def check_counts(warehouse: Warehouse, data: Dataset) -> Summary:
@@ -101,9 +109,22 @@ def _summary(row: Mapping[str, Any]) -> Summary:
         converting_sessions=converting,
         conversion_rate=converting / sessions if sessions else 0.0,
         is_synthetic=bool(row["is_synthetic"]),
-        first_event_at=f"{row['first_event_at']:%Y-%m-%d %H:%M:%S}",
-        last_event_at=f"{row['last_event_at']:%Y-%m-%d %H:%M:%S}",
+        first_plausible_ms=int(row["first_plausible_ms"]),
+        first_at=f"{row['first_plausible_at']:%Y-%m-%d %H:%M:%S}",
+        last_at=f"{row['last_plausible_at']:%Y-%m-%d %H:%M:%S}",
+        wrong_clocks=_wrong_clocks(row),
     )
+
+
+def _wrong_clocks(row: Mapping[str, Any]) -> str:
+    if not row["implausible_event_count"]:
+        return ""
+    example = (
+        f", such as one of visitor {row['implausible_visitor_id']} at {row['implausible_event_at']:%Y-%m-%d %H:%M:%S}"
+        if row["implausible_visitor_id"] is not None
+        else ""
+    )
+    return f"{row['implausible_event_count']:,} events have an implausible time{example}"
 
 
 def _check_sessions(warehouse: Warehouse, summary: Summary, summary_row: Mapping[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +22,8 @@ class Dataset:
     """Rows of the feature mart, ordered by (decided_ms, session_id, decision_point).
 
     `identity` holds the id columns as Arrow; `inputs` the features (float32 and categories, nulls of a
-    category as its own level); the arrays hold one value per row, -1 for a null, which the gate refuses.
+    category as its own level); the arrays hold one value per row, -1 for a null, which the gate refuses. Rows before
+    `plausible_from_ms` have an implausible time.
     """
 
     identity: "pa.Table"
@@ -32,6 +33,7 @@ class Dataset:
     is_mature: npt.NDArray[np.int8]
     is_new_visitor: npt.NDArray[np.int8]
     visitor: npt.NDArray[np.int32]
+    plausible_from_ms: int = 0
 
     def __len__(self) -> int:
         return len(self.label)
@@ -215,7 +217,8 @@ def take(data: Dataset, rows: npt.NDArray[np.intp]) -> Dataset:
     """
     import pyarrow as pa
 
-    return Dataset(
+    return replace(
+        data,
         identity=data.identity.take(pa.array(rows)),
         inputs=data.inputs.iloc[rows].reset_index(drop=True),
         label=data.label[rows],

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MODEL_SPLITS = ("train", "calibration", "test")
-SPLITS = (*MODEL_SPLITS, "embargo", "open")
+SPLITS = (*MODEL_SPLITS, "embargo", "open", "implausible")
 DAY_MS = 86_400_000
 
 
@@ -47,7 +47,8 @@ def split_by_time(data: Dataset, settings: Split) -> Splits:
 
     The boundaries lie at shares of the time span of the closed sessions' rows. The embargo follows each boundary:
     rows at or after it and less than `embargo_seconds` later belong to the embargo. So do rows of a session that began
-    in an earlier split, however long it lasted. Rows of sessions still open are only scored.
+    in an earlier split, however long it lasted. Rows of sessions still open are only scored, and so are closed ones of
+    an implausible time, before the span.
 
     Parameters
     ----------
@@ -67,7 +68,7 @@ def split_by_time(data: Dataset, settings: Split) -> Splits:
         When a split has too few converting rows to learn from or to evaluate by.
     """
     mature, times = data.is_mature == 1, data.decided_ms
-    closed = times[mature]
+    closed = times[mature & (times >= data.plausible_from_ms)]
     first, last = (int(closed.min()), int(closed.max())) if len(closed) else (0, 0)
     calibration_from = first + round((last - first) * settings.train_share)
     test_from = first + round((last - first) * (settings.train_share + settings.calibration_share))
@@ -78,6 +79,7 @@ def split_by_time(data: Dataset, settings: Split) -> Splits:
     codes[mature & (times < calibration_from)] = SPLITS.index("train")
     codes[mature & (times >= calibration_from + embargo) & (times < test_from)] = SPLITS.index("calibration")
     codes[mature & (times >= test_from + embargo)] = SPLITS.index("test")
+    codes[mature & (times < data.plausible_from_ms)] = SPLITS.index("implausible")
     _embargo_begun_earlier(codes, data)
 
     splits = Splits(codes, first, calibration_from, test_from, last, embargo)

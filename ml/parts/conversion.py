@@ -126,6 +126,7 @@ def _findings(facts: ConversionFacts) -> list[str]:
     made_up = "SYNTHETIC data: " if facts.stamp.is_synthetic else ""
     rate = float(facts.evaluation.label.mean())
     predicted = facts.predictions.probability[facts.evaluation.rows].mean()
+    told, rows = facts.checked.summary.wrong_clocks, record.implausible_row_count
     top = [effect.feature for effect in facts.explanation.effects if effect.decision_point == "all"][:3]
     return [
         f"{made_up}{record.session_count:,} sessions, {record.conversion_rate:.3%} convert; "
@@ -134,6 +135,7 @@ def _findings(facts: ConversionFacts) -> list[str]:
         f"average precision {metric_text(precision)} against a baseline rate of {rate:.4f}.",
         f"Calibration: predicted {predicted:.4%}, observed {rate:.4%}, "
         f"expected calibration error {metric_text(overall['expected_calibration_error'], 5)}.",
+        *([f"Wrong clocks: {told}. {rows:,} rows of closed sessions among them are scored only."] if told else []),
         f"What moves the score most: {', '.join(top)}. Every row outside training has its three reasons; "
         f"{record.open_row_count:,} rows belong to sessions still open: the ones to act on.",
         f"Files: {facts.config.results}/ (model_card.md, figures/, predictions/, metrics/, models/). Tables in schema "

@@ -208,7 +208,8 @@ def _own_values(experiment: Experiment, name: str | None) -> "pa.Array | None":
 def _record(run: Run, checked: Checked, found: MartExperiment, fits: Fits, evaluation: Evaluation) -> UpliftRun:
     experiment, randomisation, truth = found.experiment, found.randomisation, evaluation.truth
     worst = randomisation.balances[0] if randomisation.balances else None
-    left_out = [f"{count:,} {reason} left out" for reason, count in found.left_out.items() if count]
+    implausible = {"rows of an implausible time": len(experiment.rows("implausible"))}
+    left_out = [f"{count:,} {reason} left out" for reason, count in (found.left_out | implausible).items() if count]
     now = run.started.replace(tzinfo=None)
     counts: dict[str, Any] = {f"{name}_row_count": len(experiment.rows(name)) for name in MODEL_SPLITS}
     return UpliftRun(

@@ -33,6 +33,7 @@ class RunRecord:
     test_row_count: int
     embargo_row_count: int
     open_row_count: int
+    implausible_row_count: int
     champion: str
     champion_file: str
     model_sha256: str

@@ -10,7 +10,7 @@ from funnelift.funnel_dropoff
 where breakdown = 'all'
 order by dropoff_rate desc, step_number asc
 """
-PERIOD_SQL = "select session_count, first_event_at, last_event_at from funnelift.dataset_summary"
+PERIOD_SQL = "select session_count, first_plausible_at, last_plausible_at from funnelift.dataset_summary"
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,6 @@ def read_funnel(warehouse: Warehouse) -> FunnelFacts | None:
         dropoff_rate=float(worst["dropoff_rate"]),
         revenue_lost=float(sum(float(step["revenue_lost"] or 0) for step in steps)),
         sessions=int(period["session_count"]),
-        first_at=f"{period['first_event_at']:%Y-%m-%d}",
-        last_at=f"{period['last_event_at']:%Y-%m-%d}",
+        first_at=f"{period['first_plausible_at']:%Y-%m-%d}",
+        last_at=f"{period['last_plausible_at']:%Y-%m-%d}",
     )

@@ -64,7 +64,7 @@ def _data(facts: ConversionFacts) -> list[str]:
     lines = [
         "## Data",
         "",
-        f"{record.session_count:,} sessions from {summary.first_event_at} to {summary.last_event_at} UTC, "
+        f"{record.session_count:,} sessions from {summary.first_at} to {summary.last_at} UTC, "
         f"{record.converting_session_count:,} with a transaction ({record.conversion_rate:.4%}); "
         f"{record.feature_row_count:,} rows (session and decision point). Fingerprint `{record.data_sha256[:16]}`.",
         "",
@@ -84,10 +84,16 @@ def _data(facts: ConversionFacts) -> list[str]:
         f"{record.embargo_row_count:,} rows in the embargo after each boundary "
         f"({facts.config.split.embargo_seconds:,} s) or of sessions that began in an earlier split, and "
         f"{record.open_row_count:,} rows of sessions still open, are scored and neither trained on nor evaluated. "
+        f"{_wrong_clocks(facts)}"
         f"All converting rows and a sample of the others were trained on ({record.trained_row_count:,} rows), weighted "
         "back to the full split.",
         "",
     ]
+
+
+def _wrong_clocks(facts: ConversionFacts) -> str:
+    told, rows = facts.checked.summary.wrong_clocks, facts.record.implausible_row_count
+    return f"{told}; {rows:,} rows of closed sessions among them are scored only. " if told else ""
 
 
 def _models(facts: ConversionFacts) -> list[str]:

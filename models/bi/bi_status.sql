@@ -1,6 +1,7 @@
 {#- What stands in the way of a page, and how to get it. -#}
 {%- set gaps = [
     ('summary.converting_session_count = 0', 'No conversions in the data: nothing to predict or to value.'),
+    ('summary.implausible_event_count > 0', 'Some events have an implausible time, from wrong clocks (docs/loading.md).'),
     ('days.day_count < 2', 'Only one day of data: no trend.'),
     ('present.has_prices = 0', 'No prices: revenue and lost value are 0 because nobody knows them (docs/loading.md).'),
     ('present.has_predictions = 0', 'No predictions: run python -m ml.train.'),
@@ -84,11 +85,13 @@ select
             {%- endfor %}
         )
     ) as missing,
+    summary.implausible_visitor_id,
     summary.event_count,
     summary.visitor_count,
     summary.session_count,
     summary.converting_session_count,
     {{ to_bigint('days.day_count') }} as day_count,
+    summary.implausible_event_count,
     summary.revenue,
     conversion.feature_row_count as conversion_row_count,
     conversion.test_row_count as conversion_test_row_count,
@@ -108,8 +111,9 @@ select
     present.has_roi,
     uplift.is_simulated,
     case when conversion.session_count <> summary.session_count then 1 else 0 end as is_model_behind_data,
-    summary.first_event_at as data_from,
-    summary.last_event_at as data_to,
+    summary.first_plausible_at as data_from,
+    summary.last_plausible_at as data_to,
+    summary.implausible_event_at,
     conversion.finished_at as conversion_run_finished_at,
     uplift.finished_at as uplift_run_finished_at
 from summary

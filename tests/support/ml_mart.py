@@ -245,7 +245,13 @@ def marts(visitors: int, seed: int, *, buy_rate: float = 0.006, days: int = 137)
             "conversion_rate": [float(buys.mean())],
             "first_event_at": [pd.Timestamp(started.min(), unit="ms")],
             "last_event_at": [pd.Timestamp(high_water, unit="ms")],
+            "implausible_event_count": [0],
+            "first_plausible_ms": [int(started.min())],
             "high_water_mark_ms": [high_water],
+            "implausible_visitor_id": pd.Series([None], dtype=object),
+            "implausible_event_at": pd.Series([pd.NaT], dtype="datetime64[ms]"),
+            "first_plausible_at": [pd.Timestamp(started.min(), unit="ms")],
+            "last_plausible_at": [pd.Timestamp(high_water, unit="ms")],
             "is_synthetic": [1],
         }
     )

@@ -1,5 +1,7 @@
 """Splits in time, the embargo between them, and the sample that trains."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -8,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ml.config import Sampling, Split
-from ml.data.rows import Dataset
+from ml.data.rows import Dataset, take
 from ml.data.split import SPLITS, sample_negatives, split_by_time
 from warehouse.errors import FunneliftError
 
@@ -61,6 +63,15 @@ def test_open_sessions_neither_train_nor_move_the_boundaries() -> None:
     times = [0, 69 * DAY, 75 * DAY, 90 * DAY, 100 * DAY, 500 * DAY]
     data = dataset(times, mature=[1, 0, 1, 1, 1, 0])
     assert names(data) == ["train", "open", "calibration", "test", "test", "open"]
+
+
+def test_rows_of_an_implausible_time_neither_train_nor_move_the_boundaries() -> None:
+    times = [0, DAY, 5000 * DAY, 5069 * DAY, 5075 * DAY, 5090 * DAY, 5100 * DAY]
+    data = replace(dataset(times, mature=[1, 0, 1, 1, 1, 1, 1]), plausible_from_ms=5000 * DAY)
+    expected = ["implausible", "open", "train", "train", "calibration", "test", "test"]
+    assert names(data) == expected
+    assert names(take(data, np.array([0, 2, 3, 4, 5, 6]))) == [expected[0], *expected[2:]]
+    assert split_by_time(data, SETTINGS).starts_ms == 5000 * DAY
 
 
 def test_a_session_is_never_in_two_splits() -> None:
