@@ -1,4 +1,4 @@
-"""Funnelift in Airflow: one task per command, each after the one before; an Airflow connection holds the password.
+"""Funnelift in Airflow 3: one task per command, each after the one before; an Airflow connection holds the password.
 
 Every command may be repeated, so retries need no clearing up. Monitoring: 3 is drift and fails the task, 4 is "not
 enough to evaluate all of it" and skips it.
@@ -7,7 +7,7 @@ enough to evaluate all of it" and skips it.
 import datetime as dt
 
 from airflow import DAG
-from airflow.operators.bash import BashOperator
+from airflow.providers.standard.operators.bash import BashOperator
 
 PROJECT = "/srv/funnelift"
 COMMANDS = {
