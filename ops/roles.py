@@ -62,6 +62,8 @@ def statements(prefix: str = DATABASE) -> list[str]:
         ),
         *(f"create role if not exists {role}" for role in (loader, transformer, ml, reader)),
         *_on_tables(LOAD, RAW_DATABASE, _with_twins(_raw_tables()), loader),
+        # Retention asks whether all that is loaded is built.
+        *_select_on_tables(DATABASE, _read_by("loader"), loader),
         *_select_on_tables(RAW_DATABASE, _sources(), transformer),
         # The one grant on a whole database. In such a grant an underscore in the name stands for any character, except
         # under MySQL's partial_revokes, so only a name without one means the same everywhere.

@@ -1,5 +1,6 @@
 """Loading into MySQL and MariaDB: the same rows, rejects and guarantees as on DuckDB, on a real server."""
 
+import datetime as dt
 import json
 import os
 import signal
@@ -22,6 +23,7 @@ from ingest.limits import VALUE_BYTES
 from ingest.raw_tables import RAW_TABLES
 from ingest.unload import unload
 from loading import ASSIGNMENTS_HEADER, EVENTS_HEADER, GOOD_LINE, REES46_HEADER, Outcome, Shop, make_shop
+from ops.retain import retain
 from ops.roles import statements
 from paths import ROOT
 from servers import DatabaseServer, free_port
@@ -587,6 +589,10 @@ def test_the_loaders_role_is_enough(served: ServedShop, limited: Callable[..., S
         outcome = served.load(synthetic(served, "others", 20), options=REPLACE)
         assert outcome.code == 0, outcome.output
         assert served.rows("select count(*) from funnelift_raw.raw_events") == [(20,)]
+        administrator.execute("create table funnelift.build_plan as select 'b' as build_id")
+        administrator.execute("create table funnelift.last_build as select 'b' as build_id")
+        administrator.execute("create table funnelift.built_loads as select load_number from funnelift_raw.raw_loads")
+        assert retain(dt.date(2015, 7, 26), target="mysql") == (0, 0, 0)
         unload(["events.csv"], target="mysql")
         assert served.rows("select count(*) from funnelift_raw.raw_events") == [(0,)]
     finally:
