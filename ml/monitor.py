@@ -218,7 +218,7 @@ def _lines(drift: Drift, record: DriftRun) -> list[str]:
     since = f"{record.n_scored_rows:,} rows were scored since the training of run {record.champion_run_id}"
     late = f"; {record.n_late_rows:,} more were decided before its test split and are left out"
     last = {
-        ALARM: f"Verdict: DRIFT, {record.alarm_count} alarms. Look at what changed, then `python -m ml.train`.",
+        ALARM: f"Verdict: DRIFT, alarms: {record.alarm_count}. Look at what changed, then `python -m ml.train`.",
         TOO_FEW: "Verdict: NOT ENOUGH TO EVALUATE yet. What could be evaluated raised no alarm.",
     }.get(drift.verdict.status, "Verdict: no alarm.")
     looked_at = f" Looked at: {record.window_first_date} to {record.window_last_date}." if record.n_rows else ""

@@ -207,7 +207,9 @@ def _status(name: str, before: float, change: tuple[float, float, float], least:
     """Say whether a change for the worse is more than chance, and then whether it is large enough to matter."""
     by, lower, upper = change
     if name == RATIO:
-        is_sure = not lower <= 0 <= upper
+        # From 0.8 to 0.9 is a change for the better; from 0.8 to 1.3 is not.
+        is_worse = abs(np.log(before + by)) > abs(np.log(before))
+        is_sure = is_worse and not lower <= 0 <= upper
         is_large = not 1 / (1 + least) <= (before + by) / before <= 1 + least
     elif name in LOWER_IS_WORSE:
         is_sure, is_large = upper < 0, by < -least

@@ -113,6 +113,25 @@ def test_a_change_is_an_alarm_that_names_it(change: Any, named: set[str], text: 
     assert any(text in alarm for alarm in drift.verdict.alarms)
 
 
+def test_a_ratio_that_comes_nearer_to_1_is_no_alarm() -> None:
+    def halve_scores(rows: pd.DataFrame, _: np.random.Generator) -> None:
+        rows["probability"] /= 2
+
+    shop, settings = Shop(before=3000, since=1200), config(not_counted=["*"])
+    assert metric(shop.drift(5, settings, halve_scores), "observed_to_expected").status == ALARM
+
+    class TooHighBefore(Shop):
+        def rows(self, rng: np.random.Generator, visitors: int, first_day: int) -> pd.DataFrame:
+            found = super().rows(rng, visitors, first_day)
+            halve_labels(found, rng)
+            return found
+
+    drift = TooHighBefore(before=3000, since=1200).drift(5, settings, halve_scores)
+    ratio = metric(drift, "observed_to_expected")
+    assert (ratio.change_lower or 0) > 0.1
+    assert ratio.status == STABLE
+
+
 def test_a_small_sure_change_is_watched_and_no_alarm() -> None:
     def nudge(rows: pd.DataFrame, _: np.random.Generator) -> None:
         rows["price"] *= 1.9
