@@ -42,6 +42,7 @@ DESCRIPTION = (
     "(population stability index), and, on sessions that are over, ranking and calibration. Run it after "
     "`python -m ml.score`. Writes the tables drift_* and the report's page Model health."
 )
+LATEST_SQL = "select high_water_mark_ms from funnelift.dataset_summary"
 EXIT_DRIFT, EXIT_TOO_FEW = 3, 4
 EXIT_CODES = (
     f"Exit codes: 0 evaluated, no alarm; {EXIT_DRIFT} drift: at least one alarm; {EXIT_TOO_FEW} no alarm, and not "
@@ -103,7 +104,8 @@ def monitor(config: Config, progress: Progress) -> Finished:
         check_columns(mart, warehouse.columns(MART))
         champion = last_model(warehouse)
         with progress.step("reading the test rows and those scored since"):
-            compared = read_compared(warehouse, mart, contracts[PREDICTIONS].grain, config.monitoring)
+            latest_ms = int(warehouse.query(LATEST_SQL)[0]["high_water_mark_ms"])
+            compared = read_compared(warehouse, mart, contracts[PREDICTIONS].grain, config.monitoring, latest_ms)
         if not len(compared.reference):
             raise FunneliftError(
                 f"{PREDICTIONS} holds no rows of the test split that {MART} still has: run `python -m ml.train`"
@@ -187,7 +189,7 @@ def _record(
         n_rows=len(window),
         n_matured_rows=int((known >= 0).sum()),
         n_positives=int((known == 1).sum()),
-        n_late_rows=compared.late_rows,
+        n_left_out_rows=compared.left_out,
         psi_watch=config.monitoring.psi_watch,
         psi_alarm=config.monitoring.psi_alarm,
         confidence=config.evaluation.confidence,
@@ -216,14 +218,14 @@ def _publications(contracts: Contracts, drift: Drift, record: DriftRun, stamp: S
 def _lines(drift: Drift, record: DriftRun) -> list[str]:
     made_up = "SYNTHETIC data: " if record.is_synthetic else ""
     since = f"{record.n_scored_rows:,} rows were scored since the training of run {record.champion_run_id}"
-    late = f"; {record.n_late_rows:,} more were decided before its test split and are left out"
+    late = f"; {record.n_left_out_rows:,} more are left out: decided before its test split, or by a wrong clock"
     last = {
         ALARM: f"Verdict: DRIFT, alarms: {record.alarm_count}. Look at what changed, then `python -m ml.train`.",
         TOO_FEW: "Verdict: NOT ENOUGH TO EVALUATE yet. What could be evaluated raised no alarm.",
     }.get(drift.verdict.status, "Verdict: no alarm.")
     looked_at = f" Looked at: {record.window_first_date} to {record.window_last_date}." if record.n_rows else ""
     return [
-        f"{made_up}{since}{late if record.n_late_rows else ''}.{looked_at}",
+        f"{made_up}{since}{late if record.n_left_out_rows else ''}.{looked_at}",
         *findings(drift.verdict, drift.features, drift.metrics),
         last,
     ]

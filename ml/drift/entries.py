@@ -96,7 +96,7 @@ class DriftRun:
     n_rows: int
     n_matured_rows: int
     n_positives: int
-    n_late_rows: int
+    n_left_out_rows: int
     psi_watch: float
     psi_alarm: float
     confidence: float

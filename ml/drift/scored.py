@@ -67,16 +67,19 @@ class Scored:
 class Compared:
     """The champion's test rows, the rows scored since, and the bins of both.
 
-    `late_rows` were decided before the test rows and appeared after the training: they are in neither sample.
+    `left_out` rows are in neither sample: they appeared after the training and were decided before the test rows, or
+    later than the data's own time, by a wrong clock.
     """
 
     reference: Scored
     current: Scored
     bins: dict[str, Bins]
-    late_rows: int
+    left_out: int
 
 
-def read_compared(warehouse: Warehouse, mart: Mart, key: tuple[str, ...], settings: Monitoring) -> Compared:
+def read_compared(
+    warehouse: Warehouse, mart: Mart, key: tuple[str, ...], settings: Monitoring, latest_ms: int
+) -> Compared:
     """Read the test rows and the rows scored since, a batch at a time.
 
     Numbers are cut where the test rows have their quantiles. Categories are the most frequent values of both samples
@@ -92,6 +95,8 @@ def read_compared(warehouse: Warehouse, mart: Mart, key: tuple[str, ...], settin
         The columns that mart and predictions share as their key.
     settings : Monitoring
         How many bins.
+    latest_ms : int
+        The latest plausible time, epoch milliseconds.
 
     Returns
     -------
@@ -113,8 +118,9 @@ def read_compared(warehouse: Warehouse, mart: Mart, key: tuple[str, ...], settin
         bins[name], *both = category_bins(reference.category(name), current.category(name), settings.categories)
         codes[0][name], codes[1][name] = both
     tested, since = reference.scored(codes[0]), current.scored(codes[1])
-    late = since.decided_ms < (tested.decided_ms.min() if len(tested) else 0)
-    return Compared(tested, since.take(np.flatnonzero(~late)), bins, int(late.sum()))
+    first_ms = tested.decided_ms.min() if len(tested) else 0
+    kept = (since.decided_ms >= first_ms) & (since.decided_ms <= latest_ms)
+    return Compared(tested, since.take(np.flatnonzero(kept)), bins, int((~kept).sum()))
 
 
 def _read(warehouse: Warehouse, mart: Mart, key: tuple[str, ...], splits: Sequence[str]) -> "Iterator[pa.RecordBatch]":

@@ -90,5 +90,5 @@ class Shop:
                 "create table funnelift.conversion_predictions as "
                 "select session_id, decision_point, probability, dataset_split from frame"
             )
-            compared = read_compared(DuckDBWarehouse(connection), MART, KEY, config.monitoring)
+            compared = read_compared(DuckDBWarehouse(connection), MART, KEY, config.monitoring, 2**62)
         return find_drift(compared, periods_of(compared.current, config.monitoring), MART, config, Silent())

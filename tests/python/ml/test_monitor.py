@@ -192,11 +192,30 @@ def test_late_rows_of_days_that_trained_are_left_out(later: Place) -> None:
     before = monitor.monitor(later.config(), Progress())
     later.execute(f"update funnelift.conversion_predictions set dataset_split = 'new' {late}")
     after = monitor.monitor(later.config(), Progress())
-    assert run_of(later)["n_late_rows"] == counted["n"] > 100
-    assert f"{counted['n']:,} more were decided before its test split and are left out" in after.lines[0]
+    assert run_of(later)["n_left_out_rows"] == counted["n"] > 100
+    assert f"{counted['n']:,} more are left out: decided before its test split" in after.lines[0]
     assert [line for line in after.lines[1:] if "report" not in line] == [
         line for line in before.lines[1:] if "report" not in line
     ]
+
+
+def test_a_wrong_clock_is_left_out(later: Place) -> None:
+    monitor.monitor(later.config(), Progress())
+    before = run_of(later)
+    stray = "(select min(session_id) from funnelift.conversion_predictions where dataset_split = 'new')"
+    later.execute(
+        "update funnelift.session_features set decided_ms = decided_ms + 800000000000, is_mature = 0, "
+        f"decided_date = decided_date + 9000 where session_id = {stray}"
+    )
+    monitor.monitor(later.config(), Progress())
+    run = run_of(later)
+    assert before["n_left_out_rows"] == 0 < run["n_left_out_rows"]
+    assert run["n_rows"] + run["n_left_out_rows"] == before["n_rows"]
+    assert run["window_last_date"] == before["window_last_date"]
+    assert (
+        later.rows("select max(period) as last from funnelift.drift_features where period <> 'window'")[0]["last"]
+        < "2016"
+    )
 
 
 def test_the_order_of_rows_changes_no_number(later: Place) -> None:
