@@ -55,7 +55,9 @@
     {%- if counts['loads'] == 0 -%}{%- do reasons.append('no loads are recorded') -%}{%- endif -%}
     {%- if counts['trees'] > 0 -%}{%- do reasons.append('a new category tree') -%}{%- endif -%}
     {%- if counts['properties'] > 0 -%}{%- do reasons.append('item properties were withdrawn') -%}{%- endif -%}
-    {%- if counts['moved'] > var('full_build_share') * (counts['known'] + counts['moved']) -%}
+    {#- A server's sums are decimals, with which no float multiplies. -#}
+    {%- set known, moved = counts['known'] | int, counts['moved'] | int -%}
+    {%- if moved > var('full_build_share') * (known + moved) -%}
         {%- do reasons.append('much is new') -%}
     {%- endif -%}
     {{ return(reasons) }}
