@@ -11,6 +11,8 @@
         {% call statement('main') -%}{{ create_prediction_table(target_relation) }}{%- endcall %}
         {% do persist_docs(target_relation, model) %}
     {% else %}
+        {#- The check alone opens no transaction on a server, and the commit below wants one. #}
+        {% call statement('present') -%}select 1 as is_present{%- endcall %}
         {% do check_prediction_table(existing) %}
         {% call noop_statement('main', 'PRESENT') -%}{%- endcall %}
     {% endif %}
