@@ -16,8 +16,9 @@ events as (
         {{ integer_divide('events.event_ms', 86400000) }} as day_number,
         -- Where no load is known every event is possible.
         case
-            when loads.latest_possible_ms is null or events.event_ms <= loads.latest_possible_ms then events.event_ms
-        end as possible_ms
+            when events.event_ms > coalesce(loads.latest_possible_ms, events.event_ms) then 1
+            else 0
+        end as is_too_late
     from {{ ref('stg_events') }} as events
     cross join loads
 
@@ -27,27 +28,36 @@ daily as (
 
     select
         day_number,
+        is_too_late,
         count(*) as event_count,
-        count(possible_ms) as possible_count,
         min(event_ms) as first_event_ms,
-        max(event_ms) as last_event_ms,
-        min(possible_ms) as first_ms,
-        max(possible_ms) as last_ms
+        max(event_ms) as last_event_ms
     from events
-    group by day_number
+    group by day_number, is_too_late
 
 ),
 
--- Days without a possible event come last: their null ends the run of the day before them.
+possible as (
+
+    select
+        *,
+        case when is_too_late = 0 then event_count else 0 end as possible_count,
+        case when is_too_late = 0 then first_event_ms end as first_ms,
+        case when is_too_late = 0 then last_event_ms end as last_ms
+    from daily
+
+),
+
+-- What is too late comes last: its null ends the run of the days before it.
 days as (
 
     select
         *,
-        lag(last_ms) over (order by day_number) as previous_ms,
-        lead(first_ms) over (order by day_number) as next_ms,
-        sum(possible_count) over (order by day_number rows unbounded preceding) as count_so_far,
+        lag(last_ms) over (order by day_number, is_too_late) as previous_ms,
+        lead(first_ms) over (order by day_number, is_too_late) as next_ms,
+        sum(possible_count) over (order by day_number, is_too_late rows unbounded preceding) as count_so_far,
         sum(possible_count) over () as total_count
-    from daily
+    from possible
 
 ),
 

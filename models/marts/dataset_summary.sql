@@ -27,10 +27,12 @@ funnels as (
 
 ),
 
--- Of the sessions with an event of an implausible time, one as an example.
+-- The sessions with an event of an implausible time, and one of them as an example.
 strays as (
 
-    select min(sessions.session_id) as session_id
+    select
+        min(sessions.session_id) as session_id,
+        coalesce(sum(sessions.event_count), 0) as event_count
     from clock
     inner join {{ ref('sessions') }} as sessions
         on clock.first_plausible_ms > sessions.started_ms or clock.high_water_mark_ms < sessions.ended_ms
@@ -41,14 +43,15 @@ strays as (
 examples as (
 
     select
+        strays.event_count,
         sessions.visitor_id,
         case
             when sessions.started_ms < clock.first_plausible_ms then sessions.started_ms
             else sessions.ended_ms
         end as event_ms
     from strays
-    inner join {{ ref('sessions') }} as sessions on strays.session_id = sessions.session_id
     cross join clock
+    left join {{ ref('sessions') }} as sessions on strays.session_id = sessions.session_id
 
 ),
 
@@ -67,7 +70,7 @@ select
     {{ ratio('funnels.converting_session_count', 'sessions.session_count') }} as conversion_rate,
     {{ to_money('funnels.revenue') }} as revenue,
     coalesce(loads.is_synthetic, 0) as is_synthetic,
-    clock.early_event_count + clock.late_event_count as implausible_event_count,
+    {{ to_bigint('examples.event_count') }} as implausible_event_count,
     clock.first_plausible_ms,
     clock.high_water_mark_ms,
     examples.visitor_id as implausible_visitor_id,
@@ -80,4 +83,4 @@ from clock
 cross join sessions
 cross join funnels
 cross join loads
-left join examples on 1 = 1
+cross join examples

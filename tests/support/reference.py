@@ -298,6 +298,10 @@ class Reference:
         assert self.clock.last_ms is not None
         return int(session.facts[-1].ms + self.timeout_ms < self.clock.last_ms)
 
+    def _is_stray(self, session: Session) -> bool:
+        first, last = self.clock.first_ms, self.clock.last_ms
+        return first is not None and last is not None and (session.facts[0].ms < first or session.facts[-1].ms > last)
+
     def session_rows(self) -> list[Row]:
         return [self._session_row(session) for session in self.sessions]
 
@@ -583,7 +587,7 @@ class Reference:
             "revenue": sum((self._revenue(session) for session in self.sessions), Decimal(0)),
             "first_event_at": at_ms(min(fact.ms for fact in facts)) if facts else None,
             "last_event_at": at_ms(max(fact.ms for fact in facts)) if facts else None,
-            "implausible_event_count": self.clock.early + self.clock.late,
+            "implausible_event_count": sum(len(session.facts) for session in self.sessions if self._is_stray(session)),
             "first_plausible_ms": self.clock.first_ms,
             "high_water_mark_ms": self.clock.last_ms,
         }

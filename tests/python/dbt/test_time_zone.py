@@ -32,6 +32,7 @@ ZONES = [
     *("America/Sao_Paulo", "America/Noronha", "Australia/Sydney", "Australia/Lord_Howe", "Pacific/Chatham"),
     *("Asia/Kathmandu", "Asia/Kolkata", "Pacific/Apia", "Africa/Cairo", "UTC"),
 ]
+SHOP = "America/St_Johns"
 LAST = dt.datetime(2037, 12, 1, tzinfo=dt.UTC)
 LAST_MS = int(LAST.timestamp() * 1000)
 
@@ -68,11 +69,13 @@ def moments() -> list[int]:
 
 
 def offsets_sql(engine: dict[str, str], folder: Path) -> str:
-    """One query for all zones, as dbt compiles it for a target."""
+    """One query for all zones' offsets and for one's local times, as dbt compiles it for a target."""
     columns = ", ".join(
         f"{{{{ zone_offset_ms('ms', zone_offsets('{zone}')) }}}} as zone_{number}" for number, zone in enumerate(ZONES)
     )
-    command = ["--quiet", "compile", "--inline", f"select ms, {columns} from moments order by ms"]
+    local = "{{ local_day_number('ms') }}, {{ local_hour('ms') }}, {{ weekday(local_day_number('ms')) }}"
+    command = ["--quiet", "compile", "--inline", f"select ms, {local}, {columns} from moments order by ms"]
+    command += ["--vars", f"{{shop_time_zone: {SHOP}}}"]
     paths = ["--project-dir", str(ROOT), "--profiles-dir", str(ROOT), "--target-path", str(folder / "target")]
     with environment(**engine):
         outcome = dbtRunner().invoke([*command, *paths, "--log-path", str(folder / "logs")])
@@ -81,7 +84,12 @@ def offsets_sql(engine: dict[str, str], folder: Path) -> str:
 
 
 def expected(moments: list[int]) -> list[tuple[int, ...]]:
-    return [(ms, *(offset_ms(zone, ms) for zone in ZONES)) for ms in moments]
+    found = []
+    for ms in moments:
+        local = dt.datetime.fromtimestamp(ms // 1000, dt.UTC).astimezone(ZoneInfo(SHOP))
+        day = (local.date() - dt.date(1970, 1, 1)).days
+        found.append((ms, day, local.hour, local.isoweekday(), *(offset_ms(zone, ms) for zone in ZONES)))
+    return found
 
 
 def test_offsets_are_those_of_python(moments: list[int], tmp_path: Path) -> None:
