@@ -60,7 +60,8 @@ def print_loads(loads: list[LoadRow]) -> None:
     """Print loads as a table, the first one first."""
     output = Console(highlight=False, emoji=False)
     if not output.is_terminal:
-        output.width = 160
+        # One line per load, for whoever searches in it.
+        output.width = 120 + max((len(load.file) for load in loads), default=0)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for header in ("number", "load", "loaded at (UTC)", "table", "accepted", "rejected"):
         table.add_column(

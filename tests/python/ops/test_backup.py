@@ -24,6 +24,11 @@ COLUMNS = (
     "where table_schema like 'funnelift%' order by 1, 2, ordinal_position"
 )
 
+SHAPES = (
+    "select table_schema, table_name, column_name, column_type, column_key, collation_name from "
+    "information_schema.columns where table_schema like 'funnelift%' order by 1, 2, ordinal_position"
+)
+
 
 @pytest.fixture(params=ENGINES)
 def shop(
@@ -82,7 +87,7 @@ def everything(shop: AnyShop, results: Path) -> dict[str, Any]:
         if file.is_file():
             found[str(file.relative_to(results))] = hashlib.sha256(file.read_bytes()).hexdigest()
     if shop.server is not None:
-        found["marts"] = shop.rows("show create table funnelift.marts")
+        found["shapes"] = shop.rows(SHAPES)
         found["databases"] = shop.rows("show databases")
     return found
 
