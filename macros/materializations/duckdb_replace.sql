@@ -12,8 +12,13 @@
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
     {{ run_hooks(pre_hooks, inside_transaction=True) }}
     {% call statement('main') -%}
+        {%- if type == 'table' and existing is not none and existing.is_table and not config.get('contract').enforced -%}
+        {# In one statement, because a table of builds reads what the last build left in it. #}
+        create or replace table {{ target_relation }} as ({{ sql }})
+        {%- else -%}
         {% if existing is not none %}drop {{ existing.type }} if exists {{ existing }};{% endif %}
         {{ create_table_as(False, target_relation, sql) if type == 'table' else create_view_as(target_relation, sql) }}
+        {%- endif -%}
     {%- endcall %}
     {% do create_indexes(target_relation) %}
     {% do persist_docs(target_relation, model) %}

@@ -1,6 +1,7 @@
-"""A shop whose rows arrive in loads, in any order; and what a warehouse says, without what names the build that said it."""
+"""A shop whose rows arrive in loads, in any order; and what a warehouse says, whichever build said it."""
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,19 +85,8 @@ def differences(found: dict[str, list[str]], full: dict[str, list[str]]) -> dict
     """For each table that is not as a full build makes it: some ghosts, and some rows that are missing."""
     wrong = {}
     for table in found.keys() | full.keys():
-        left, right = list(found.get(table, [])), list(full.get(table, []))
-        ghosts, missing = _without(left, right), _without(right, left)
+        left, right = Counter(found.get(table, [])), Counter(full.get(table, []))
+        ghosts, missing = list((left - right).elements()), list((right - left).elements())
         if missing or (ghosts and table not in MAY_HOLD_MORE):
             wrong[table] = ghosts[:3], missing[:3]
     return wrong
-
-
-def _without(rows: list[str], others: list[str]) -> list[str]:
-    remaining = list(others)
-    left = []
-    for row in rows:
-        if row in remaining:
-            remaining.remove(row)
-        else:
-            left.append(row)
-    return left

@@ -1,8 +1,13 @@
 """A build of what has changed gives what a full build gives, whatever arrived, came late, was corrected or went."""
 
+import csv
 import datetime as dt
+import json
 import os
 import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from random import Random
 from tempfile import mkdtemp
@@ -15,9 +20,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from compiled import CATALOG, Outcome, environment, parsed_project, run_dbt
-from history import History, differences, rows_of
+from history import ABOUT_BUILDS, GIVEN_ONCE, History, differences, rows_of
+from nasty_shop import nasty_world
 from ops.retain import retain
+from parity import on_server
+from paths import ROOT
 from reference import Category, Event, Property
+from servers import DatabaseServer
 from worlds import CATEGORIES, DAY_MS, random_world
 
 EVENT = (*Event._fields, "event_id", "line_number")
@@ -38,7 +47,11 @@ def build(database: Path, *arguments: str, **overrides: Any) -> Outcome:
 
 def plan_of(database: Path) -> tuple[int, int, str]:
     with duckdb.connect(str(database), read_only=True) as connection:
-        return connection.execute("select is_full, is_continued, reason from funnelift.build_plan").fetchone() or (0, 0, "")
+        return connection.execute("select is_full, is_continued, reason from funnelift.build_plan").fetchone() or (
+            0,
+            0,
+            "",
+        )
 
 
 def assert_equals_a_full_build(database: Path, **overrides: Any) -> None:
@@ -66,15 +79,14 @@ class Arrivals(RuleBasedStateMachine):
     @initialize(seed=st.integers(0, 1000))
     def open_shop(self, seed: int) -> None:
         self.random = Random(seed)
-        world = random_world(seed)
-        self.events, self.properties = list(world.events), list(world.properties)
-        self.random.shuffle(self.events)
-        self.random.shuffle(self.properties)
+        # Many visitors with few events each, mostly in the order of time: most are not touched by a load.
+        world = random_world(seed, visitors=50, events_each=5)
+        self.events, self.properties = self._in_order(world.events), self._in_order(world.properties)
         self.sent: list[tuple[Any, ...]] = []
         self._load("raw_category_tree", Category._fields, CATEGORIES)
         self.load(share=0.5)
 
-    @rule(share=st.sampled_from([0.05, 0.3]))
+    @rule(share=st.sampled_from([0.03, 0.2]))
     def load(self, share: float) -> None:
         """Some of what is left, in no order, with lines that came before and events whose clock was wrong."""
         count = max(2, int(len(self.events) * share))
@@ -146,6 +158,10 @@ class Arrivals(RuleBasedStateMachine):
         assert_equals_a_full_build(self.database, session_timeout_seconds=self.timeout)
         shutil.rmtree(self.folder)
 
+    def _in_order(self, rows: Any) -> list[Any]:
+        late = {id(row): self.random.random() < 0.1 for row in rows}
+        return sorted(rows, key=lambda row: row.timestamp + late[id(row)] * self.random.randrange(30) * DAY_MS)
+
     def _event_id(self) -> str | None:
         return f"e{self.random.randrange(10**9)}" if self.random.random() < 0.3 else None
 
@@ -163,3 +179,119 @@ def test_any_arrivals_and_any_builds_give_what_one_full_build_gives() -> None:
             max_examples=EXAMPLES, stateful_step_count=8, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
+
+
+def test_a_plan_says_why_it_makes_everything_anew(tmp_path: Path) -> None:
+    database = tmp_path / f"{CATALOG}.duckdb"
+    history = History(database)
+    world = random_world(3)
+    history.load("raw_events", Event._fields, world.events[:40], FIRST_LOAD)
+    build(database, *TABLES)
+    assert plan_of(database) == (1, 0, "no earlier build")
+    build(database, *TABLES)
+    assert plan_of(database) == (0, 0, "")
+    build(database, *TABLES, session_timeout_seconds=60)
+    assert plan_of(database) == (1, 0, "changed: session_timeout_seconds")
+    history.load("raw_category_tree", Category._fields, CATEGORIES, FIRST_LOAD)
+    build(database, *TABLES, session_timeout_seconds=60)
+    assert plan_of(database) == (1, 0, "a new category tree")
+    build(database, "--select", "+int_events", "--full-refresh", session_timeout_seconds=60)
+    build(database, *TABLES, session_timeout_seconds=60)
+    assert plan_of(database) == (1, 0, "the last full build was interrupted")
+    history.load("raw_events", Event._fields, world.events[40:], FIRST_LOAD)
+    build(database, *TABLES, session_timeout_seconds=60, full_build_share=0.1)
+    assert plan_of(database) == (1, 0, "much is new")
+    build(database, "--select", "+int_events", session_timeout_seconds=60)
+    build(database, *TABLES, session_timeout_seconds=60)
+    assert plan_of(database) == (0, 1, "")
+    with duckdb.connect(str(database)) as connection:
+        connection.execute("alter table funnelift_raw.raw_events drop column load_number")
+    build(database, *TABLES, session_timeout_seconds=60)
+    assert plan_of(database) == (1, 0, "raw_events has no load_number")
+
+
+def test_a_part_of_the_models_is_no_whole_build(tmp_path: Path) -> None:
+    database = tmp_path / f"{CATALOG}.duckdb"
+    History(database).load("raw_events", Event._fields, random_world(3).events, FIRST_LOAD)
+
+    def builds() -> tuple[object, ...]:
+        with duckdb.connect(str(database), read_only=True) as connection:
+            return (
+                connection.execute(
+                    "select (select build_id from funnelift.build_plan) = (select build_id from funnelift.last_build), "
+                    "(select count(*) from funnelift.built_loads)"
+                ).fetchone()
+                or ()
+            )
+
+    build(database, *TABLES)
+    assert builds() == (True, 1)
+    build(database, "--select", "+sessions")
+    assert builds() == (False, 1)
+    build(database, "--select", "+last_build", "--exclude", "session_features")
+    assert builds() == (False, 1)
+    build(database, *TABLES)
+    assert builds() == (True, 1)
+
+
+# The server test: a fixed nasty shop, by the commands that people run.
+
+
+def write(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(["" if cell is None else cell for cell in row] for row in rows)
+
+
+def test_a_nasty_shop_in_parts_is_the_shop_as_a_whole_on_the_server(
+    empty_mysql: DatabaseServer, tmp_path: Path
+) -> None:
+    random, world = Random(5), nasty_world()
+    orders = [event for event in world.events if event.event != "transaction" or event.transactionid is not None]
+    events = [event[:5] for event in orders]
+    random.shuffle(events)
+    parts = [events[:9_000], events[9_000:12_000], [*events[12_000:], *random.sample(events[:9_000], 200)]]
+    properties = list(world.properties)
+    random.shuffle(properties)
+    for number, part in enumerate(parts):
+        write(tmp_path / f"{number}" / f"events_{number}.csv", Event._fields[:5], part)
+        told = properties[number :: len(parts)]
+        write(tmp_path / f"{number}" / f"item_properties_{number}.csv", Property._fields, told)
+    write(tmp_path / "0" / "category_tree.csv", Category._fields, world.categories)
+    ask = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("FUNNELIFT_", "DBT_"))},
+        **empty_mysql.environment,
+        "DBT_TARGET_PATH": str(tmp_path / "target"),
+        "DBT_LOG_PATH": str(tmp_path / "logs"),
+    }
+
+    def run(*command: str) -> None:
+        outcome = subprocess.run(
+            command, cwd=ROOT, env=ask, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert outcome.returncode == 0, outcome.stdout[-4000:]
+
+    def dbt(command: str, *options: str) -> None:
+        variables = json.dumps({"full_build_share": 1})
+        run(str(Path(sys.executable).with_name("dbt")), command, "--vars", variables, *TABLES, *options)
+
+    def found() -> dict[str, list[str]]:
+        query, tables = on_server(empty_mysql).query, {}
+        names = query("select table_name from information_schema.tables where table_schema = 'funnelift'").rows
+        for (name,) in names:
+            relation = query(f"select * from funnelift.{name}")
+            places = [place for place, column in enumerate(relation.columns) if not column.endswith(GIVEN_ONCE)]
+            if str(name) not in ABOUT_BUILDS and places:
+                tables[str(name)] = sorted(repr([row[place] for place in places]) for row in relation.rows)
+        return tables
+
+    for number in range(len(parts)):
+        run(sys.executable, "-m", "ingest", "load", "--max-reject-rate", "1", "--raw", str(tmp_path / f"{number}"))
+        dbt("build" if number else "run")
+    run(sys.executable, "-m", "ingest", "unload", "events_1.csv")
+    dbt("run")
+    in_parts = found()
+    dbt("run", "--full-refresh")
+    assert differences(in_parts, found()) == {}

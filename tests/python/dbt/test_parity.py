@@ -35,7 +35,10 @@ from warehouse.contract import read_project
 
 CONTRACTS = read_project()
 # Load ids are drawn anew for each file, so a load is known by what it loaded.
-KEYS = {contract.name: contract.grain for contract in CONTRACTS.of_layer("seeds", "staging", "intermediate", "marts")}
+KEYS = {
+    contract.name: contract.grain
+    for contract in CONTRACTS.of_layer("seeds", "staging", "build", "intermediate", "marts")
+}
 KEYS |= {"stg_loads": ("raw_table", "line_count")}
 # They are part of what reads them and no tables.
 del KEYS["stg_events"], KEYS["stg_item_properties"]
