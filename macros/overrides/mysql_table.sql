@@ -96,7 +96,10 @@
     {%- endfor -%}
     {%- do definitions.extend(adapter.render_raw_model_constraints(raw_constraints=model.constraints)) -%}
     {%- if grain and not temporary -%}
-        {%- do definitions.append('primary key (' ~ (meta.get('clustered_by', []) + grain) | join(', ') ~ ')') -%}
+        {%- set key = meta.get('clustered_by', []) + grain -%}
+        {%- do definitions.append('primary key (' ~ key | join(', ') ~ ')') -%}
+        {# By their unit (meta.unit) a build finds the rows that it writes anew. #}
+        {%- if meta.get('unit') and meta.unit != key[0] -%}{%- do definitions.append('key (' ~ meta.unit ~ ')') -%}{%- endif -%}
     {%- endif -%}
     create {% if temporary %}temporary {% endif %}table {{ relation }}
     {%- if definitions %} ({{ definitions | join(', ') }}) {{ mysql_table_options() }}{% endif %}

@@ -9,6 +9,6 @@ select
     {{ plan.is_continued }} as is_continued,
     {{ plan.has_event_ids }} as has_event_ids,
     {{ to_short_text("'" ~ plan.reason ~ "'") }} as reason,
-    {{ to_text("'" ~ plan.settings | replace("'", "''") ~ "'") }} as settings_json,
+    {{ to_text(dbt.string_literal(dbt.escape_single_quotes(plan.settings))) }} as settings_json,
     {{ to_short_text("'" ~ plan.code ~ "'") }} as code_md5,
     {{ ms_to_timestamp(plan.started_ms) }} as started_at
