@@ -7,9 +7,10 @@
         ) %}
         {% for row in found %}
             {% set example = ', such as one of visitor ' ~ row[3] ~ ' at ' ~ row[4] if row[3] is not none else '' %}
+            {% set events = row[0] ~ (' event has' if row[0] == 1 else ' events have') %}
             {% do exceptions.warn(
-                'Wrong clocks: ' ~ row[0] ~ ' events have an implausible time, before ' ~ row[1] ~ ' or after ' ~ row[2]
-                ~ example ~ '. They stay in all tables, but close no session and train no model: see docs/loading.md.'
+                'Wrong clocks: ' ~ events ~ ' an implausible time, before ' ~ row[1] ~ ' or after ' ~ row[2] ~ example
+                ~ '. They stay in all tables, but close no session and train no model: see docs/loading.md.'
             ) %}
         {% endfor %}
     {% endif %}

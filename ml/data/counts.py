@@ -124,7 +124,8 @@ def _wrong_clocks(row: Mapping[str, Any]) -> str:
         if row["implausible_visitor_id"] is not None
         else ""
     )
-    return f"{row['implausible_event_count']:,} events have an implausible time{example}"
+    count = row["implausible_event_count"]
+    return f"{count:,} {'event has' if count == 1 else 'events have'} an implausible time{example}"
 
 
 def _check_sessions(warehouse: Warehouse, summary: Summary, summary_row: Mapping[str, Any]) -> None:

@@ -224,5 +224,5 @@ def test_a_build_warns_of_wrong_clocks_and_passes(tmp_path: Path) -> None:
         connection.execute("delete from funnelift_raw.raw_loads where raw_table <> 'raw_events'")
     outcome = run_dbt("build", database=database, manifest=parsed_project().deepcopy())
     assert outcome.success, outcome.errors
-    assert "Wrong clocks: 1 events" in outcome.warnings
+    assert "Wrong clocks: 1 event has an implausible time, before 2015-06-01 00:00:00" in outcome.warnings
     assert "visitor reset at 2000-01-01 00:00:00" in outcome.warnings
