@@ -6,11 +6,21 @@
 
 {# The one row of a table that an earlier build, or this one, left; nothing where there is none. #}
 {% macro built_row(name) %}
+    {%- set kept = graph.get('kept_rows_' ~ invocation_id, {}) -%}
+    {%- if name in kept -%}{{ return(kept[name]) }}{%- endif -%}
     {%- set relation = built(name) -%}
     {%- if relation is not none -%}
         {%- for row in run_query('select * from ' ~ relation) -%}{{ return(row) }}{%- endfor -%}
     {%- endif -%}
     {{ return(none) }}
+{% endmacro %}
+
+{#
+    Keeps that row for the rest of the command, once the model that writes it is done: every model and test asks for the
+    plan, some five times. `graph` is what dbt shares between nodes; where it did not, each would look the row up.
+#}
+{% macro keep_row(name) %}
+    {%- if execute -%}{%- do graph.update({'kept_rows_' ~ invocation_id: {name: built_row(name)}}) -%}{%- endif -%}
 {% endmacro %}
 
 {# Whether this build looks at what has changed, and not at everything. #}

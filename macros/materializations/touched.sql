@@ -16,7 +16,7 @@
         {{ return({'relations': [relation]}) }}
     {%- endif -%}
     {%- set unit, columns = meta.get('unit'), [] -%}
-    {%- for column in adapter.get_columns_in_relation(relation) -%}{%- do columns.append(adapter.quote(column.name)) -%}{%- endfor -%}
+    {%- for column in get_columns_in_query('select * from ' ~ relation) -%}{%- do columns.append(adapter.quote(column)) -%}{%- endfor -%}
 
     {% do start_session() %}
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
