@@ -16,11 +16,15 @@
 {% endmacro %}
 
 {#
-    Keeps that row for the rest of the command, once the model that writes it is done: every model and test asks for the
-    plan, some five times. `graph` is what dbt shares between nodes; where it did not, each would look the row up.
+    Keeps this model's one row for the rest of the command: every model and test asks for the plan, some of them five times.
+    `graph` is what dbt shares between nodes; where it did not, each would look the row up.
 #}
-{% macro keep_row(name) %}
-    {%- if execute -%}{%- do graph.update({'kept_rows_' ~ invocation_id: {name: built_row(name)}}) -%}{%- endif -%}
+{% macro keep_row() %}
+    {%- if execute -%}
+        {%- for row in run_query('select * from ' ~ this) -%}
+            {%- do graph.update({'kept_rows_' ~ invocation_id: {this.identifier: row}}) -%}
+        {%- endfor -%}
+    {%- endif -%}
 {% endmacro %}
 
 {# Whether this build looks at what has changed, and not at everything. #}

@@ -1,4 +1,4 @@
-{{ config(post_hook="{{ keep_row('build_plan') }}") }}
+{{ config(post_hook="{{ keep_row() }}") }}
 -- What this build does, decided once and before all else: everything anew, or what has changed alone.
 -- depends_on: {{ ref('build_loads') }}
 {{ raw_events_check() }}
