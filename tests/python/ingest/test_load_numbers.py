@@ -102,7 +102,7 @@ def without_moments(contents: dict[str, list[tuple[Any, ...]]]) -> dict[str, lis
 
 
 def test_an_older_warehouse_gets_the_columns_with_the_next_load(shop: AnyShop) -> None:
-    files = load_days(shop, 1, 2, 3)
+    files = load_days(shop, 1, 2, 3, 5, 6)
     # The file that was loaded last is of the earliest moment now, and so the first.
     shop.execute("update funnelift_raw.raw_loads set loaded_at = timestamp '2020-01-01 00:00:00' where load_number = 3")
     make_old(shop)
@@ -111,11 +111,15 @@ def test_an_older_warehouse_gets_the_columns_with_the_next_load(shop: AnyShop) -
         ("day 3.csv", 1),
         ("day 1.csv", 2),
         ("day 2.csv", 3),
-        ("day 4.csv", 4),
+        ("day 5.csv", 4),
+        ("day 6.csv", 5),
+        ("day 4.csv", 6),
     ]
     events = "select load_number, min(visitorid), count(*), count(event_id) from funnelift_raw.raw_events group by 1"
-    assert sorted(shop.rows(events)) == [(1, "30", 3, 0), (2, "10", 3, 0), (3, "20", 3, 0), (4, "40", 3, 0)]
-    assert shop.rows("select count(*), count(distinct load_number) from funnelift_raw.raw_rejects") == [(4, 4)]
+    assert sorted(shop.rows(events)) == [
+        (number, visitor, 3, 0) for number, visitor in enumerate(["30", "10", "20", "50", "60", "40"], 1)
+    ]
+    assert shop.rows("select count(*), count(distinct load_number) from funnelift_raw.raw_rejects") == [(6, 6)]
     before = shop.contents()
     assert "already loaded" in shop.load(*files).output
     assert shop.contents() == before

@@ -238,8 +238,10 @@ def test_a_warehouse_that_cannot_be_opened_makes_way(tmp_path: Path, shop: AnySh
     before = everything(shop, results)
     assert run(shop, "backup", "--out", str(tmp_path / "saved")).code == 0
     shop.shop.warehouse.write_bytes(b"broken" * 1000)
-    Path(f"{shop.shop.warehouse}.wal").write_bytes(b"of another warehouse")
+    log = Path(f"{shop.shop.warehouse}.wal")
+    log.write_bytes(b"of another warehouse")
     assert run(shop, "restore", str(tmp_path / "saved"), "--replace").code == 0
+    assert not log.exists()
     assert everything(shop, results) == before
 
 
