@@ -16,6 +16,7 @@ from warehouse.errors import FunneliftError
 EXIT_CODES = (
     "Exit codes: 0 every gate passed and everything is written; 1 refused, and nothing was written; 2 wrong usage."
 )
+INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
@@ -142,12 +143,23 @@ def run(options: argparse.Namespace, command: Callable[[Config, Progress], list[
     try:
         done = command(load_config(options.config, settings), Progress())
     except FunneliftError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {error}", markup=False)
-        return 1
+        return _failed(str(error))
+    except OSError as error:
+        # A disk that is full or a folder that may not be written, wherever it strikes.
+        where = f"{error.filename}: " if error.filename else ""
+        return _failed(f"{where}{error.strerror or error}. What is published stays as it was")
+    except KeyboardInterrupt:
+        _failed("interrupted: what is published stays as it was")
+        return INTERRUPTED
     finished = done if isinstance(done, Finished) else Finished(done)
     for line in finished.lines:
         print(line)
     return finished.code
+
+
+def _failed(message: str) -> int:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {message}", markup=False)
+    return 1
 
 
 class Steps(Protocol):

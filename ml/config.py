@@ -23,7 +23,7 @@ PositiveFloat = Annotated[float, Field(gt=0)]
 class Section(BaseModel):
     """Base of every settings section: unknown names are refused, values do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Range(Section):
@@ -244,6 +244,7 @@ class Config(Section):
     lock_wait_seconds: Annotated[int, Field(ge=0)]
     duckdb_memory_limit: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)? ?[KMGT]i?B$")]
     results: Path
+    models_kept: PositiveInt
     manifest: Path
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     threads: PositiveInt
@@ -316,11 +317,24 @@ def load_config(
     return config
 
 
+class _Once(yaml.SafeLoader):
+    """A loader that refuses a key that stands twice, of which YAML would take the last in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Once)
     except OSError as error:
         raise FunneliftError(f"cannot read the settings file {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise FunneliftError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}): save it as UTF-8") from None
     except yaml.YAMLError as error:
         raise FunneliftError(f"{path} is not valid YAML: {error}") from None
     if content is None:

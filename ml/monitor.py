@@ -31,7 +31,7 @@ from ml.publish.artifacts import SavedModel
 from ml.publish.tables import publication
 from ml.report.page import refresh_report
 from ml.run import Stamp, run_name
-from ml.score import last_model
+from ml.scoring.published import published_model
 from warehouse.base import Publication
 from warehouse.contract import Contracts, read_contracts
 from warehouse.errors import FunneliftError
@@ -102,7 +102,7 @@ def monitor(config: Config, progress: Progress) -> Finished:
     mart = read_mart(contracts)
     with threadpool_limits(1, user_api="blas"), open_warehouse(config) as warehouse:
         check_columns(mart, warehouse.columns(MART))
-        champion = last_model(warehouse)
+        champion = published_model(warehouse)
         with progress.step("reading the test rows and those scored since"):
             latest_ms = int(warehouse.query(LATEST_SQL)[0]["high_water_mark_ms"])
             compared = read_compared(warehouse, mart, contracts[PREDICTIONS].grain, config.monitoring, latest_ms)

@@ -112,3 +112,8 @@ class Run:
     started: datetime
     folder: Path
     progress: Progress
+
+    @property
+    def models(self) -> Path:
+        """The folder in which the run keeps its models, while its files are staged."""
+        return self.folder / "models" / self.run_id

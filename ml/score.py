@@ -1,44 +1,40 @@
-"""`python -m ml.score`: between trainings, score only the rows that have no prediction yet."""
+"""`python -m ml.score`: after a build, bring the predictions up to date by the models that are published."""
 
 import sys
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ml.cli import Progress, parse_arguments, run
 from ml.config import Config
-from ml.conversion.predictions import Predictions, predict
-from ml.conversion.reasons import reasons_of
-from ml.data.features import MART, check_columns, read_mart
+from ml.data.build import Build, check_same_build, whole_build
+from ml.data.features import MART, Mart, check_columns, read_mart
 from ml.data.rows import Dataset, build_dataset
 from ml.data.values import check_values
-from ml.publish.artifacts import SavedModel, check_features, check_files, load_model
-from ml.publish.predictions import prediction_rows
-from ml.publish.tables import entries_of
+from ml.publish.artifacts import SavedModel, load_model, model_folder
+from ml.publish.registry import SCORE_RUNS, ScoreRun, next_number, score_runs, scored_up_to
 from ml.run import Stamp
-from warehouse.base import Publication, Warehouse
-from warehouse.contract import read_contracts
-from warehouse.errors import FunneliftError
+from ml.scoring.changes import Changes, changes_of
+from ml.scoring.conversion import conversion_rows
+from ml.scoring.published import PREDICTIONS, SCORES, check_uplift, published_model, published_uplift
+from ml.scoring.uplift import PublishedUplift, uplift_rows
+from warehouse.base import Among, Warehouse
+from warehouse.contract import Contracts, read_contracts
 from warehouse.open import open_warehouse
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 DESCRIPTION = (
-    "Score the rows of session_features that conversion_predictions does not have yet, with the champion that the last "
-    "`python -m ml.train` saved. Refuses a model whose files or features are not those of that training."
+    "After `dbt build`, score the rows of session_features that are new or that changed, with the models that are "
+    "published, and remove the predictions of rows that are no more: conversion_predictions and uplift_scores. Refuses "
+    "models whose files or features are not those of their training. Repeated, it changes nothing."
 )
-PREDICTIONS = "conversion_predictions"
-LAST_RUN_SQL = """
-select run_id, model_version, champion_file, model_sha256, calibrator_sha256, features_sha256, is_synthetic
-from funnelift.ml_runs
-order by finished_at desc, run_id desc
-limit 1
-"""
-SUMMARY_SQL = "select is_synthetic from funnelift.dataset_summary"
-VERSIONS_SQL = "select distinct model_version from funnelift.conversion_predictions"
+CHANGES = "visitor_changes"
+FIRST_CHANGE_SQL = "select min(build_number) as build_number from funnelift.visitor_changes"
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    Tables = dict[str, pa.Table]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -52,13 +48,39 @@ def main(arguments: list[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit code: 0 when all rows have a prediction.
+        Exit code: 0 when the predictions are up to date.
     """
     return run(parse_arguments("ml.score", DESCRIPTION, arguments), score)
 
 
+@dataclass(frozen=True)
+class Scoring:
+    """One scoring: settings, contracts, mart and build; the published models, and when they score."""
+
+    config: Config
+    contracts: Contracts
+    mart: Mart
+    build: Build
+    champion: SavedModel
+    uplift: PublishedUplift | None
+    now: datetime
+
+    @property
+    def stamps(self) -> dict[str, Stamp]:
+        """The stamp of each table's rows; uplift_scores has one where uplift was ever trained."""
+        champion, uplift = self.champion, self.uplift
+        found = {
+            PREDICTIONS: Stamp(champion.run_id, champion.model_version, self.now, is_synthetic=champion.is_synthetic)
+        }
+        if uplift is not None:
+            found[SCORES] = Stamp(
+                uplift.run_id, uplift.model_version, self.now, uplift.is_synthetic, uplift.is_simulated
+            )
+        return found
+
+
 def score(config: Config, progress: Progress) -> list[str]:
-    """Check the saved champion, score the new rows and add them to the predictions.
+    """Score what the last build changed, and publish all of it in one go.
 
     Parameters
     ----------
@@ -75,88 +97,99 @@ def score(config: Config, progress: Progress) -> list[str]:
     Raises
     ------
     FunneliftError
-        When no model was trained, or the saved one is not what the warehouse recorded; nothing is written then.
+        When no model was trained, a saved one is not what the registry says, or the build is not whole; nothing is
+        written then.
     """
     contracts = read_contracts(config.manifest)
-    mart, contract = read_mart(contracts), contracts[PREDICTIONS]
-    folder = config.results / "models"
+    mart = read_mart(contracts)
     with threadpool_limits(1, user_api="blas"), open_warehouse(config) as warehouse:
+        build = whole_build(warehouse)
         check_columns(mart, warehouse.columns(MART))
-        saved = last_model(warehouse)
-        check_files(folder, saved)
-        check_features(folder, mart)
-        with progress.step("reading the rows without a prediction"):
-            row_count, batches = warehouse.read(MART, mart.columns, not_in=(PREDICTIONS, contract.grain))
-            if not row_count:
-                return [f"Nothing to score: every row of {MART} has a prediction by {saved.model_version}."]
-            data = build_dataset(batches, row_count, mart)
-        with progress.step("gate: nulls and ranges"):
-            check_values(data, mart, config)
-        with progress.step(f"scoring and explaining {row_count:,} rows"):
-            champion = load_model(folder, mart, config.threads)
-            reasons = reasons_of(champion.model, data.inputs, config.threads)
-            predictions = predict(champion, data, _split(data), np.arange(row_count), reasons)
+        champion = published_model(warehouse)
+        champion.check(model_folder(config.results, champion.run_id), mart)
+        check_uplift(warehouse, config.results, mart)
+        up_to = scored_up_to(warehouse)
+        tables = [PREDICTIONS, *([SCORES] if SCORES in up_to else [])]
+        if build.build_id and all(up_to.get(table) == build.number for table in tables):
+            return [f"Nothing to score: all predictions are up to build {build.number}."]
+        uplift = published_uplift(warehouse, config, mart)
+        this = Scoring(config, contracts, mart, build, champion, uplift, datetime.now(UTC))
+        changes = _changes(this, warehouse, _since(warehouse, up_to, tables, build), progress)
+        check_same_build(warehouse, build)
         with progress.step("publishing"):
-            stamp = Stamp(saved.run_id, saved.model_version, datetime.now(UTC), is_synthetic=saved.is_synthetic)
-            rows = prediction_rows(predictions, stamp, contract)
-            warehouse.publish([Publication(contract, rows, append=True)])
-    return _findings(predictions, stamp)
+            _publish(this, warehouse, changes)
+    return _findings(this, changes)
 
 
-def last_model(warehouse: Warehouse) -> SavedModel:
-    """Return what the newest run saved, once it is sure that the predictions come from it.
+def _since(warehouse: Warehouse, up_to: dict[str, int], tables: list[str], build: Build) -> int | None:
+    """Return the build up to which all tables are; None where every row counts.
 
-    Parameters
-    ----------
-    warehouse : Warehouse
-        The open warehouse.
-
-    Returns
-    -------
-    SavedModel
-        Run, model version, file name and hashes.
-
-    Raises
-    ------
-    FunneliftError
-        When nothing was trained on these data.
+    That is so when a full build came since: of visitors that it no longer knows nothing else tells.
     """
-    runs = warehouse.query(LAST_RUN_SQL) if warehouse.columns("ml_runs") and warehouse.columns(PREDICTIONS) else []
-    if not runs:
-        raise FunneliftError("no trained model in this warehouse: run `python -m ml.train` first")
-    (saved,) = entries_of(SavedModel, runs)
-    versions = [row["model_version"] for row in warehouse.query(VERSIONS_SQL)]
-    if versions != [saved.model_version]:
-        raise FunneliftError(
-            f"conversion_predictions holds model versions {versions}, ml_runs says {saved.model_version}: "
-            "run `python -m ml.train` to write both anew"
+    oldest = min(up_to.get(table, -1) for table in tables)
+    if not 0 <= oldest < build.number:
+        return None
+    first = warehouse.query(FIRST_CHANGE_SQL)[0]["build_number"]
+    return oldest if first is not None and first <= oldest else None
+
+
+def _changes(this: Scoring, warehouse: Warehouse, since: int | None, progress: Progress) -> list[Changes]:
+    among = None if since is None else Among(CHANGES, "visitor_id", "build_number", since)
+    with progress.step("reading the rows of visitors that changed"):
+        row_count, batches = warehouse.read(MART, this.mart.columns, among)
+        data = build_dataset(batches, row_count, this.mart) if row_count else None
+        old = {table: warehouse.table(this.contracts[table], among) for table in this.stamps}
+    new = {table: this.contracts[table].schema.empty_table() for table in this.stamps}
+    if data is not None:
+        with progress.step("gate: nulls and ranges"):
+            check_values(data, this.mart, this.config)
+        new = _scored(this, data, old, progress)
+    return [changes_of(this.contracts[table], old[table], rows) for table, rows in new.items()]
+
+
+def _scored(this: Scoring, data: Dataset, old: "Tables", progress: Progress) -> "Tables":
+    threads = this.config.threads
+    with progress.step(f"scoring and explaining {len(data):,} rows"):
+        champion = load_model(model_folder(this.config.results, this.champion.run_id), this.mart, threads)
+        rows = {
+            PREDICTIONS: conversion_rows(
+                data, champion, old[PREDICTIONS], this.stamps[PREDICTIONS], this.contracts[PREDICTIONS], threads=threads
+            )
+        }
+        if this.uplift is not None:
+            rows[SCORES] = uplift_rows(
+                data, this.uplift, old[SCORES], this.stamps[SCORES], this.contracts[SCORES],
+                mart=this.mart, config=this.config,
+            )  # fmt: skip
+    return rows
+
+
+def _publish(this: Scoring, warehouse: Warehouse, changes: list[Changes]) -> None:
+    contract = this.contracts[SCORE_RUNS]
+    number = next_number(warehouse, contract)
+    entries = [
+        (
+            ScoreRun(
+                number, change.contract.name, "score", this.build.number, change.added, change.changed, change.removed
+            ),
+            this.stamps[change.contract.name],
         )
-    synthetic_now = bool(warehouse.query(SUMMARY_SQL)[0]["is_synthetic"])
-    if synthetic_now != saved.is_synthetic:
-        kinds = {True: "synthetic", False: "real"}
-        raise FunneliftError(
-            f"the model was trained on {kinds[saved.is_synthetic]} data, the warehouse now holds "
-            f"{kinds[synthetic_now]} data: run `python -m ml.train`"
-        )
-    return saved
-
-
-def _split(data: Dataset) -> "pd.Categorical":
-    """New rows are of sessions that have closed since the training; rows of sessions still open are only scored."""
-    import pandas as pd
-
-    return pd.Categorical.from_codes(data.is_mature, pd.Index(("open", "new"), dtype=object))
-
-
-def _findings(predictions: Predictions, stamp: Stamp) -> list[str]:
-    made_up = "SYNTHETIC data: " if stamp.is_synthetic else ""
-    open_rows = int((predictions.data.is_mature == 0).sum())
-    return [
-        f"{made_up}{len(predictions.data):,} rows scored by {stamp.model_version}, {open_rows:,} of them in sessions "
-        "still open.",
-        f"Mean probability of a conversion {predictions.probability.mean():.4%}.",
-        "They are in funnelift.conversion_predictions, dataset_split 'new' or 'open'.",
+        for change in changes
     ]
+    tables = [change.publication for change in changes if change.publication is not None]
+    warehouse.publish([*tables, score_runs(contract, entries)])
+
+
+def _findings(this: Scoring, changes: list[Changes]) -> list[str]:
+    made_up = "SYNTHETIC data: " if this.champion.is_synthetic else ""
+    lines = [
+        f"{made_up}{change.contract.name}, by {this.stamps[change.contract.name].model_version}: {change.added:,} rows "
+        f"added, {change.changed:,} changed, {change.removed:,} removed."
+        for change in changes
+    ]
+    if this.uplift is None:
+        lines.append("No uplift scores: no uplift model is published. Run `python -m ml.train`.")
+    return lines
 
 
 if __name__ == "__main__":

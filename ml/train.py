@@ -2,24 +2,27 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
 from threadpoolctl import threadpool_limits
 
-from ml.cli import Progress, add_money_options, parse_arguments, run
+from ml.cli import Finished, Progress, add_money_options, parse_arguments, run
 from ml.config import Config
+from ml.data.build import Build, check_same_build, whole_build
 from ml.data.checked import read_checked
 from ml.data.features import Mart, read_mart
 from ml.parts.conversion import train_conversion
 from ml.parts.outcome import Outcome
 from ml.parts.policy import publish_uplift, train_policy
-from ml.parts.uplift import read_uplift, train_uplift
-from ml.publish.files import staged_files
+from ml.parts.uplift import check_settings, read_uplift, train_uplift
+from ml.publish.files import place_models, staged_files
+from ml.publish.registry import SCORE_RUNS, ScoreRun, is_registered, next_number, score_runs
+from ml.publish.releases import prune
 from ml.report.page import refresh_report
 from ml.run import Run, run_name
-from warehouse.base import Warehouse
+from warehouse.base import Publication, Warehouse
 from warehouse.contract import read_contracts
 from warehouse.open import open_warehouse
 
@@ -28,6 +31,11 @@ DESCRIPTION = (
     "publish all of it. Needs the marts and the manifest that `dbt build` writes."
 )
 PARTS = ("conversion", "uplift", "policy")
+EXIT_REFUSED = 3
+EXIT_CODES = (
+    "Exit codes: 0 every gate passed and everything is written; 1 refused, and nothing was written; 2 wrong usage; "
+    f"{EXIT_REFUSED} trained, but the champion is worse than the published one, which stays."
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,13 +49,13 @@ def main(arguments: list[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit code: 0 only if every gate passed.
+        Exit code: 0 if every gate passed and the run is published, 3 if the published champion stays.
     """
-    options = parse_arguments("ml.train", DESCRIPTION, arguments, _add_options)
-    return run(options, partial(train, only=options.only))
+    options = parse_arguments("ml.train", DESCRIPTION, arguments, _add_options, exit_codes=EXIT_CODES)
+    return run(options, partial(train, only=options.only, force=options.force))
 
 
-def train(config: Config, progress: Progress, only: str | None = None) -> list[str]:
+def train(config: Config, progress: Progress, only: str | None = None, *, force: bool = False) -> Finished:
     """Read the marts, run the parts asked for and publish what they made in one go.
 
     Parameters
@@ -58,11 +66,13 @@ def train(config: Config, progress: Progress, only: str | None = None) -> list[s
         Shows the steps.
     only : str, optional
         One of `PARTS`; all of them without it. The policy part alone values the scores of the last uplift run anew.
+    force : bool
+        Whether a champion that is worse than the published one takes its place all the same.
 
     Returns
     -------
-    list of str
-        What was found and where it is.
+    Finished
+        What was found and where it is, and the exit code.
 
     Raises
     ------
@@ -75,25 +85,54 @@ def train(config: Config, progress: Progress, only: str | None = None) -> list[s
     mart = read_mart(contracts)
     # The threads of each part share the work; linear algebra with threads of its own only gets in their way.
     with threadpool_limits(1, user_api="blas"), open_warehouse(config) as warehouse:
-        with staged_files(config.results, run_id) as folder:
+        build = whole_build(warehouse)
+        with staged_files(config.results, run_id, partial(is_registered, warehouse)) as folder:
             this = Run(config, contracts, run_id, started, folder, progress)
-            outcomes = list(_outcomes(this, warehouse, mart, only))
+            outcomes = list(_outcomes(this, warehouse, mart, only, force))
+            check_same_build(warehouse, build)
             with progress.step("publishing tables"):
-                warehouse.publish([table for outcome in outcomes for table in outcome.publications])
-        return [line for outcome in outcomes for line in outcome.findings] + refresh_report(warehouse, config, progress)
+                place_models(config.results, run_id)
+                warehouse.publish(_publications(this, warehouse, outcomes, build))
+        prune(warehouse, config.results, config.models_kept)
+        lines = [line for outcome in outcomes for line in outcome.findings] + refresh_report(
+            warehouse, config, progress
+        )
+    refusals = [_refused(run_id, outcome.refusal) for outcome in outcomes if outcome.refusal]
+    return Finished([*refusals, *lines], EXIT_REFUSED if refusals else 0)
 
 
-def _outcomes(this: Run, warehouse: Warehouse, mart: Mart, only: str | None) -> Iterator[Outcome]:
+def _outcomes(this: Run, warehouse: Warehouse, mart: Mart, only: str | None, force: bool) -> Iterator[Outcome]:
     """Run the parts asked for, one after the other."""
     if only == "policy":
         yield train_policy(this, warehouse, read_uplift(this, warehouse))
         return
     checked = read_checked(this, warehouse, mart)
+    if only != "conversion":
+        check_settings(checked, this.config)
     if only != "uplift":
-        yield train_conversion(this, checked)
+        yield train_conversion(this, checked, warehouse, force=force)
     if only != "conversion":
         uplift = train_uplift(this, checked, warehouse)
-        yield publish_uplift(this, uplift) if only == "uplift" else train_policy(this, warehouse, uplift)
+        yield publish_uplift(this, warehouse, uplift) if only == "uplift" else train_policy(this, warehouse, uplift)
+
+
+def _publications(this: Run, warehouse: Warehouse, outcomes: Sequence[Outcome], build: Build) -> list[Publication]:
+    tables = [table for outcome in outcomes for table in outcome.publications]
+    rows = {table.name: len(table.rows) for table in tables}
+    number = next_number(warehouse, this.contracts[SCORE_RUNS])
+    scored = [
+        (ScoreRun(number, name, "train", build.number, rows[name], 0, 0), stamp)
+        for outcome in outcomes
+        for name, stamp in outcome.scored.items()
+    ]
+    return [*tables, score_runs(this.contracts[SCORE_RUNS], scored)] if scored else tables
+
+
+def _refused(run_id: str, reason: str) -> str:
+    return (
+        f"REFUSED: the champion of run {run_id} does not take the published one's place. {reason} What is published "
+        f"stays: `python -m ml.score` brings that up to date, `python -m ml.rollback {run_id}` publishes this one."
+    )
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -102,6 +141,11 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         choices=PARTS,
         help="one part: conversion (will it convert), uplift (whom does an intervention change), policy (the money, "
         "anew from the last uplift scores, e.g. with other costs); all of them without it",
+    )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="publish the champion even if it is worse than the published one on the common test rows",
     )
     add_money_options(parser)
 

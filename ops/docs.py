@@ -24,8 +24,7 @@ NO_TRAINING = "\n## Last training\n\nNone yet: run `python -m ml.train`.\n"
 LAST_RUN_SQL = """
 select run_id, target, finished_at, champion, session_count, converting_session_count, is_synthetic
 from funnelift.ml_runs
-order by finished_at desc
-limit 1
+where status = 'published'
 """
 METRICS_SQL = """
 select model, metric, value, ci_lower, ci_upper, n_rows, 0 as is_simulated

@@ -24,7 +24,8 @@ ROLES = ("loader", "transformer", "ml", "bi_reader")
 # MySQL's limit for the name of a role or user; MariaDB's is longer.
 LONGEST_NAME = 32
 
-# RENAME TABLE takes alter and drop on the old name, create and insert on the new one; a swap makes each table both.
+# RENAME TABLE takes alter and drop on the old name, create and insert on the new one; a swap makes each table both. ml
+# also deletes single rows, of sessions that are no more.
 SWAP = "select, insert, create, drop, alter"
 # What was loaded can be taken out again.
 LOAD = f"{SWAP}, delete"
@@ -69,7 +70,7 @@ def statements(prefix: str = DATABASE) -> list[str]:
         # under MySQL's partial_revokes, so only a name without one means the same everywhere.
         f"grant {BUILD} on {name(DATABASE)}.* to {transformer}",
         *_select_on_tables(DATABASE, _read_by("ml"), ml),
-        *_on_tables(SWAP, DATABASE, _with_twins(_written_by("ml")), ml),
+        *_on_tables(f"{SWAP}, delete", DATABASE, _with_twins(_written_by("ml")), ml),
         *_select_on_tables(DATABASE, _read_by("bi_reader"), reader),
     ]
 

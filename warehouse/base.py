@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from warehouse.contract import Column, Contract
-from warehouse.errors import FunneliftError
 from warehouse.settings import LoadSettings, WarehouseSettings
 
 if TYPE_CHECKING:
@@ -20,15 +19,23 @@ BATCH_ROWS = 200_000
 
 @dataclass(frozen=True)
 class Publication:
-    """Rows of one table to write, cast to its contract, and whether they replace the table or are added to it."""
+    """Rows of one table to write, cast to its contract.
+
+    They replace the table, or, with `append`, are added to it. `removes` holds the keys of rows that leave a table that
+    is added to, before the rows come in: so a key in both is a row that changes.
+    """
 
     contract: Contract
     rows: "pa.Table"
     append: bool = False
+    removes: "pa.Table | None" = None
 
     def __post_init__(self) -> None:
         """Cast the rows; raises FunneliftError where they do not fit the contract."""
         object.__setattr__(self, "rows", self.contract.cast(self.rows))
+        if self.removes is not None:
+            object.__setattr__(self, "append", True)
+            object.__setattr__(self, "removes", self.removes.select(list(self.key)))
 
     @property
     def name(self) -> str:
@@ -53,11 +60,21 @@ class Publication:
         FunneliftError
             When they are not those of the rows.
         """
-        if self.append and existing and list(existing) != self.contract.column_names:
-            raise FunneliftError(
-                f"{SCHEMA}.{self.name} was written by another version (columns {', '.join(existing)}): "
-                "rename or drop it, then run again"
-            )
+        if self.append:
+            self.contract.check_table(existing)
+
+
+@dataclass(frozen=True)
+class Among:
+    """Which rows of a table to read: those whose `key` stands in another table, there with a `number` above a bound.
+
+    The other table has one row per key.
+    """
+
+    table: str
+    key: str
+    number: str
+    above: int
 
 
 @dataclass(frozen=True)
@@ -313,7 +330,7 @@ class Warehouse(ABC):
 
     @abstractmethod
     def read(
-        self, table: str, columns: Sequence[str], not_in: tuple[str, Sequence[str]] | None = None
+        self, table: str, columns: Sequence[str], among: Among | None = None
     ) -> tuple[int, Iterator["pa.RecordBatch"]]:
         """Read columns of a table as Arrow batches, in no particular order.
 
@@ -323,8 +340,8 @@ class Warehouse(ABC):
             Name in the schema funnelift.
         columns : sequence of str
             Columns to read.
-        not_in : (str, sequence of str), optional
-            Another table and key columns: rows whose key that table holds are left out.
+        among : Among, optional
+            Which rows; all of them without it.
 
         Returns
         -------
@@ -333,6 +350,34 @@ class Warehouse(ABC):
         iterator of pyarrow.RecordBatch
             The rows; one batch is in memory at a time.
         """
+
+    def table(self, contract: Contract, among: Among | None = None) -> "pa.Table":
+        """Read rows of a table that ml writes, cast to its contract.
+
+        Parameters
+        ----------
+        contract : Contract
+            The table's contract.
+        among : Among, optional
+            Which rows; all of them without it.
+
+        Returns
+        -------
+        pyarrow.Table
+            The rows, in no particular order; none where there is no table.
+
+        Raises
+        ------
+        FunneliftError
+            When the table has other columns.
+        """
+        import pyarrow as pa
+
+        existing = self.columns(contract.name)
+        contract.check_table(existing)
+        rows, batches = self.read(contract.name, contract.column_names, among) if existing else (0, iter(()))
+        found = list(batches)
+        return contract.cast(pa.Table.from_batches(found)) if rows else contract.schema.empty_table()
 
     @abstractmethod
     def read_joined(self, table: str, columns: Sequence[str], other: Joined) -> Iterator["pa.RecordBatch"]:
@@ -360,7 +405,7 @@ class Warehouse(ABC):
         Parameters
         ----------
         publications : sequence of Publication
-            Tables to replace or to add to.
+            Tables to replace, to add to or to change rows of.
 
         Raises
         ------

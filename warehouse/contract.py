@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,8 +61,9 @@ class Column:
 class Contract:
     """What a table of the schema funnelift promises to whoever reads it.
 
-    `grain` names the columns that tell its rows apart and is empty for a table of one row; `layer` is the folder of its
-    yml; `readers` and `written_by` name roles of `python -m ops roles`.
+    `grain` names the columns that tell its rows apart and is empty for a table of one row; `found_by` names columns by
+    which rows are looked up beside it; `layer` is the folder of its yml; `readers` and `written_by` name roles of
+    `python -m ops roles`.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Contract:
     columns: tuple[Column, ...]
     readers: tuple[str, ...] = ()
     written_by: str | None = None
+    found_by: tuple[str, ...] = ()
 
     @property
     def column_names(self) -> list[str]:
@@ -84,6 +86,25 @@ class Contract:
         import pyarrow as pa
 
         return pa.schema([pa.field(column.name, column.arrow_type, column.is_nullable) for column in self.columns])
+
+    def check_table(self, existing: Sequence[str]) -> None:
+        """Refuse a table that was written under another contract.
+
+        Parameters
+        ----------
+        existing : sequence of str
+            The table's columns; none when there is no table.
+
+        Raises
+        ------
+        FunneliftError
+            When they are not the contract's.
+        """
+        if existing and list(existing) != self.column_names:
+            raise FunneliftError(
+                f"funnelift.{self.name} was written by another version (columns {', '.join(existing)}): rename or drop "
+                "it, then run `dbt build` and `python -m ml.train`"
+            )
 
     def cast(self, rows: "pa.Table") -> "pa.Table":
         """Give rows the contract's order of columns, types and nullability.
@@ -187,21 +208,18 @@ def read_contracts(manifest: Path) -> Contracts:
     """
     try:
         content = json.loads(manifest.read_text(encoding="utf-8"))
-        nodes = content["nodes"].values()
+        contracts = [
+            _contract(node, node["fqn"][1] if node["resource_type"] == "model" else "seeds", node["config"])
+            for node in content["nodes"].values()
+            if node["resource_type"] in ("model", "seed")
+        ]
     except FileNotFoundError:
         raise FunneliftError(
             f"no dbt manifest at {manifest}: run `dbt build` first, or name it with --manifest"
         ) from None
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:
         raise FunneliftError(f"cannot read the dbt manifest {manifest} ({error}): run `dbt build` again") from None
-    return Contracts(
-        [
-            _contract(node, node["fqn"][1] if node["resource_type"] == "model" else "seeds", node["config"])
-            for node in nodes
-            if node["resource_type"] in ("model", "seed")
-        ],
-        manifest,
-    )
+    return Contracts(contracts, manifest)
 
 
 def read_project(folder: Path = PROJECT) -> Contracts:
@@ -245,6 +263,7 @@ def _contract(node: Mapping[str, Any], layer: str, config: Mapping[str, Any]) ->
         ),
         readers=tuple(meta.get("readers", ())),
         written_by=meta.get("written_by"),
+        found_by=tuple(meta.get("found_by", ())),
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
 
-from warehouse.base import BATCH_ROWS, RAW_SCHEMA, SCHEMA, Joined, Publication, RawTables, Warehouse
+from warehouse.base import BATCH_ROWS, RAW_SCHEMA, SCHEMA, Among, Joined, Publication, RawTables, Warehouse
 from warehouse.contract import Column
 from warehouse.errors import FunneliftError, UsageError
 from warehouse.raw_columns import copied, lacking
@@ -55,7 +55,10 @@ class DuckDBWarehouse(Warehouse):
             raise FunneliftError(f"no warehouse at {path}: run `python -m ingest load` and `dbt build` first")
         options = {"memory_limit": settings.duckdb_memory_limit, "threads": str(settings.threads)}
         with closing(_connect(path, options, settings.lock_wait_seconds)) as connection:
-            yield cls(connection)
+            try:
+                yield cls(connection)
+            except duckdb.Error as error:
+                raise FunneliftError(f"{path}: the warehouse failed: {error}") from error
 
     @classmethod
     def begin_load(
@@ -123,14 +126,16 @@ class DuckDBWarehouse(Warehouse):
         return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
     def read(
-        self, table: str, columns: Sequence[str], not_in: tuple[str, Sequence[str]] | None = None
+        self, table: str, columns: Sequence[str], among: Among | None = None
     ) -> tuple[int, Iterator["pa.RecordBatch"]]:
         """See Warehouse."""
         source = f"from {SCHEMA}.{_identifier(table)} as source"
-        if not_in is not None:
-            other, key = not_in
-            match = " and ".join(f"source.{_identifier(name)} = other.{_identifier(name)}" for name in key)
-            source += f" where not exists (select 1 from {SCHEMA}.{_identifier(other)} as other where {match})"
+        if among is not None:
+            key, number = _identifier(among.key), _identifier(among.number)
+            source += (
+                f" inner join {SCHEMA}.{_identifier(among.table)} as among on source.{key} = among.{key}"
+                f" where among.{number} > {int(among.above)}"
+            )
         (rows,) = self._connection.execute(f"select count(*) {source}").fetchone() or (0,)
         chosen = ", ".join(f"source.{_identifier(name)}" for name in columns)
         reader = self._connection.execute(f"select {chosen} {source}").to_arrow_reader(BATCH_ROWS)
@@ -178,16 +183,29 @@ class DuckDBWarehouse(Warehouse):
             for column in publication.contract.columns:
                 place = f"{table}.{_identifier(column.name)}"
                 self._connection.execute(f"comment on column {place} is {_text(column.description)}")
-        self._connection.register("published_rows", publication.rows)
-        try:
+        if publication.removes is not None and existing:
+            with self._registered("removed_keys", publication.removes):
+                match = " and ".join(
+                    f"{table}.{column} = removed_keys.{column}" for column in map(_identifier, publication.key)
+                )
+                self._connection.execute(f"delete from {table} using removed_keys where {match}")
+        with self._registered("published_rows", publication.rows):
             self._connection.execute(f"insert into {table} select * from published_rows")
-        finally:
-            self._connection.unregister("published_rows")
-        repeated = self._connection.execute(
-            f"select count(*) from (select 1 from {table} group by {key} having count(*) > 1)"
-        ).fetchone()
+            # Rows that were there and stay were checked when they came in.
+            repeated = self._connection.execute(
+                f"select count(*) from (select 1 from {table} semi join published_rows using ({key}) "
+                f"group by {key} having count(*) > 1)"
+            ).fetchone()
         if repeated and repeated[0]:
             raise FunneliftError(f"nothing was published, a key is broken: {repeated[0]} keys of {table} repeat")
+
+    @contextmanager
+    def _registered(self, name: str, rows: "pa.Table") -> Iterator[None]:
+        self._connection.register(name, rows)
+        try:
+            yield
+        finally:
+            self._connection.unregister(name)
 
 
 class DuckDBRawTables(RawTables):

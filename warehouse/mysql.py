@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from warehouse.base import BATCH_ROWS, RAW_SCHEMA, SCHEMA, Joined, Publication, RawTables, Warehouse
+from warehouse.base import BATCH_ROWS, RAW_SCHEMA, SCHEMA, Among, Joined, Publication, RawTables, Warehouse
 from warehouse.contract import Column
 from warehouse.errors import FunneliftError, RepeatedKeyError, ServerError
 from warehouse.mysql_client.arrow_reader import read_batches
@@ -25,6 +25,7 @@ LOCK, LOAD_LOCK, LOAD_LOCK_SECONDS = "funnelift.ml", "funnelift.load", 60
 # A table is written beside the one it takes the place of.
 NEW, OLD = "__new", "__old"
 LOAD_ROWS = 100_000
+REMOVED_AT_ONCE = 500
 # Types that all engines share and the server calls otherwise; times keep their microseconds.
 TYPES = {"integer": "int", "text": "mediumtext", "timestamp": "datetime(6)"}
 
@@ -81,14 +82,15 @@ class MySQLWarehouse(Warehouse):
         return [dict(zip(names, row, strict=True)) for row in rows]
 
     def read(
-        self, table: str, columns: Sequence[str], not_in: tuple[str, Sequence[str]] | None = None
+        self, table: str, columns: Sequence[str], among: Among | None = None
     ) -> tuple[int, Iterator["pa.RecordBatch"]]:
         """See Warehouse; decimals arrive as doubles."""
         source = f"from {self._name(table)} as source"
-        if not_in is not None:
-            other, key = not_in
-            match = " and ".join(f"source.{name(column)} = other.{name(column)}" for column in key)
-            source += f" where not exists (select 1 from {self._name(other)} as other where {match})"
+        if among is not None:
+            source += (
+                f" inner join {self._name(among.table)} as among on source.{name(among.key)} = among.{name(among.key)}"
+                f" where among.{name(among.number)} > {int(among.above)}"
+            )
         ((rows,),) = self._session.rows(f"select count(*) {source}")
         chosen = ", ".join(self._chosen("source", table, columns))
         return int(rows), read_batches(
@@ -110,8 +112,8 @@ class MySQLWarehouse(Warehouse):
     def publish(self, publications: Sequence[Publication]) -> None:
         """See Warehouse.
 
-        Tables that are only added to take the rows in one transaction. Otherwise each table is written anew beside the
-        old one, with the old rows where it is added to, and all are renamed by one statement.
+        Where no table is replaced, rows leave and come in one transaction. Otherwise each table is written anew beside
+        the old one, with the old rows where it is added to, and all are renamed by one statement.
         """
         self._see_that_the_lock_stands(publications)
         present = {publication.name: self._column_types(publication.name) for publication in publications}
@@ -182,6 +184,7 @@ class MySQLWarehouse(Warehouse):
     def _insert(self, publications: Sequence[Publication]) -> None:
         try:
             for publication in publications:
+                self._remove(publication, publication.name)
                 self._load(publication, publication.name)
             self._session.commit()
         except BaseException:
@@ -207,8 +210,24 @@ class MySQLWarehouse(Warehouse):
             self._session.execute(
                 f"insert into {self._name(table)} ({listed}) select {listed} from {self._name(publication.name)}"
             )
+            self._remove(publication, table)
         self._load(publication, table)
         self._session.commit()
+        for column in contract.found_by:
+            self._session.execute(f"alter table {self._name(table)} add index ({name(column)})")
+
+    def _remove(self, publication: Publication, table: str) -> None:
+        """Delete rows by their whole keys, some at a time: each statement reads those rows and no others."""
+        if publication.removes is None:
+            return
+        keys = list(zip(*(publication.removes[column].to_pylist() for column in publication.key), strict=True))
+        one = f"({' and '.join(f'{name(column)} = %s' for column in publication.key)})"
+        for start in range(0, len(keys), REMOVED_AT_ONCE):
+            some = keys[start : start + REMOVED_AT_ONCE]
+            self._session.execute(
+                f"delete from {self._name(table)} where {' or '.join([one] * len(some))}",
+                [value for key in some for value in key],
+            )
 
     def _load(self, publication: Publication, table: str) -> None:
         rows = publication.rows

@@ -96,6 +96,26 @@ def read_mart(contracts: Contracts) -> Mart:
     return Mart(tuple(features), roles["label"][0], columns)
 
 
+def features_signature(mart: Mart) -> list[dict[str, str]]:
+    """Return what a saved model must agree on with the mart: names, kinds and types of the features, in order.
+
+    Parameters
+    ----------
+    mart : Mart
+        Features.
+
+    Returns
+    -------
+    list of dict
+        One per feature.
+    """
+    types = {"numeric": "float32", "categorical": "text"}
+    return [
+        {"name": feature.name, "group": feature.group, "kind": feature.kind, "dtype": types[feature.kind]}
+        for feature in mart.features
+    ]
+
+
 def check_columns(mart: Mart, columns: Iterable[str]) -> None:
     """Refuse a manifest that does not describe the table in the warehouse.
 

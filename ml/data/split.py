@@ -1,6 +1,6 @@
 """Splits in time: train | embargo | calibration | embargo | test, and the sample that trains."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,15 +20,26 @@ DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True)
-class Splits:
-    """The split of every row, as a position in `SPLITS`, and the times between the splits (epoch ms)."""
+class Bounds:
+    """The times between the splits (epoch ms), from the first closed session's row to the last."""
 
-    codes: Codes
     starts_ms: int
     calibration_ms: int
     test_ms: int
     ends_ms: int
     embargo_ms: int
+
+
+@dataclass(frozen=True)
+class Splits(Bounds):
+    """The split of every row, as a position in `SPLITS`, and the times between the splits."""
+
+    codes: Codes
+
+    @property
+    def bounds(self) -> Bounds:
+        """The times alone."""
+        return Bounds(**{field.name: getattr(self, field.name) for field in fields(Bounds)})
 
     def rows(self, name: str) -> Rows:
         """Return the positions of a split's rows."""
@@ -67,24 +78,46 @@ def split_by_time(data: Dataset, settings: Split) -> Splits:
     FunneliftError
         When a split has too few converting rows to learn from or to evaluate by.
     """
-    mature, times = data.is_mature == 1, data.decided_ms
-    closed = times[mature & (times >= data.plausible_from_ms)]
+    times = data.decided_ms
+    closed = times[(data.is_mature == 1) & (times >= data.plausible_from_ms)]
     first, last = (int(closed.min()), int(closed.max())) if len(closed) else (0, 0)
-    calibration_from = first + round((last - first) * settings.train_share)
-    test_from = first + round((last - first) * (settings.train_share + settings.calibration_share))
-    embargo = settings.embargo_seconds * 1000
-
-    codes = np.full(len(data), SPLITS.index("open"), dtype=np.int8)
-    codes[mature] = SPLITS.index("embargo")
-    codes[mature & (times < calibration_from)] = SPLITS.index("train")
-    codes[mature & (times >= calibration_from + embargo) & (times < test_from)] = SPLITS.index("calibration")
-    codes[mature & (times >= test_from + embargo)] = SPLITS.index("test")
-    codes[mature & (times < data.plausible_from_ms)] = SPLITS.index("implausible")
-    _embargo_begun_earlier(codes, data)
-
-    splits = Splits(codes, first, calibration_from, test_from, last, embargo)
+    bounds = Bounds(
+        starts_ms=first,
+        calibration_ms=first + round((last - first) * settings.train_share),
+        test_ms=first + round((last - first) * (settings.train_share + settings.calibration_share)),
+        ends_ms=last,
+        embargo_ms=settings.embargo_seconds * 1000,
+    )
+    splits = split_at(data, bounds)
     _check_conversions(splits, data.label, settings)
     return splits
+
+
+def split_at(data: Dataset, bounds: Bounds) -> Splits:
+    """Split the rows at given times, as `split_by_time` does at those that it chooses.
+
+    Parameters
+    ----------
+    data : Dataset
+        Rows ordered by time.
+    bounds : Bounds
+        The times.
+
+    Returns
+    -------
+    Splits
+        One split per row.
+    """
+    mature, times = data.is_mature == 1, data.decided_ms
+    codes = np.full(len(data), SPLITS.index("open"), dtype=np.int8)
+    codes[mature] = SPLITS.index("embargo")
+    codes[mature & (times < bounds.calibration_ms)] = SPLITS.index("train")
+    in_calibration = (times >= bounds.calibration_ms + bounds.embargo_ms) & (times < bounds.test_ms)
+    codes[mature & in_calibration] = SPLITS.index("calibration")
+    codes[mature & (times >= bounds.test_ms + bounds.embargo_ms)] = SPLITS.index("test")
+    codes[mature & (times < data.plausible_from_ms)] = SPLITS.index("implausible")
+    _embargo_begun_earlier(codes, data)
+    return Splits(**asdict(bounds), codes=codes)
 
 
 def sample_negatives(rows: Rows, label: Labels, settings: Sampling, seed: int) -> tuple[Rows, npt.NDArray[np.float32]]:

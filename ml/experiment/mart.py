@@ -62,7 +62,7 @@ def from_mart(data: Dataset, mart: Mart, warehouse: Warehouse, settings: Experim
     FunneliftError
         When the decision point or a segment's feature is unknown, or an arm or a split has too little in it.
     """
-    rows = _rows_at(data, settings.decision_point)
+    rows = rows_at(data, settings.decision_point)
     here = take(data, rows)
     assignments = read_assignments(warehouse)
     if assignments is None:
@@ -84,7 +84,26 @@ def from_mart(data: Dataset, mart: Mart, warehouse: Warehouse, settings: Experim
     return MartExperiment(rows, experiment, randomisation, assigned.source, assigned.left_out)
 
 
-def _rows_at(data: Dataset, point: str) -> Rows:
+def rows_at(data: Dataset, point: str) -> Rows:
+    """Return the positions of the rows at a decision point.
+
+    Parameters
+    ----------
+    data : Dataset
+        All rows of the feature mart.
+    point : str
+        The decision point.
+
+    Returns
+    -------
+    ndarray of int
+        Positions, ascending.
+
+    Raises
+    ------
+    FunneliftError
+        When the mart has no such decision point.
+    """
     points = data.decision_point
     if point not in points.categories:
         raise FunneliftError(

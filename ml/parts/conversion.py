@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,24 +17,24 @@ from ml.data.checked import Checked
 from ml.data.split import SPLITS, split_by_time
 from ml.files import write_json
 from ml.parts.outcome import Outcome
+from ml.parts.succession import PREDICTIONS, judge
 from ml.publish.artifacts import model_version, save_model
 from ml.publish.files import write_csv
 from ml.publish.predictions import prediction_rows
+from ml.publish.registry import PUBLISHED, RUNS, next_number, succession
+from ml.publish.releases import put_in_place, write_tables
 from ml.publish.runs import RunRecord, run_record
 from ml.publish.tables import publication
 from ml.reports.conversion_facts import ConversionFacts, metric_text
 from ml.reports.figures import draw_figures
 from ml.reports.model_card import model_card
 from ml.run import Run, Stamp
-from warehouse.base import Publication
+from warehouse.base import Publication, Warehouse
 from warehouse.contract import Contracts
 
-if TYPE_CHECKING:
-    import pyarrow as pa
 
-
-def train_conversion(run: Run, checked: Checked) -> Outcome:
-    """Split, fit, calibrate, choose, evaluate, explain and score.
+def train_conversion(run: Run, checked: Checked, warehouse: Warehouse, *, force: bool = False) -> Outcome:
+    """Split, fit, calibrate, choose, evaluate, compare with the published run, explain and score.
 
     Parameters
     ----------
@@ -42,11 +42,15 @@ def train_conversion(run: Run, checked: Checked) -> Outcome:
         The run; its folder takes the files.
     checked : Checked
         Rows that passed the gates.
+    warehouse : Warehouse
+        Where the registry is.
+    force : bool
+        Whether the run is published even if its champion is worse than the published one.
 
     Returns
     -------
     Outcome
-        Tables to publish and what was found.
+        Tables to publish and what was found; of a run that is refused the registry's row alone.
 
     Raises
     ------
@@ -61,6 +65,7 @@ def train_conversion(run: Run, checked: Checked) -> Outcome:
     with progress.step("evaluating all models on the test split"):
         bootstrap = config.bootstrap(config.evaluation.bootstrap_resamples)
         evaluation = evaluate(candidates, data, splits, bins=config.calibration.bins, bootstrap=bootstrap)
+    verdict = judge(run, checked, splits, champion, warehouse, force=force)
     with progress.step("explaining rows the model was not trained on"):
         explained = np.flatnonzero(splits.codes != SPLITS.index("train"))
         explanation = explain(
@@ -70,11 +75,12 @@ def train_conversion(run: Run, checked: Checked) -> Outcome:
     with progress.step("scoring every row"):
         predictions = predict(champion, data, splits.names, explained, explanation.reasons)
     with progress.step("writing files"):
-        hashes = save_model(run.folder / "models", champion, candidates["catboost"].model)
+        hashes = save_model(run.models, champion, candidates["catboost"].model)
         version = model_version(champion.model.name, hashes)
         stamp = Stamp(run.run_id, version, datetime.now(UTC), is_synthetic=checked.summary.is_synthetic)
         record = run_record(
             run, checked, splits, champion.model,
+            verdict=verdict, run_number=next_number(warehouse, run.contracts[RUNS]),
             trained_rows=len(training.label), hashes=hashes, finished=stamp.scored_at,
         )  # fmt: skip
         facts = ConversionFacts(
@@ -82,27 +88,37 @@ def train_conversion(run: Run, checked: Checked) -> Outcome:
             candidates=candidates, champion=champion.model,
             evaluation=evaluation, explanation=explanation, predictions=predictions,
         )  # fmt: skip
-        publications = _publications(run.contracts, facts)
-        _write_files(run.folder, facts, publications[0].rows)
-    return Outcome(publications, _findings(facts))
+        return _outcome(run, facts, warehouse)
 
 
-def _publications(contracts: Contracts, facts: ConversionFacts) -> list[Publication]:
-    predictions, stamp = contracts["conversion_predictions"], facts.stamp
+def _outcome(run: Run, facts: ConversionFacts, warehouse: Warehouse) -> Outcome:
+    """Write the files and lay out the tables; those of a refused run stay in the folder of its models."""
+    contracts, stamp, record = run.contracts, facts.stamp, facts.record
+    findings_tables = _findings_tables(contracts, facts)
+    registered = publication(contracts[RUNS], RunRecord, [record], stamp).rows
+    registry = succession(warehouse, contracts[RUNS], registered)
+    _write_release(run.models, facts, findings_tables)
+    if record.status != PUBLISHED:
+        return Outcome([registry], _findings(facts), refusal=record.status_reason)
+    put_in_place(run.models, run.folder)
+    rows = prediction_rows(facts.predictions, stamp, contracts[PREDICTIONS])
+    write_csv(run.folder / "predictions" / "conversion_predictions.csv", rows)
+    predictions = Publication(contracts[PREDICTIONS], rows)
+    return Outcome([predictions, *findings_tables, registry], _findings(facts), {PREDICTIONS: stamp})
+
+
+def _findings_tables(contracts: Contracts, facts: ConversionFacts) -> list[Publication]:
     tables: dict[str, tuple[type[Any], Sequence[Any]]] = {
         "shap_summary": (FeatureEffect, facts.explanation.effects),
         "model_metrics": (Metric, facts.evaluation.metrics),
         "calibration_curve": (CalibrationBin, facts.evaluation.curves),
     }
-    return [
-        Publication(predictions, prediction_rows(facts.predictions, stamp, predictions)),
-        *(publication(contracts[name], kind, entries, stamp) for name, (kind, entries) in tables.items()),
-        publication(contracts["ml_runs"], RunRecord, [facts.record], stamp, append=True),
-    ]
+    return [publication(contracts[name], kind, entries, facts.stamp) for name, (kind, entries) in tables.items()]
 
 
-def _write_files(folder: Path, facts: ConversionFacts, rows: "pa.Table") -> None:
-    write_csv(folder / "predictions" / "conversion_predictions.csv", rows)
+def _write_release(folder: Path, facts: ConversionFacts, tables: Sequence[Publication]) -> None:
+    """Write what a run shows beside its models, so that rolling back can show it again."""
+    write_tables(folder, tables)
     write_json(
         folder / "metrics" / "model_metrics.json",
         {
@@ -136,6 +152,7 @@ def _findings(facts: ConversionFacts) -> list[str]:
         f"Calibration: predicted {predicted:.4%}, observed {rate:.4%}, "
         f"expected calibration error {metric_text(overall['expected_calibration_error'], 5)}.",
         *([f"Wrong clocks: {told}. {rows:,} rows of closed sessions among them are scored only."] if told else []),
+        f"Compared with the run before it: {record.status_reason}",
         f"What moves the score most: {', '.join(top)}. Every row outside training has its three reasons; "
         f"{record.open_row_count:,} rows belong to sessions still open: the ones to act on.",
         f"Files: {facts.config.results}/ (model_card.md, figures/, predictions/, metrics/, models/). Tables in schema "

@@ -11,20 +11,19 @@ from threadpoolctl import threadpool_limits
 from ml.cli import Progress, add_money_options, parse_arguments, run
 from ml.config import Config
 from ml.experiment.file import Columns, from_file
-from ml.files import sha256_of
 from ml.policy.next_experiment import plan_next
 from ml.policy.scored import quadrant_counts, scored, with_quadrants
 from ml.policy.values import value_policies
-from ml.publish.artifacts import model_version
+from ml.publish.artifacts import MODELS_FOLDER
 from ml.publish.files import staged_files, write_csv
 from ml.publish.tables import stamped
+from ml.publish.uplift_model import save_uplift, uplift_version
 from ml.reports.facts import UpliftFacts
 from ml.reports.findings import findings_of_file
 from ml.reports.uplift_files import write_reports
 from ml.run import Stamp, run_name
 from ml.uplift.evaluate import evaluate
 from ml.uplift.learners import fit_learners
-from ml.uplift.names import T_LEARNER
 from ml.uplift.scores import score_rows, score_table
 from warehouse.errors import FunneliftError
 
@@ -92,9 +91,8 @@ def uplift(config: Config, progress: Progress, options: argparse.Namespace) -> l
         with progress.step("evaluating all learners on the test split"):
             bootstrap = config.bootstrap(config.uplift.bootstrap_resamples)
             evaluation = evaluate(experiment, scores, fits.placebos, config.uplift.top_shares, bootstrap)
-        fits.save(folder / "models")
-        hashes = {path.name: sha256_of(path) for path in sorted((folder / "models").iterdir())}
-        stamp = Stamp(run_id, model_version(T_LEARNER, hashes), datetime.now(UTC), is_simulated=False)
+        hashes = save_uplift(folder / MODELS_FOLDER, fits, found.mart, experiment, scores)
+        stamp = Stamp(run_id, uplift_version(hashes), datetime.now(UTC), is_simulated=False)
         rows = with_quadrants(score_table(found.identity, experiment, scores), fits.t_learner.baseline_rate, config)
         with progress.step("policy value, return on investment, the next experiment"):
             calibration, test = (scored(rows, split, config) for split in ("calibration", "test"))

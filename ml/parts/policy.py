@@ -17,6 +17,7 @@ from ml.policy.scored import quadrant_counts, scored
 from ml.policy.sensitivity import Sensitivity
 from ml.policy.values import PolicyValue, value_policies
 from ml.publish.files import write_csv
+from ml.publish.registry import UPLIFT_RUNS, succession
 from ml.publish.runs import UpliftRun
 from ml.publish.tables import publication, stamped
 from ml.reports.facts import UpliftFacts
@@ -61,7 +62,7 @@ def train_policy(run: Run, warehouse: Warehouse, uplift: Uplift) -> Outcome:
         break_even_cost=value.break_even_cost,
     )
     stamp = _stamp(run, uplift, record)
-    publications = _publications(run, uplift, record, stamp, money=_money(value, plan))
+    publications = _publications(run, warehouse, uplift, record, stamp, money=_money(value, plan))
     facts = UpliftFacts.of(
         config, stamp, uplift.evaluation, value, plan,
         source=record.source,
@@ -75,16 +76,18 @@ def train_policy(run: Run, warehouse: Warehouse, uplift: Uplift) -> Outcome:
     )  # fmt: skip
     with run.progress.step("writing the reports"):
         write_reports(run.folder, facts, json.loads(record.warnings_json))
-    return Outcome(publications, findings_of(facts))
+    return Outcome(publications, findings_of(facts), _scored(record, stamp))
 
 
-def publish_uplift(run: Run, uplift: Uplift) -> Outcome:
+def publish_uplift(run: Run, warehouse: Warehouse, uplift: Uplift) -> Outcome:
     """Publish scores without valuing them; the tables of money are emptied, because they speak of other scores.
 
     Parameters
     ----------
     run : Run
         The run; its folder takes the files.
+    warehouse : Warehouse
+        Where the registry is.
     uplift : Uplift
         Scores and how good they are.
 
@@ -98,8 +101,14 @@ def publish_uplift(run: Run, uplift: Uplift) -> Outcome:
         f"Uplift scores and metrics are in funnelift.uplift_scores ({record.source}). The tables of money are empty "
         "until `python -m ml.train --only policy`."
     )
-    publications = _publications(run, uplift, record, _stamp(run, uplift, record), money=_money(None, None))
-    return Outcome(publications, [found])
+    stamp = _stamp(run, uplift, record)
+    publications = _publications(run, warehouse, uplift, record, stamp, money=_money(None, None))
+    return Outcome(publications, [found], _scored(record, stamp))
+
+
+def _scored(record: UpliftRun, stamp: Stamp) -> dict[str, Stamp]:
+    """A policy run takes the scores as they are."""
+    return {"uplift_scores": stamp} if record.part == "uplift" else {}
 
 
 def _money(value: PolicyValue | None, plan: NextExperiment | None) -> dict[str, Table]:
@@ -132,12 +141,13 @@ def _stamp(run: Run, uplift: Uplift, record: UpliftRun) -> Stamp:
 
 
 def _publications(
-    run: Run, uplift: Uplift, record: UpliftRun, stamp: Stamp, *, money: dict[str, Table]
+    run: Run, warehouse: Warehouse, uplift: Uplift, record: UpliftRun, stamp: Stamp, *, money: dict[str, Table]
 ) -> list[Publication]:
     """Lay out the tables, and write the scores as a file too."""
     with run.progress.step("writing the scores"):
         scores = stamped(uplift.rows, stamp, run.contracts["uplift_scores"])
         write_csv(run.folder / "predictions" / "uplift_scores.csv", scores)
+    registry = run.contracts[UPLIFT_RUNS]
     tables: dict[str, Table] = {
         "uplift_metrics": (UpliftMetric, uplift.evaluation.all_metrics),
         "uplift_deciles": (UpliftDecile, uplift.evaluation.deciles),
@@ -146,5 +156,5 @@ def _publications(
     return [
         Publication(run.contracts["uplift_scores"], scores),
         *(publication(run.contracts[name], kind, entries, stamp) for name, (kind, entries) in tables.items()),
-        publication(run.contracts["uplift_runs"], UpliftRun, [record], stamp, append=True),
+        succession(warehouse, registry, publication(registry, UpliftRun, [record], stamp).rows),
     ]

@@ -8,33 +8,34 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from ml.config import Config
 from ml.data.checked import Checked
 from ml.data.features import IDENTITY
 from ml.data.split import MODEL_SPLITS
 from ml.experiment.experiment import Experiment, check_size
-from ml.experiment.mart import MartExperiment, from_mart
-from ml.files import sha256_of
+from ml.experiment.mart import MartExperiment, from_mart, rows_at
 from ml.policy.scored import with_quadrants
-from ml.publish.artifacts import model_version
+from ml.publish.registry import PUBLISHED, UPLIFT_RUNS, names_run, next_number, published_run
 from ml.publish.runs import UpliftRun
 from ml.publish.tables import entries_of
+from ml.publish.uplift_model import save_uplift, uplift_version
 from ml.run import Run, git_commit, package_versions
 from ml.uplift.deciles import UpliftDecile
 from ml.uplift.evaluate import Evaluation, evaluate
 from ml.uplift.learners import Fits, fit_learners
 from ml.uplift.metrics import UpliftMetric
-from ml.uplift.names import PLACEBO, T_LEARNER
+from ml.uplift.names import PLACEBO
 from ml.uplift.scores import score_rows, score_table
 from ml.uplift.truth import TrueError
 from warehouse.base import Warehouse
 from warehouse.errors import FunneliftError
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
 DAY_MS = 86_400_000
 STAMP = ("is_simulated", "run_id", "model_version", "scored_at")
-RUNS_SQL = "select * from funnelift.uplift_runs order by finished_at desc, run_id desc"
 METRICS_SQL = "select * from funnelift.uplift_metrics"
 DECILES_SQL = "select * from funnelift.uplift_deciles"
 
@@ -72,7 +73,6 @@ def train_uplift(run: Run, checked: Checked, warehouse: Warehouse) -> Uplift:
         When arms are broken or there is too little to learn from.
     """
     config = run.config
-    _check_value_column(checked, config.policy.value_column)
     with run.progress.step("the experiment: arms, splits, sample ratio, balance"):
         found = from_mart(checked.data, checked.mart, warehouse, config.experiment)
         experiment = found.experiment
@@ -83,32 +83,16 @@ def train_uplift(run: Run, checked: Checked, warehouse: Warehouse) -> Uplift:
     with run.progress.step("evaluating all learners on the test split"):
         bootstrap = config.bootstrap(config.uplift.bootstrap_resamples)
         evaluation = evaluate(experiment, scores, fits.placebos, config.uplift.top_shares, bootstrap)
-    version = save_fits(run, fits)
-    record = _record(run, checked, found, fits, evaluation)
-    own_value = _own_values(experiment, config.policy.value_column)
     identity = checked.data.identity.take(found.rows).select(list(IDENTITY))
+    hashes = save_uplift(run.models, fits, checked.mart, experiment, scores, names=identity.column("session_id"))
+    record = replace(
+        _record(run, checked, found, fits, evaluation),
+        run_number=next_number(warehouse, run.contracts[UPLIFT_RUNS]),
+        files_json=json.dumps(hashes),
+    )
+    own_value = own_values(experiment.inputs, config.policy.value_column)
     rows = score_table(identity, experiment, scores, own_value)
-    return Uplift(with_quadrants(rows, record.baseline_rate, config), record, evaluation, version)
-
-
-def save_fits(run: Run, fits: Fits) -> str:
-    """Save the models into the run's folder.
-
-    Parameters
-    ----------
-    run : Run
-        The run.
-    fits : Fits
-        What was fitted.
-
-    Returns
-    -------
-    str
-        The model version, which follows from the files.
-    """
-    folder = run.folder / "models"
-    fits.save(folder)
-    return model_version(T_LEARNER, {path.name: sha256_of(path) for path in sorted(folder.glob("uplift*"))})
+    return Uplift(with_quadrants(rows, record.baseline_rate, config), record, evaluation, uplift_version(hashes))
 
 
 def read_uplift(run: Run, warehouse: Warehouse) -> Uplift:
@@ -139,7 +123,7 @@ def read_uplift(run: Run, warehouse: Warehouse) -> Uplift:
         )
     with run.progress.step("reading the scores of the last uplift run"):
         rows, version = _read_scores(run, warehouse)
-        record = _read_record(warehouse, version, run.config.policy.value_column)
+        record = _read_record(warehouse, run.config.policy.value_column)
         metrics = entries_of(UpliftMetric, warehouse.query(METRICS_SQL))
         evaluation = Evaluation(
             metrics=[entry for entry in metrics if entry.learner != PLACEBO],
@@ -151,7 +135,8 @@ def read_uplift(run: Run, warehouse: Warehouse) -> Uplift:
             curves={},
         )
         rows = with_quadrants(rows, record.baseline_rate, run.config)
-        return Uplift(rows, replace(record, part="policy"), evaluation, version)
+        number = next_number(warehouse, run.contracts[UPLIFT_RUNS])
+        return Uplift(rows, replace(record, part="policy", run_number=number), evaluation, version)
 
 
 def _read_scores(run: Run, warehouse: Warehouse) -> "tuple[pa.Table, str]":
@@ -171,12 +156,11 @@ def _read_scores(run: Run, warehouse: Warehouse) -> "tuple[pa.Table, str]":
     return rows.take(order).drop_columns(list(STAMP)), versions[0]
 
 
-def _read_record(warehouse: Warehouse, version: str, value_column: str | None) -> UpliftRun:
-    last = next((entry for entry in warehouse.query(RUNS_SQL) if entry["model_version"] == version), None)
-    if last is None:
+def _read_record(warehouse: Warehouse, value_column: str | None) -> UpliftRun:
+    last = published_run(warehouse, UPLIFT_RUNS)
+    if last is None or not names_run(warehouse, "uplift_scores", last["run_id"]):
         raise FunneliftError(
-            f"uplift_scores holds model version {version}, which uplift_runs does not know: "
-            "run `python -m ml.train --only uplift`"
+            "uplift_scores is not of the run that uplift_runs calls published: run `python -m ml.train --only uplift`"
         )
     record = entries_of(UpliftRun, [last])[0]
     then = json.loads(record.config_json)["policy"]["value_column"]
@@ -188,7 +172,23 @@ def _read_record(warehouse: Warehouse, version: str, value_column: str | None) -
     return record
 
 
-def _check_value_column(checked: Checked, name: str | None) -> None:
+def check_settings(checked: Checked, config: Config) -> None:
+    """Refuse settings of uplift and money that name what the mart does not have, before anything is fitted.
+
+    Parameters
+    ----------
+    checked : Checked
+        All rows.
+    config : Config
+        Settings.
+
+    Raises
+    ------
+    FunneliftError
+        When the decision point of the experiment or the value column is unknown.
+    """
+    rows_at(checked.data, config.experiment.decision_point)
+    name = config.policy.value_column
     if name is not None and name not in checked.mart.numeric:
         raise FunneliftError(
             f"policy.value_column {name!r} is no numeric feature of the mart; such are: "
@@ -196,12 +196,26 @@ def _check_value_column(checked: Checked, name: str | None) -> None:
         )
 
 
-def _own_values(experiment: Experiment, name: str | None) -> "pa.Array | None":
+def own_values(inputs: "pd.DataFrame", name: str | None) -> "pa.Array | None":
+    """Return what a conversion of each row is worth.
+
+    Parameters
+    ----------
+    inputs : DataFrame
+        Features.
+    name : str, optional
+        Feature that says so; without it all conversions are worth the same.
+
+    Returns
+    -------
+    pyarrow.Array or None
+        One value per row, null where the feature is not above 0.
+    """
     import pyarrow as pa
 
     if name is None:
         return None
-    values = experiment.inputs[name].to_numpy().astype(np.float64)
+    values = inputs[name].to_numpy().astype(np.float64)
     return pa.array(values, mask=~(values > 0))
 
 
@@ -213,6 +227,10 @@ def _record(run: Run, checked: Checked, found: MartExperiment, fits: Fits, evalu
     now = run.started.replace(tzinfo=None)
     counts: dict[str, Any] = {f"{name}_row_count": len(experiment.rows(name)) for name in MODEL_SPLITS}
     return UpliftRun(
+        run_number=0,
+        status=PUBLISHED,
+        model_run_id=run.run_id,
+        files_json="",
         part="uplift",
         target=run.config.target,
         started_at=now,

@@ -34,7 +34,9 @@ def scored(rows: "pa.Table", split: str, config: Config) -> Scored:
     """
     import pyarrow.compute as pc
 
-    part = rows.filter(pc.equal(rows.column("dataset_split").cast("string"), split))
+    # A late event can make a session run again, and what came of it is not known then.
+    is_known = pc.and_(rows.column("treatment").is_valid(), rows.column("outcome").is_valid())
+    part = rows.filter(pc.and_(pc.equal(rows.column("dataset_split").cast("string"), split), is_known))
 
     def numbers(name: str) -> Floats:
         return np.asarray(part.column(name).to_numpy(), dtype=np.float64)

@@ -12,11 +12,12 @@ from ml.conversion.calibration import Calibrator
 from ml.conversion.champion import Champion
 from ml.conversion.model import Model
 from ml.conversion.models import MODELS
-from ml.data.features import Mart
+from ml.data.features import Mart, features_signature
 from ml.files import sha256_of, write_json
 from warehouse.errors import FunneliftError
 
 CALIBRATOR_FILE, FEATURES_FILE = "calibrator.json", "features.json"
+MODELS_FOLDER = "models"
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,61 @@ class SavedModel:
     model_sha256: str
     calibrator_sha256: str
     features_sha256: str
+    splits_json: str
     is_synthetic: bool
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of each file that scoring reads."""
+        return {
+            self.champion_file: self.model_sha256,
+            CALIBRATOR_FILE: self.calibrator_sha256,
+            FEATURES_FILE: self.features_sha256,
+        }
+
+    def check(self, folder: Path, mart: Mart) -> None:
+        """Refuse files that are not those of the training, and features that are not the mart's.
+
+        Parameters
+        ----------
+        folder : Path
+            Where the model files are.
+        mart : Mart
+            What the manifest says now.
+
+        Raises
+        ------
+        ModelError
+            When the model cannot score the mart's rows.
+        """
+        check_files(folder, self.hashes, self.run_id)
+        check_features(folder / FEATURES_FILE, mart)
+
+
+class ModelError(FunneliftError):
+    """A saved model that cannot score the mart's rows; `short` says why in a few words."""
+
+    def __init__(self, message: str, short: str) -> None:
+        super().__init__(message)
+        self.short = short
+
+
+def model_folder(results: Path, run_id: str) -> Path:
+    """Return the folder in which a run keeps its models, and what else rolling back to it puts in place.
+
+    Parameters
+    ----------
+    results : Path
+        Folder of all results.
+    run_id : str
+        The run.
+
+    Returns
+    -------
+    Path
+        A folder of its own.
+    """
+    return results / MODELS_FOLDER / run_id
 
 
 def save_model(folder: Path, champion: Champion, catboost: Model) -> dict[str, str]:
@@ -67,7 +122,7 @@ def save_model(folder: Path, champion: Champion, catboost: Model) -> dict[str, s
             "risk_bands": thresholds.bands.model_dump(),
         },
     )
-    return {path.name: sha256_of(path) for path in sorted(folder.iterdir())}
+    return {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.is_file()}
 
 
 def load_model(folder: Path, mart: Mart, threads: int) -> Champion:
@@ -95,26 +150,6 @@ def load_model(folder: Path, mart: Mart, threads: int) -> Champion:
     return Champion(model, calibrator, thresholds)
 
 
-def features_signature(mart: Mart) -> list[dict[str, str]]:
-    """Return what a saved model must agree on with the mart: names, kinds and types of the features, in order.
-
-    Parameters
-    ----------
-    mart : Mart
-        Features.
-
-    Returns
-    -------
-    list of dict
-        One per feature.
-    """
-    types = {"numeric": "float32", "categorical": "text"}
-    return [
-        {"name": feature.name, "group": feature.group, "kind": feature.kind, "dtype": types[feature.kind]}
-        for feature in mart.features
-    ]
-
-
 def model_version(champion: str, hashes: Mapping[str, str]) -> str:
     """Name a model by what is in its files, so that equal models have equal names.
 
@@ -134,54 +169,55 @@ def model_version(champion: str, hashes: Mapping[str, str]) -> str:
     return f"{champion}-{together[:12]}"
 
 
-def check_files(folder: Path, saved: SavedModel) -> None:
+def check_files(folder: Path, recorded: Mapping[str, str], run_id: str) -> None:
     """Refuse model files that are not, byte for byte, those that the training recorded.
 
     Parameters
     ----------
     folder : Path
         Where the model files are.
-    saved : SavedModel
-        What the run recorded.
+    recorded : mapping
+        File name to SHA-256, as the run recorded them.
+    run_id : str
+        The run.
 
     Raises
     ------
-    FunneliftError
+    ModelError
         When a file is missing or its hash differs.
     """
-    recorded = {
-        saved.champion_file: saved.model_sha256,
-        CALIBRATOR_FILE: saved.calibrator_sha256,
-        FEATURES_FILE: saved.features_sha256,
-    }
     for name, expected in recorded.items():
         path = folder / name
         if not path.is_file():
-            raise FunneliftError(f"no {path}: point --results to the folder of run {saved.run_id}, or train again")
+            raise ModelError(
+                f"no {path}: point --results to the folder of run {run_id}, or train again",
+                "the files of its model are gone",
+            )
         found = sha256_of(path)
         if found != expected:
-            raise FunneliftError(
-                f"gate model hash failed: {path}: expected sha256 {expected} (run {saved.run_id}), found {found}. "
-                "Restore the file, or run `python -m ml.train`"
+            raise ModelError(
+                f"gate model hash failed: {path}: expected sha256 {expected} (run {run_id}), found {found}. "
+                "Restore the file, or run `python -m ml.train`",
+                "the files of its model were changed",
             )
 
 
-def check_features(folder: Path, mart: Mart) -> None:
+def check_features(path: Path, mart: Mart) -> None:
     """Refuse a model whose features are not the mart's.
 
     Parameters
     ----------
-    folder : Path
-        Where the model files are.
+    path : Path
+        File in which the training wrote its features.
     mart : Mart
         What the manifest says now.
 
     Raises
     ------
-    FunneliftError
+    ModelError
         When a name, kind, type or the order differs.
     """
-    saved = json.loads((folder / FEATURES_FILE).read_text(encoding="utf-8"))["features"]
+    saved = json.loads(path.read_text(encoding="utf-8"))["features"]
     current = features_signature(mart)
     if saved == current:
         return
@@ -191,7 +227,8 @@ def check_features(folder: Path, mart: Mart) -> None:
         *(f"{name} is new" for name in now.keys() - trained.keys()),
         *(f"{name} changed" for name in trained.keys() & now.keys() if trained[name] != now[name]),
     ]
-    raise FunneliftError(
+    raise ModelError(
         f"gate features failed: the model was trained on {len(saved)} features, the mart has {len(current)}: "
-        f"{', '.join(sorted(differences)) or 'their order changed'}. Run `python -m ml.train`"
+        f"{', '.join(sorted(differences)) or 'their order changed'}. Run `python -m ml.train`",
+        "the features have changed",
     )

@@ -1,24 +1,35 @@
 """A run's files, which replace the last run's in one go."""
 
+import fcntl
+import os
+import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ml.conversion.models import MODELS
-from ml.publish.artifacts import CALIBRATOR_FILE
+from ml.publish.artifacts import model_folder
 from warehouse.errors import FunneliftError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 CSV_ROWS = 100_000
+LEFTOVER = re.compile(r"\.\d{8}T\d{9}Z")
+
+
+def unregistered(_: str) -> bool:
+    """Say of every run that no registry knows it, for commands without one."""
+    return False
 
 
 @contextmanager
-def staged_files(results: Path, run_id: str) -> Iterator[Path]:
+def staged_files(results: Path, run_id: str, is_registered: Callable[[str], bool] = unregistered) -> Iterator[Path]:
     """Collect a run's files in a folder of their own and move them into place when the block succeeds.
+
+    A run holds a lock on its folder for as long as it lives. So what killed runs have left is known: the files of one
+    that the registry knows are moved into place, those of any other are removed.
 
     Parameters
     ----------
@@ -26,6 +37,8 @@ def staged_files(results: Path, run_id: str) -> Iterator[Path]:
         Where the files belong.
     run_id : str
         Name of the run.
+    is_registered : callable
+        Says of a run's name whether the registry has it, so that its tables are published or its refusal is told.
 
     Yields
     ------
@@ -33,28 +46,84 @@ def staged_files(results: Path, run_id: str) -> Iterator[Path]:
         Folder with the same layout as `results`. Whatever it holds at the end replaces the file of the same name;
         after a failure nothing does.
     """
+    staging = results / f".{run_id}"
     try:
         results.mkdir(parents=True, exist_ok=True)
-        staging = results / f".{run_id}"
-        staging.mkdir()
+        lock = _locked_folder(staging)
     except OSError as error:
         raise FunneliftError(
             f"cannot write results to {results}: {error.strerror} (--results, FUNNELIFT_RESULTS)"
         ) from None
     try:
+        _tidy_up(results, is_registered)
         yield staging
-        written = [path.name for path in staging.rglob("*")]
-        for path in sorted(staging.rglob("*")):
-            if path.is_file():
-                final = results / path.relative_to(staging)
-                final.parent.mkdir(parents=True, exist_ok=True)
-                path.replace(final)
-        # The last run's champion must not lie beside this one's as if it were in use.
-        for model in MODELS.values():
-            if CALIBRATOR_FILE in written and model.file_name not in written:
-                (results / "models" / model.file_name).unlink(missing_ok=True)
+        _move(staging, results)
+    except BaseException:
+        # Once its models are in place the run may be registered: the next one finds out.
+        if not model_folder(results, run_id).exists():
+            shutil.rmtree(staging, ignore_errors=True)
+        raise
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        os.close(lock)
+
+
+def place_models(results: Path, run_id: str) -> None:
+    """Move a run's models into place before its tables are published, so that no registry names models that are not.
+
+    Parameters
+    ----------
+    results : Path
+        Folder of all results.
+    run_id : str
+        The run, whose files are staged.
+    """
+    staged = model_folder(results / f".{run_id}", run_id)
+    if staged.exists():
+        final = model_folder(results, run_id)
+        final.parent.mkdir(exist_ok=True)
+        staged.replace(final)
+
+
+def _move(staging: Path, results: Path) -> None:
+    for path in sorted(staging.rglob("*")):
+        if path.is_file():
+            final = results / path.relative_to(staging)
+            final.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(final)
+    shutil.rmtree(staging, ignore_errors=True)
+
+
+def _locked_folder(folder: Path) -> int:
+    """Make a folder and lock it: whoever finds it without a lock knows that its run is dead."""
+    while True:
+        folder.mkdir(exist_ok=True)
+        lock = os.open(folder, os.O_RDONLY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        # Another run may have taken it for a leftover before it was locked.
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(lock), folder.stat()):
+                return lock
+        os.close(lock)
+
+
+def _tidy_up(results: Path, is_registered: Callable[[str], bool]) -> None:
+    for folder in sorted(results.iterdir()):
+        if not (LEFTOVER.fullmatch(folder.name) and folder.is_dir()):
+            continue
+        lock = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        else:
+            run_id = folder.name.removeprefix(".")
+            if is_registered(run_id):
+                _move(folder, results)
+            else:
+                shutil.rmtree(model_folder(results, run_id), ignore_errors=True)
+                shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(lock)
 
 
 def write_csv(path: Path, rows: "pa.Table") -> None:

@@ -2,21 +2,51 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Any
 
 from ml.conversion.model import Model
 from ml.conversion.models import MODELS
 from ml.data.checked import Checked
 from ml.data.split import SPLITS, Splits
 from ml.publish.artifacts import CALIBRATOR_FILE, FEATURES_FILE
+from ml.publish.registry import PUBLISHED
 from ml.run import Run, git_commit, package_versions, settings_json
 
 
 @dataclass(frozen=True)
-class RunRecord:
-    """One row of `ml_runs`: everything that explains or repeats a training. Rows are only ever added."""
+class Verdict:
+    """Whether a run is published, why, and how its log loss compares with that of the run published before.
 
+    The difference is the run's less the other's; None where the two could not be compared.
+    """
+
+    status: str
+    status_reason: str
+    compared_run_id: str | None = None
+    log_loss_difference: float | None = None
+    log_loss_difference_ci_lower: float | None = None
+    log_loss_difference_ci_upper: float | None = None
+
+    @property
+    def is_published(self) -> bool:
+        """Whether the run's champion takes the published one's place."""
+        return self.status == PUBLISHED
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One row of `ml_runs`: everything that explains or repeats a training, and what became of it."""
+
+    run_number: int
+    status: str
+    status_reason: str
+    published_at: datetime | None
+    compared_run_id: str | None
+    log_loss_difference: float | None
+    log_loss_difference_ci_lower: float | None
+    log_loss_difference_ci_upper: float | None
     target: str
     started_at: datetime
     finished_at: datetime
@@ -40,6 +70,7 @@ class RunRecord:
     catboost_sha256: str
     calibrator_sha256: str
     features_sha256: str
+    splits_json: str
     config_json: str
     package_versions_json: str
     git_commit: str | None
@@ -51,6 +82,8 @@ def run_record(
     splits: Splits,
     champion: Model,
     *,
+    verdict: Verdict,
+    run_number: int,
     trained_rows: int,
     hashes: Mapping[str, str],
     finished: datetime,
@@ -67,6 +100,10 @@ def run_record(
         Split of each row.
     champion : Model
         The model that scores.
+    verdict : Verdict
+        Whether it is published, and why.
+    run_number : int
+        Place of the run among all.
     trained_rows : int
         Rows left after sampling.
     hashes : mapping
@@ -80,8 +117,11 @@ def run_record(
         The row, without the stamp.
     """
     summary, config = checked.summary, run.config
-    counts = {f"{name}_row_count": len(splits.rows(name)) for name in SPLITS}
+    counts: dict[str, Any] = {f"{name}_row_count": len(splits.rows(name)) for name in SPLITS}
     return RunRecord(
+        run_number=run_number,
+        **vars(verdict),
+        published_at=finished if verdict.is_published else None,
         target=config.target,
         started_at=run.started,
         finished_at=finished,
@@ -100,6 +140,7 @@ def run_record(
         catboost_sha256=hashes[MODELS["catboost"].file_name],
         calibrator_sha256=hashes[CALIBRATOR_FILE],
         features_sha256=hashes[FEATURES_FILE],
+        splits_json=json.dumps(asdict(splits.bounds)),
         config_json=settings_json(config),
         package_versions_json=json.dumps(package_versions()),
         git_commit=git_commit(),
@@ -108,8 +149,12 @@ def run_record(
 
 @dataclass(frozen=True)
 class UpliftRun:
-    """One row of `uplift_runs`: what a run learnt from, found and decided. Rows are only ever added."""
+    """One row of `uplift_runs`: what a run learnt from, found and decided, and what became of it."""
 
+    run_number: int
+    status: str
+    model_run_id: str
+    files_json: str
     part: str
     target: str
     started_at: datetime

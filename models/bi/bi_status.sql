@@ -53,16 +53,14 @@ present as (
 conversion as (
 
     select * from {{ portable(ref('ml_runs')) }}
-    order by finished_at desc, run_id desc
-    limit 1
+    where status = 'published'
 
 ),
 
 uplift as (
 
     select * from {{ portable(ref('uplift_runs')) }}
-    order by finished_at desc, run_id desc
-    limit 1
+    where status = 'published'
 
 )
 

@@ -28,9 +28,8 @@ ROOMS: Floors = (
     ("ml.reports",),
     ("ml.report",),
     ("ml.parts",),
-    ("ml.train",),
-    ("ml.score",),
-    ("ml.monitor",),
+    ("ml.scoring",),
+    ("ml.train", "ml.score", "ml.rollback", "ml.monitor"),
 )
 # What scoring a row of a running session needs, and what it must be free of.
 LIVE = ("ml.conversion.models", "ml.conversion.calibration", "ml.conversion.bands", "ml.conversion.reasons",

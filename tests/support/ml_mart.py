@@ -85,6 +85,7 @@ def prediction_nodes() -> dict[str, object]:
             "config": {
                 "meta": {
                     "grain": list(contract.grain),
+                    "found_by": list(contract.found_by),
                     "readers": list(contract.readers),
                     "written_by": contract.written_by,
                 }
@@ -261,6 +262,9 @@ def marts(visitors: int, seed: int, *, buy_rate: float = 0.006, days: int = 137)
         "session_features": features,
         "dataset_summary": summary,
         "int_decision_points": features[["session_id", "decision_point"]],
+        "build_plan": pd.DataFrame({"build_id": ["b1"], "build_number": [1]}),
+        "last_build": pd.DataFrame({"build_id": ["b1"], "build_number": [1]}),
+        "visitor_changes": pd.DataFrame({"visitor_id": np.unique(visitor_id), "build_number": 1}),
     }
 
 

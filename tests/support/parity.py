@@ -24,6 +24,7 @@ OWN = {
     "scored_at": "the time of the run",
     "started_at": "the time of the run",
     "finished_at": "the time of the run",
+    "published_at": "the time of the run",
     "target": "the engine's name",
     "config_json": "holds the engine's name",
 }

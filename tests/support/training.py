@@ -10,10 +10,12 @@ from contracts import PUBLISHED
 from ml.config import Config, load_config
 
 CONVERSION = ("conversion_predictions", "shap_summary", "model_metrics", "calibration_curve", "ml_runs")
+# What says of both when they were scored.
+LOG = "score_runs"
 DRIFT = tuple(table for table in PUBLISHED if table.startswith("drift_"))
-UPLIFT = tuple(table for table in PUBLISHED if table not in (*CONVERSION, *DRIFT))
+UPLIFT = tuple(table for table in PUBLISHED if table not in (*CONVERSION, *DRIFT, LOG))
 # What a training writes.
-TABLES = (*CONVERSION, *UPLIFT)
+TABLES = (*CONVERSION, *UPLIFT, LOG)
 QUICK: dict[str, Any] = {
     "split": {"min_positives": 10},
     "models": {"catboost": {"max_trees": 60}, "xgboost": {"max_trees": 40}},
@@ -49,3 +51,31 @@ class Place:
     def execute(self, sql: str) -> None:
         with duckdb.connect(self.folder / "warehouse.duckdb") as connection:
             connection.execute(sql)
+
+    def build(self, *statements: str, changed: str = "true") -> None:
+        """Change the marts as a build does: statements, then the next number for it and for the changed visitors.
+
+        `changed` says in SQL which visitors of visitor_changes the build rebuilt.
+        """
+        with duckdb.connect(self.folder / "warehouse.duckdb") as connection:
+            for statement in statements:
+                connection.execute(statement)
+            for table in ("build_plan", "last_build"):
+                connection.execute(
+                    f"update funnelift.{table} "
+                    "set build_number = build_number + 1, build_id = 'b' || (build_number + 1)"
+                )
+            connection.execute(
+                "insert into funnelift.visitor_changes select distinct visitor_id, 0 from funnelift.session_features "
+                "where visitor_id not in (select visitor_id from funnelift.visitor_changes)"
+            )
+            connection.execute(
+                "update funnelift.visitor_changes set build_number = (select build_number from funnelift.last_build) "
+                f"where {changed}"
+            )
+
+    def models(self, table: str = "ml_runs") -> Path:
+        """The folder of the models that are published."""
+        name = {"ml_runs": "run_id", "uplift_runs": "model_run_id"}[table]
+        run = self.rows(f"select {name} as run_id from funnelift.{table} where status = 'published'")[0]
+        return self.folder / "results" / "models" / str(run["run_id"])

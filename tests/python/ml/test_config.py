@@ -68,3 +68,22 @@ def test_every_default_has_a_comment_or_a_commented_section() -> None:
             assert "#" in line or commented or line.endswith(":"), line
         elif not line:
             commented = False
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"seed: 1\nthreads: 2\nseed: 3\n", "'seed' stands twice"),
+        (b"split: {train_share: 0.6, train_share: 0.7}\n", "'train_share' stands twice"),
+        ("seed: 1 # größer".encode("latin-1"), r"is not UTF-8 .*: save it as UTF-8"),
+        (b"models: {catboost: {learning_rate: .inf}}\n", r"models.catboost.learning_rate: .*finite"),
+        (b"models: {xgboost: {reg_lambda: .nan}}\n", r"models.xgboost.reg_lambda: .*finite"),
+        (b"ranges: [{pattern: a, low: 0, high: .inf}]\n", r"ranges.0.high: .*finite"),
+        (b"models_kept: 0\n", "models_kept: Input should be greater than 0"),
+    ],
+)
+def test_files_that_say_nothing_sensible(tmp_path: Path, content: bytes, complaint: str) -> None:
+    file = tmp_path / "own.yml"
+    file.write_bytes(content)
+    with pytest.raises(FunneliftError, match=complaint):
+        load_config(file, environment={})

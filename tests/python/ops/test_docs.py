@@ -23,8 +23,8 @@ TRAINED = """
 create schema if not exists funnelift;
 create or replace table funnelift.ml_runs as
     select 'before' as run_id, 'duckdb' as target, timestamp '2015-09-17 08:00' as finished_at, 'xgboost' as champion,
-        10 as session_count, 1 as converting_session_count, 0 as is_synthetic
-    union all select 'last', 'duckdb', timestamp '2015-09-18 09:30', 'catboost', 12345, 67, 1;
+        10 as session_count, 1 as converting_session_count, 0 as is_synthetic, 'retired' as status
+    union all select 'last', 'duckdb', timestamp '2015-09-18 09:30', 'catboost', 12345, 67, 1, 'published';
 create or replace table funnelift.model_metrics as
     select 'last' as run_id, 'catboost' as model, 'overall' as slice, 'auc_roc' as metric, 0.8375 as value,
         0.8125 as ci_lower, 0.8625 as ci_upper, 4000 as n_rows

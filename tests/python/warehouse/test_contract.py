@@ -107,7 +107,8 @@ def test_a_table_that_nobody_described_is_named(tmp_path: Path) -> None:
     with pytest.raises(FunneliftError, match=r"knows no model nothing: run `dbt build`"):
         read_project()["nothing"]
     path = tmp_path / "manifest.json"
-    for content in ("", "[]", "{}", '{"nodes": []}'):
+    node = {"resource_type": "model", "name": "alpha"}
+    for content in ("", "[]", "null", "{}", '{"nodes": []}', json.dumps({"nodes": {"alpha": node}})):
         path.write_text(content)
         with pytest.raises(FunneliftError, match="cannot read the dbt manifest"):
             read_contracts(path)

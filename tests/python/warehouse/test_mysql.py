@@ -24,13 +24,14 @@ import ml_mart
 import ml_mart_mysql
 import warehouse.mysql as mysql_engine
 from contracts import PUBLISHED, contract
-from ml import monitor, score, train
+from ml import monitor, rollback, score, train
 from ml.cli import Progress
 from ml.config import Config, load_config
+from ml.scoring.published import published_model
 from paths import ROOT
 from servers import DatabaseServer, environment_of
 from training import DRIFT, TABLES
-from warehouse.base import Publication
+from warehouse.base import Among, Publication
 from warehouse.errors import FunneliftError, ServerError
 from warehouse.mysql_client.arrow_reader import set_aside
 from warehouse.mysql_client.names import name
@@ -45,7 +46,17 @@ QUICK = {
     "lock_wait_seconds": 0,
 }
 # What must differ between two runs.
-OWN = {"run_id", "champion_run_id", "scored_at", "started_at", "finished_at", "target", "config_json"}
+OWN = {
+    "run_id",
+    "model_run_id",
+    "champion_run_id",
+    "scored_at",
+    "started_at",
+    "finished_at",
+    "published_at",
+    "target",
+    "config_json",
+}
 PROBABILITIES = {"probability", "abandon_probability", "mean_predicted"}
 DEADLINE_SECONDS = 60
 ALPHA = contract("alpha", ("id",), id="varchar(64)", run_id="varchar(64)", text="text?")
@@ -305,20 +316,66 @@ def test_tables_have_keys_types_collation_and_say_what_a_row_is(place: Place, se
     assert not tables_of(session, "x") & {f"{table}{end}" for table in PUBLISHED for end in ("__new", "__old")}
 
 
-def test_score_adds_the_rows_that_are_new_and_only_those(place: Place, session: Session) -> None:
-    before = content(session)["conversion_predictions"]
-    gone = "where dataset_split = 'test' and substr(session_id, -1) in ('1', '4', '7')"
-    ((count,),) = session.rows(f"select count(*) from funnelift.conversion_predictions {gone}")
-    assert count > 50
-    session.execute(f"delete from funnelift.conversion_predictions {gone}")
+def rebuilt(place: Place, session: Session, *statements: str, changed: str) -> None:
+    """Change the marts of both warehouses as a build does."""
     with duckdb.connect(place.folder / "warehouse.duckdb") as connection:
-        connection.execute(f"delete from funnelift.conversion_predictions {gone}")
-    for target in ("duckdb", "mysql"):
-        assert f"{count:,} rows scored" in score.score(place.config(target), Progress())[0]
-    assert check_same(place, "conversion_predictions") == len(before)
-    assert check_same(place, "conversion_predictions", "where dataset_split = 'new'") == count
+        for run in (connection.execute, session.execute):
+            for statement in statements:
+                run(statement)
+            for table in ("build_plan", "last_build"):
+                run(f"update funnelift.{table} set build_number = build_number + 1")
+            run(
+                "update funnelift.visitor_changes set build_number = (select build_number from funnelift.last_build) "
+                f"where {changed}"
+            )
+
+
+def test_score_changes_the_rows_that_changed_and_only_those(place: Place, session: Session) -> None:
+    """A late event renames sessions, another changes features: both engines end with the same rows."""
+    before = content(session)
+    some = "substr(visitor_id, -1) in ('4', '7')"
+    renamed = f"session_id = concat(session_id, '9') where {some} and substr(session_id, -1) = '1'"
+    rebuilt(
+        place,
+        session,
+        *(f"update funnelift.{name} set {renamed}" for name in ("session_features", "sessions", "session_funnels")),
+        "drop table funnelift.int_decision_points",
+        "create table funnelift.int_decision_points as "
+        "select session_id, decision_point from funnelift.session_features",
+        f"update funnelift.session_features set item_views_7d = 40, item_price = item_price * 3 + 1 where {some}",
+        changed=some,
+    )
+    told = [score.score(place.config(target), Progress()) for target in ("duckdb", "mysql")]
+    assert told[0] == told[1]
+    ((added, changed, removed),) = session.rows(
+        "select rows_added, rows_changed, rows_removed from funnelift.score_runs "
+        "where scored_table = 'conversion_predictions' and action = 'score'"
+    )
+    assert added == removed > 50
+    assert changed > 500
+    for table in ("conversion_predictions", "uplift_scores", "score_runs"):
+        check_same(place, table)
+    after = content(session)
+    for table in ("conversion_predictions", "uplift_scores"):
+        assert len(after[table]) == len(before[table])
+        rows = [set(found[table]) for found in (before, after)]
+        assert 50 < len(rows[0] - rows[1]) < len(rows[0]) / 2
+    (ghosts,) = session.rows(
+        "select count(*) from funnelift.conversion_predictions as predictions where not exists (select 1 from "
+        "funnelift.session_features as features where features.session_id = predictions.session_id "
+        "and features.decision_point = predictions.decision_point)"
+    )
+    assert ghosts == (0,)
     assert "Nothing to score" in score.score(place.config(), Progress())[0]
-    assert len(session.rows("select distinct run_id from funnelift.conversion_predictions")) == 1
+    assert content(session) == after
+
+
+def test_rows_of_a_visitor_are_found_by_an_index(session: Session) -> None:
+    found = session.rows(
+        "select table_name from information_schema.statistics "
+        "where table_schema = 'funnelift' and index_name = 'visitor_id' and column_name = 'visitor_id'"
+    )
+    assert {"conversion_predictions", "uplift_scores"} <= {table for (table,) in found}
 
 
 def test_a_monitoring_gives_what_it_gives_on_duckdb(place: Place, session: Session) -> None:
@@ -345,14 +402,26 @@ def test_a_monitoring_gives_what_it_gives_on_duckdb(place: Place, session: Sessi
 
 
 def test_a_second_training_keeps_the_runs(place: Place, session: Session) -> None:
+    status = PUBLISHED["ml_runs"].column_names.index("status")
     runs = session.rows("select * from funnelift.ml_runs")
-    train.train(place.config(), Progress())
-    after = session.rows("select * from funnelift.ml_runs order by finished_at")
-    assert after[: len(runs)] == runs
-    assert len(after) == len(runs) + 1
+    train.train(place.config(), Progress(), force=True)
+    after = session.rows("select * from funnelift.ml_runs order by run_number")
+    for row, was in zip(after, runs, strict=False):
+        assert row[:status] + row[status + 1 :] == was[:status] + was[status + 1 :]
+    assert [row[status] for row in after] == ["retired", "published"]
     with open_warehouse(place.config()) as warehouse:
-        newest = score.last_model(warehouse).run_id
+        newest = published_model(warehouse).run_id
     assert session.rows("select distinct run_id from funnelift.conversion_predictions") == [(newest,)]
+
+
+def test_back_to_the_first_run(place: Place, session: Session) -> None:
+    first, second = (run for (run,) in session.rows("select run_id from funnelift.ml_runs order by run_number"))
+    rollback.rollback(place.config(), Progress(), first)
+    assert session.rows("select status from funnelift.ml_runs order by run_number") == [("published",), ("retired",)]
+    for table in ("conversion_predictions", "model_metrics", "shap_summary", "calibration_curve"):
+        assert session.rows(f"select distinct run_id from funnelift.{table}") == [(first,)]
+    assert session.rows("select distinct run_id from funnelift.uplift_scores") == [(second,)]
+    assert "Nothing to score" in score.score(place.config(), Progress())[0]
 
 
 # --- reading
@@ -413,15 +482,50 @@ def test_every_type_arrives_exact(place: Place, mart: Callable[[str, str], None]
     assert rows.to_pydict() == {column: values for column, (_, values) in expected.items()}
 
 
-def test_rows_left_out_are_those_whose_key_is_equal_to_the_byte(
-    place: Place, session: Session, mart: Callable[[str, str], None], pair: Callable[[str], list[Publication]]
+def test_rows_among_others_are_those_whose_key_is_equal_to_the_byte(
+    place: Place, session: Session, mart: Callable[[str, str], None]
 ) -> None:
-    mart("id varchar(160) not null", "values ('first 1'), ('First 1'), ('first 1 '), ('first 2999'), ('fírst 1')")
+    mart("id varchar(160) not null, n bigint", "values ('first 1', 3), ('First 1', 3), ('first 1 ', 3), ('other', 2)")
+    session.execute("create table funnelift.read_other like funnelift.read_here")
+    session.execute(
+        "insert into funnelift.read_other values ('first 1', 3), ('fírst 1', 3), ('First 1 ', 3), ('other', 2)"
+    )
+    try:
+        with open_warehouse(place.config()) as warehouse:
+            count, batches = warehouse.read("read_here", ["id"], Among("read_other", "id", "n", 2))
+            ids = [text for batch in batches for text in batch.column("id").to_pylist()]
+    finally:
+        session.execute("drop table funnelift.read_other")
+    assert (count, ids) == (1, ["first 1"])
+
+
+def test_rows_leave_by_their_whole_key(
+    place: Place, session: Session, pair: Callable[[str], list[Publication]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mysql_engine, "REMOVED_AT_ONCE", 2)
+    gone = ["first 0", "first 1", "first 2", "First 3", "first 4 ", "first 5"]
+    rows = pa.table({"id": ["first 0", "first new"], "run_id": ["changed", "new"], "text": ["😀", None]})
     with open_warehouse(place.config()) as warehouse:
-        count, batches = warehouse.read("read_here", ["id"], not_in=("alpha", ["id"]))
-        ids = [text for batch in batches for text in batch.column("id").to_pylist()]
-    assert count == len(ids) == 3
-    assert set(ids) == {"First 1", "first 1 ", "fírst 1"}
+        warehouse.publish([Publication(ALPHA, rows, removes=pa.table({"id": gone}))])
+        found = session.rows("select id, run_id, text from funnelift.alpha where run_id <> 'first' order by id")
+        assert found == [("first 0", "changed", "😀"), ("first new", "new", None)]
+        assert session.rows("select count(*) from funnelift.alpha") == [(3000 - 4 + 2,)]
+        again = Publication(
+            ALPHA, pa.table({"id": ["first 9"], "run_id": ["x"], "text": ["y"]}), removes=pa.table({"id": gone})
+        )
+        with pytest.raises(FunneliftError, match="nothing was published, a key is broken"):
+            warehouse.publish([again])
+        assert session.rows("select count(*) from funnelift.alpha where run_id = 'changed'") == [(1,)]
+        # Beside a table that is replaced, the rows change in the copy that takes the place of the old one.
+        last = Publication(
+            ALPHA,
+            pa.table({"id": ["first 0"], "run_id": ["last"], "text": ["z"]}),
+            removes=pa.table({"id": ["first 0"]}),
+        )
+        warehouse.publish([last, Publication(BETA, pa.table({"run_id": ["last"]}))])
+    assert session.rows("select run_id from funnelift.alpha where id = 'first 0'") == [("last",)]
+    assert session.rows("select run_id from funnelift.beta") == [("last",)]
+    assert session.rows("select count(*) from funnelift.alpha") == [(3000 - 4 + 2,)]
 
 
 def test_no_rows(place: Place, mart: Callable[[str, str], None]) -> None:
@@ -629,7 +733,7 @@ import warehouse.mysql as engine
 import pyarrow as pa
 from contracts import contract
 from ml.config import load_config
-from warehouse.base import Publication
+from warehouse.base import Among, Publication
 from warehouse.open import open_warehouse
 from warehouse.mysql_client.session import Session
 config, moment = sys.argv[1:]

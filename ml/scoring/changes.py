@@ -1,0 +1,131 @@
+"""Which rows of a table of predictions are new, changed or gone."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from ml.arrays import Rows
+from warehouse.base import Publication
+from warehouse.contract import Contract
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+STAMP = ("run_id", "model_version", "scored_at")
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What has to happen to a table: `rows` come in, after the rows with the keys `removes` have left.
+
+    `added`, `changed` and `removed` count the rows that are new, that are other than they were, and that are no more.
+    """
+
+    contract: Contract
+    rows: "pa.Table"
+    removes: "pa.Table"
+    added: int
+    changed: int
+    removed: int
+
+    @property
+    def publication(self) -> Publication | None:
+        """The change, ready to publish; None where there is nothing to do."""
+        if not (self.added or self.changed or self.removed):
+            return None
+        return Publication(self.contract, self.rows, removes=self.removes)
+
+
+def changes_of(contract: Contract, old: "pa.Table", new: "pa.Table") -> Changes:
+    """Compare the rows of some visitors as they stand in a table with those that shall stand there.
+
+    A row whose values are all the same stays as it is, with the time at which it was scored.
+
+    Parameters
+    ----------
+    contract : Contract
+        The table's contract.
+    old, new : pyarrow.Table
+        Rows, cast to the contract.
+
+    Returns
+    -------
+    Changes
+        The smallest change that makes the one the other.
+    """
+    import pyarrow as pa
+
+    place = places_of(new, old, contract.grain)
+    is_known = place >= 0
+    is_changed = is_known.copy()
+    is_changed[is_known] = _differ(contract, old.take(pa.array(place[is_known])), new.filter(pa.array(is_known)))
+    is_gone = np.ones(len(old), dtype=bool)
+    is_gone[place[is_known]] = False
+    leaves = is_gone.copy()
+    leaves[place[is_changed]] = True
+    return Changes(
+        contract,
+        rows=new.filter(pa.array(~is_known | is_changed)),
+        removes=plain(old.select(list(contract.grain)).filter(pa.array(leaves))),
+        added=int((~is_known).sum()),
+        changed=int(is_changed.sum()),
+        removed=int(is_gone.sum()),
+    )
+
+
+def places_of(rows: "pa.Table", among: "pa.Table", key: tuple[str, ...]) -> Rows:
+    """Find rows by their key among others.
+
+    Parameters
+    ----------
+    rows, among : pyarrow.Table
+        Rows with the columns of the key, which no two rows of `among` share.
+    key : tuple of str
+        Columns.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,)
+        Position of each row among the others, -1 where it is not there.
+    """
+    import pyarrow.compute as pc
+
+    found = pc.index_in(_keys(rows, key), value_set=_keys(among, key).combine_chunks())
+    return np.asarray(pc.fill_null(found, -1).to_numpy(), dtype=np.intp)
+
+
+def plain(rows: "pa.Table") -> "pa.Table":
+    """Return rows whose texts have no dictionary."""
+    import pyarrow as pa
+
+    columns = {
+        name: column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+        for name, column in zip(rows.column_names, rows.columns, strict=True)
+    }
+    return pa.table(columns)
+
+
+def _keys(rows: "pa.Table", key: tuple[str, ...]) -> "pa.ChunkedArray":
+    """One text per row, which names it."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    columns = plain(rows.select(list(key))).columns
+    return pc.binary_join_element_wise(*(column.cast(pa.string()) for column in columns), "\x1f")
+
+
+def _differ(contract: Contract, old: "pa.Table", new: "pa.Table") -> npt.NDArray[np.bool_]:
+    """Say of each pair of rows whether any value but those of the stamp differs."""
+    import pyarrow.compute as pc
+
+    found = np.zeros(len(new), dtype=bool)
+    for name in contract.column_names:
+        if name in STAMP:
+            continue
+        before, now = (plain(rows.select([name])).column(name) for rows in (old, new))
+        is_same = pc.fill_null(pc.equal(before, now), False)
+        both_null = pc.and_(before.is_null(), now.is_null())
+        found |= ~pc.or_(is_same, both_null).to_numpy()
+    return found

@@ -1,0 +1,85 @@
+"""Conversion predictions of some rows, by the champion that is published."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ml.conversion.champion import Champion
+from ml.conversion.predictions import Predictions, predict
+from ml.conversion.reasons import REASONS, reasons_of
+from ml.data.rows import Dataset
+from ml.publish.predictions import prediction_rows
+from ml.run import Stamp
+from ml.scoring.changes import places_of, plain
+from warehouse.contract import Contract
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+# Sessions that the training did not split: not over when they were last scored, or closed since.
+OPEN, NEW, TRAIN = "open", "new", "train"
+
+
+def conversion_rows(
+    data: Dataset, champion: Champion, old: "pa.Table", stamp: Stamp, contract: Contract, *, threads: int
+) -> "pa.Table":
+    """Score rows; those that the training split keep their split.
+
+    Parameters
+    ----------
+    data : Dataset
+        The rows.
+    champion : Champion
+        The published model.
+    old : pyarrow.Table
+        The predictions that these visitors had.
+    stamp : Stamp
+        The published run, and the time.
+    contract : Contract
+        Contract of conversion_predictions.
+    threads : int
+        Threads to use.
+
+    Returns
+    -------
+    pyarrow.Table
+        One prediction per row; a row of the training split has no reasons.
+    """
+    import pandas as pd
+
+    split = np.where(data.is_mature == 1, NEW, OPEN).astype(object)
+    place = places_of(data.identity, old, contract.grain)
+    known = np.flatnonzero(place >= 0)
+    before = plain(old.select(["dataset_split"])).column(0).to_numpy(zero_copy_only=False)[place[known]]
+    is_kept = ~np.isin(before.astype(str), [OPEN, NEW])
+    split[known[is_kept]] = before[is_kept]
+    predictions = explained_predictions(champion, data, pd.Categorical(split), threads)
+    return prediction_rows(predictions, stamp, contract)
+
+
+def explained_predictions(champion: Champion, data: Dataset, split: "pd.Categorical", threads: int) -> Predictions:
+    """Score rows, and give reasons for those that the champion was not trained on.
+
+    Parameters
+    ----------
+    champion : Champion
+        The model that scores.
+    data : Dataset
+        The rows.
+    split : Categorical of shape (n_rows,)
+        Split of each row.
+    threads : int
+        Threads to use.
+
+    Returns
+    -------
+    Predictions
+        One per row.
+    """
+    import pyarrow as pa
+
+    explained = np.flatnonzero(np.asarray(split) != TRAIN)
+    nothing = [pa.array([], pa.string()).dictionary_encode()] * REASONS
+    reasons = reasons_of(champion.model, data.inputs.iloc[explained], threads) if len(explained) else nothing
+    return predict(champion, data, split, explained, reasons)

@@ -1,0 +1,131 @@
+"""The models that are published: found by the registry and the predictions, and checked before they score."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ml.config import Config
+from ml.data.features import Mart
+from ml.publish.artifacts import SavedModel, check_features, check_files, model_folder
+from ml.publish.registry import RUNS, UPLIFT_RUNS, names_run, published_run
+from ml.publish.tables import entries_of
+from ml.publish.uplift_model import UPLIFT_FEATURES_FILE, load_uplift
+from ml.scoring.uplift import PublishedUplift
+from warehouse.base import Warehouse
+from warehouse.errors import FunneliftError
+
+PREDICTIONS, SCORES = "conversion_predictions", "uplift_scores"
+SUMMARY_SQL = "select is_synthetic from funnelift.dataset_summary"
+
+
+def published_model(warehouse: Warehouse) -> SavedModel:
+    """Return what the published run saved, once it is sure that the predictions come from it.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+        The open warehouse.
+
+    Returns
+    -------
+    SavedModel
+        Run, model version, file name and hashes.
+
+    Raises
+    ------
+    FunneliftError
+        When nothing was trained on these data.
+    """
+    run = published_run(warehouse, RUNS)
+    if run is None:
+        raise FunneliftError("no trained model in this warehouse: run `python -m ml.train` first")
+    (saved,) = entries_of(SavedModel, [run])
+    if not names_run(warehouse, PREDICTIONS, saved.run_id):
+        raise FunneliftError(
+            f"{PREDICTIONS} is empty or not of run {saved.run_id}, which ml_runs calls published: "
+            "run `python -m ml.train` to write both anew"
+        )
+    check_kind(warehouse, is_synthetic=saved.is_synthetic)
+    return saved
+
+
+def check_kind(warehouse: Warehouse, *, is_synthetic: bool) -> None:
+    """Refuse a model of made-up visitors on a warehouse of real ones, and the reverse.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+        The open warehouse.
+    is_synthetic : bool
+        Whether the model learnt from synthetic data.
+
+    Raises
+    ------
+    FunneliftError
+        When the warehouse now holds the other kind.
+    """
+    synthetic_now = bool(warehouse.query(SUMMARY_SQL)[0]["is_synthetic"])
+    if synthetic_now != is_synthetic:
+        kinds = {True: "synthetic", False: "real"}
+        raise FunneliftError(
+            f"the model was trained on {kinds[is_synthetic]} data, the warehouse now holds {kinds[synthetic_now]} "
+            "data: run `python -m ml.train`"
+        )
+
+
+def check_uplift(warehouse: Warehouse, results: Path, mart: Mart) -> None:
+    """Check the files and features of the published uplift models, where there are any.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+        The open warehouse.
+    results : Path
+        Folder of all results.
+    mart : Mart
+        Features.
+
+    Raises
+    ------
+    FunneliftError
+        When the models are not those that the run recorded, or the mart's features are others.
+    """
+    run = _uplift_run(warehouse)
+    if run is not None:
+        check_kind(warehouse, is_synthetic=bool(run["is_synthetic"]))
+        folder = model_folder(results, run["model_run_id"])
+        check_files(folder, json.loads(run["files_json"]), run["model_run_id"])
+        check_features(folder / UPLIFT_FEATURES_FILE, mart)
+
+
+def published_uplift(warehouse: Warehouse, config: Config, mart: Mart) -> PublishedUplift | None:
+    """Load the published uplift models; `check_uplift` has checked them.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+        The open warehouse.
+    config : Config
+        Settings.
+    mart : Mart
+        Features.
+
+    Returns
+    -------
+    PublishedUplift or None
+        None where uplift was never trained.
+    """
+    run = _uplift_run(warehouse)
+    if run is None:
+        return None
+    return PublishedUplift.of(run, load_uplift(model_folder(config.results, run["model_run_id"]), mart, config.threads))
+
+
+def _uplift_run(warehouse: Warehouse) -> dict[str, Any] | None:
+    run = published_run(warehouse, UPLIFT_RUNS)
+    if run is not None and not names_run(warehouse, SCORES, run["run_id"]):
+        raise FunneliftError(
+            f"{SCORES} is empty or not of run {run['run_id']}, which uplift_runs calls published: "
+            "run `python -m ml.train --only uplift`"
+        )
+    return run
