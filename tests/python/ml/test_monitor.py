@@ -234,10 +234,13 @@ def test_the_order_of_rows_changes_no_number(later: Place) -> None:
 def test_it_refuses_what_does_not_fit_together(later: Place, capsys: pytest.CaptureFixture[str]) -> None:
     monitor.monitor(later.config(), Progress())
     before = later.rows("select * from funnelift.drift_features order by all")
-    later.execute("update funnelift.conversion_predictions set model_version = 'other' where dataset_split = 'new'")
+    later.execute("update funnelift.conversion_predictions set run_id = 'other'")
     assert command(later) == 1
     assert "python -m ml.train" in capsys.readouterr().err
-    later.execute("delete from funnelift.conversion_predictions where dataset_split in ('new', 'test')")
+    later.execute(
+        "update funnelift.conversion_predictions set run_id = (select run_id from funnelift.ml_runs); "
+        "delete from funnelift.conversion_predictions where dataset_split in ('new', 'test')"
+    )
     with pytest.raises(FunneliftError, match=r"no rows of the test split .* run `python -m ml\.train`"):
         monitor.monitor(later.config(), Progress())
     later.execute("drop table funnelift.ml_runs")

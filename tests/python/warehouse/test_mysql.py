@@ -393,12 +393,11 @@ def test_a_monitoring_gives_what_it_gives_on_duckdb(place: Place, session: Sessi
     ((count,),) = session.rows(
         "select count(*) from funnelift.conversion_predictions where dataset_split in ('new', 'open')"
     )
-    # The earliest of the test rows may be among those that came later, and they then before the test split.
+    # Rows that scoring found late, in the time that was learnt from, are counted and left out.
     ((compared, left_out),) = session.rows(
         "select n_scored_rows, n_left_out_rows from funnelift.drift_runs order by started_at desc limit 1"
     )
     assert compared + left_out == count > 300
-    assert left_out < 10
 
 
 def test_a_second_training_keeps_the_runs(place: Place, session: Session) -> None:
