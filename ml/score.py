@@ -110,7 +110,7 @@ def score(config: Config, progress: Progress) -> list[str]:
         check_uplift(warehouse, config.results, mart)
         up_to = scored_up_to(warehouse)
         tables = [PREDICTIONS, *([SCORES] if SCORES in up_to else [])]
-        if build.build_id and all(up_to.get(table) == build.number for table in tables):
+        if all(up_to.get(table) == build.number for table in tables):
             return [f"Nothing to score: all predictions are up to build {build.number}."]
         uplift = published_uplift(warehouse, config, mart)
         this = Scoring(config, contracts, mart, build, champion, uplift, datetime.now(UTC))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from ml.data.gates import GateError
 from warehouse.base import Warehouse
 
+TABLES = ("build_plan", "last_build", "visitor_changes")
 BUILD_SQL = """
 select plan.build_id, plan.build_number, ended.build_id as ended_build_id
 from funnelift.build_plan as plan
@@ -39,8 +40,9 @@ def whole_build(warehouse: Warehouse) -> Build:
     GateError
         When it has not, so that some marts may be newer than others.
     """
-    if not warehouse.columns("build_plan"):
-        return Build("", 0)
+    missing = [table for table in TABLES if not warehouse.columns(table)]
+    if missing:
+        raise GateError("one whole build", f"table funnelift.{missing[0]}", "one", "none", "Run `dbt build` first")
     plans = warehouse.query(BUILD_SQL)
     if len(plans) != 1:
         raise GateError("one whole build", "rows of build_plan", 1, len(plans), REMEDY)

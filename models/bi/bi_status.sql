@@ -5,7 +5,7 @@
     ('days.day_count < 2', 'Only one day of data: no trend.'),
     ('present.has_prices = 0', 'No prices: revenue and lost value are 0 because nobody knows them (docs/loading.md).'),
     ('present.has_predictions = 0', 'No predictions: run python -m ml.train.'),
-    ('conversion.session_count <> summary.session_count', 'The predictions are older than the data: run python -m ml.train.'),
+    ('scored.build_number <> built.build_number', 'The predictions are older than the data: run python -m ml.score.'),
     ('present.has_uplift = 0', 'No uplift: run python -m ml.train.'),
     ('present.has_roi = 0 and present.has_uplift = 1', 'No money: run python -m ml.train --only policy.'),
     ('uplift.is_simulated = 1', 'No experiment: effects are simulated. Load one (docs/loading.md).'),
@@ -54,6 +54,28 @@ conversion as (
 
     select * from {{ portable(ref('ml_runs')) }}
     where status = 'published'
+
+),
+
+latest_score as (
+
+    select max(score_number) as score_number from {{ portable(ref('score_runs')) }}
+    where scored_table = 'conversion_predictions'
+
+),
+
+scored as (
+
+    select scores.build_number
+    from {{ portable(ref('score_runs')) }} as scores
+    inner join latest_score on scores.score_number = latest_score.score_number
+    where scores.scored_table = 'conversion_predictions'
+
+),
+
+built as (
+
+    select build_number from {{ portable(ref('last_build')) }}
 
 ),
 
@@ -108,7 +130,7 @@ select
     present.has_uplift,
     present.has_roi,
     uplift.is_simulated,
-    case when conversion.session_count <> summary.session_count then 1 else 0 end as is_model_behind_data,
+    case when scored.build_number <> built.build_number then 1 else 0 end as is_model_behind_data,
     summary.first_plausible_at as data_from,
     summary.last_plausible_at as data_to,
     summary.implausible_event_at,
@@ -118,4 +140,6 @@ from summary
 cross join days
 cross join present
 left join conversion on 1 = 1
+left join scored on 1 = 1
+left join built on 1 = 1
 left join uplift on 1 = 1

@@ -365,7 +365,7 @@
       const rateCard = (cell, label) => ({ measure: "Observed conversion", where: { ...where, risk_band: [cell.band] }, label, text: cell.evaluated ? percent(cell.converted / cell.evaluated) : "none", raw: cell.evaluated ? cell.converted / cell.evaluated : null,
         lines: cell.evaluated ? [`${whole(cell.converted)} of ${whole(cell.evaluated)}`, between(percent, ...wilson(cell.converted, cell.evaluated))] : [] });
       notes("risk", [total.n ? null : "No scored session is left with these filters.",
-        status.is_model_behind_data ? "The data have changed since the last training: run `python -m ml.train`." : null,
+        status.is_model_behind_data ? "The predictions are older than the data: run `python -m ml.score`." : null,
         "Only sessions later than all that the model learnt from count. Risk is that of leaving without buying, against the baseline rate of the decision point. High: the chance of buying is below half the baseline rate. Low: it is twice the baseline rate or more (settings: risk_bands)."]);
       cards("risk", [
         { measure: "Scored decisions", where: { ...where, risk_band: ["high"] }, label: "Sessions at high risk", text: big(high.n), raw: high.n, lines: [total.n ? `${percent(high.n / total.n)} of ${whole(total.n)} scored` : ""] },
