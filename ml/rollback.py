@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -36,7 +37,7 @@ from ml.publish.tables import entries_of
 from ml.report.page import refresh_report
 from ml.run import Run, Stamp, run_name
 from ml.scoring.conversion import NEW, explained_predictions
-from ml.scoring.published import PREDICTIONS, check_kind
+from ml.scoring.published import PREDICTIONS, check_kind, plausible_from_ms
 from warehouse.base import Publication, Warehouse
 from warehouse.contract import Contracts, read_contracts
 from warehouse.errors import FunneliftError
@@ -163,7 +164,7 @@ def _predictions(this: Run, warehouse: Warehouse, mart: Mart, saved: SavedModel,
     config, progress = this.config, this.progress
     with progress.step("reading the feature mart"):
         row_count, batches = warehouse.read(MART, mart.columns)
-        data = build_dataset(batches, row_count, mart)
+        data = replace(build_dataset(batches, row_count, mart), plausible_from_ms=plausible_from_ms(warehouse))
     with progress.step("gate: nulls and ranges"):
         check_values(data, mart, config)
     with progress.step(f"scoring and explaining {row_count:,} rows"):

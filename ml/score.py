@@ -1,7 +1,7 @@
 """`python -m ml.score`: after a build, bring the predictions up to date by the models that are published."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from ml.publish.registry import SCORE_RUNS, ScoreRun, next_number, score_runs, s
 from ml.run import Stamp
 from ml.scoring.changes import Changes, changes_of
 from ml.scoring.conversion import conversion_rows
-from ml.scoring.published import PREDICTIONS, SCORES, check_uplift, published_model, published_uplift
+from ml.scoring.published import PREDICTIONS, SCORES, check_uplift, plausible_from_ms, published_model, published_uplift
 from ml.scoring.uplift import PublishedUplift, uplift_rows
 from warehouse.base import Among, Warehouse
 from warehouse.contract import Contracts, read_contracts
@@ -138,12 +138,13 @@ def _changes(this: Scoring, warehouse: Warehouse, since: int | None, progress: P
     with progress.step("reading the rows of visitors that changed"):
         row_count, batches = warehouse.read(MART, this.mart.columns, among)
         data = build_dataset(batches, row_count, this.mart) if row_count else None
+        plausible_from = plausible_from_ms(warehouse)
         old = {table: warehouse.table(this.contracts[table], among) for table in this.stamps}
     new = {table: this.contracts[table].schema.empty_table() for table in this.stamps}
     if data is not None:
         with progress.step("gate: nulls and ranges"):
             check_values(data, this.mart, this.config)
-        new = _scored(this, data, old, progress)
+        new = _scored(this, replace(data, plausible_from_ms=plausible_from), old, progress)
     return [changes_of(this.contracts[table], old[table], rows) for table, rows in new.items()]
 
 

@@ -8,6 +8,7 @@ from ml.conversion.champion import Champion
 from ml.conversion.predictions import Predictions, predict
 from ml.conversion.reasons import REASONS, reasons_of
 from ml.data.rows import Dataset
+from ml.data.split import MODEL_SPLITS
 from ml.publish.predictions import prediction_rows
 from ml.run import Stamp
 from ml.scoring.changes import places_of, plain
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-# Sessions that the training did not split: not over when they were last scored, or closed since.
-OPEN, NEW, TRAIN = "open", "new", "train"
+# Sessions that no training has split: not over yet, closed since, or of a time that no clock can have shown.
+OPEN, NEW, IMPLAUSIBLE = "open", "new", "implausible"
+SPLIT = (*MODEL_SPLITS, "embargo")
+TRAIN = "train"
 
 
 def conversion_rows(
@@ -49,10 +52,11 @@ def conversion_rows(
     import pandas as pd
 
     split = np.where(data.is_mature == 1, NEW, OPEN).astype(object)
+    split[(data.is_mature == 1) & (data.decided_ms < data.plausible_from_ms)] = IMPLAUSIBLE
     place = places_of(data.identity, old, contract.grain)
     known = np.flatnonzero(place >= 0)
     before = plain(old.select(["dataset_split"])).column(0).to_numpy(zero_copy_only=False)[place[known]]
-    is_kept = ~np.isin(before.astype(str), [OPEN, NEW])
+    is_kept = np.isin(before.astype(str), SPLIT)
     split[known[is_kept]] = before[is_kept]
     predictions = explained_predictions(champion, data, pd.Categorical(split), threads)
     return prediction_rows(predictions, stamp, contract)

@@ -15,6 +15,7 @@ from warehouse.base import Warehouse
 from warehouse.errors import FunneliftError
 
 PREDICTIONS, SCORES = "conversion_predictions", "uplift_scores"
+PLAUSIBLE_SQL = "select first_plausible_ms from funnelift.dataset_summary"
 SUMMARY_SQL = "select is_synthetic from funnelift.dataset_summary"
 
 
@@ -71,6 +72,22 @@ def check_kind(warehouse: Warehouse, *, is_synthetic: bool) -> None:
             f"the model was trained on {kinds[is_synthetic]} data, the warehouse now holds {kinds[synthetic_now]} "
             "data: run `python -m ml.train`"
         )
+
+
+def plausible_from_ms(warehouse: Warehouse) -> int:
+    """Return the first plausible time, epoch milliseconds: rows before it are of a wrong clock.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+        The open warehouse.
+
+    Returns
+    -------
+    int
+        As the last build found it.
+    """
+    return int(warehouse.query(PLAUSIBLE_SQL)[0]["first_plausible_ms"])
 
 
 def check_uplift(warehouse: Warehouse, results: Path, mart: Mart) -> None:

@@ -11,6 +11,7 @@ from ml.arrays import Floats, Rows
 from ml.config import Config, ExperimentSettings, PolicySettings
 from ml.data.features import IDENTITY, Mart
 from ml.data.rows import Dataset, take
+from ml.data.split import MODEL_SPLITS
 from ml.experiment.experiment import Truth
 from ml.experiment.simulated import hash_shares, simulate
 from ml.parts.uplift import own_values
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 OPEN, OUTSIDE = "open", "outside"
+SPLIT = (*MODEL_SPLITS, "embargo", "implausible")
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ def uplift_rows(
 def _splits(here: Dataset, known: _Known) -> npt.NDArray[np.object_]:
     """A row that the training split keeps its split; any other one takes no part, or is still open."""
     before = known.texts("dataset_split", len(here))
-    is_kept = ~np.isin(before.astype(str), [OPEN, OUTSIDE, "None"])
+    is_kept = np.isin(before.astype(str), SPLIT)
     return np.where(is_kept, before, np.where(here.is_mature == 1, OUTSIDE, OPEN)).astype(object)
 
 
