@@ -243,9 +243,11 @@ def read_project(folder: Path = PROJECT) -> Contracts:
     for path in sorted([*(folder / "models").rglob("*.yml"), *(folder / "seeds").glob("*.yml")]):
         described = yaml.safe_load(path.read_text(encoding="utf-8"))
         layer = path.relative_to(folder / "models").parts[0] if (folder / "models") in path.parents else "seeds"
-        common = layers.get(layer, {}).get("+meta", {}) if layer != "seeds" else {}
+        settings_of = layers.get(layer, {}) if layer != "seeds" else {}
         for node in [*described.get("models", []), *described.get("seeds", [])]:
-            contracts.append(_contract(node, layer, {"meta": common | _meta(node)}))
+            own = settings_of.get(node["name"], {}).get("+meta", {})
+            meta = settings_of.get("+meta", {}) | own | _meta(node)
+            contracts.append(_contract(node, layer, {"meta": meta}))
     return Contracts(contracts, folder)
 
 
