@@ -31,7 +31,7 @@ def test_rows_of_an_implausible_time_are_scored_and_do_not_train(tmp_path: Path)
     place = Place(tmp_path)
     ml_mart.write(place.folder, tables)
     (place.folder / "quick.json").write_text(json.dumps(QUICK))
-    findings = "\n".join(train.train(place.config(), Progress()))
+    findings = "\n".join(train.train(place.config(), Progress()).lines)
 
     counts = place.rows(
         f"""
