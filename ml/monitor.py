@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits
 from ml.arrays import Rows
 from ml.cli import Finished, Progress, parse_arguments, run
 from ml.config import Config
+from ml.data.build import check_same_build, whole_build
 from ml.data.features import MART, Mart, check_columns, read_mart
 from ml.drift.entries import (
     ALARM,
@@ -95,12 +96,13 @@ def monitor(config: Config, progress: Progress) -> Finished:
     Raises
     ------
     FunneliftError
-        When no model was trained or the tables do not fit together; nothing is written then.
+        When no model was trained, the build is not whole or the tables do not fit together; nothing is written then.
     """
     started = datetime.now(UTC)
     contracts = read_contracts(config.manifest)
     mart = read_mart(contracts)
     with threadpool_limits(1, user_api="blas"), open_warehouse(config) as warehouse:
+        build = whole_build(warehouse)
         check_columns(mart, warehouse.columns(MART))
         champion = published_model(warehouse)
         with progress.step("reading the test rows and those scored since"):
@@ -114,6 +116,7 @@ def monitor(config: Config, progress: Progress) -> Finished:
         drift = find_drift(compared, periods, mart, config, progress)
         with progress.step("publishing tables"):
             stamp = Stamp(run_name(started), champion.model_version, datetime.now(UTC), champion.is_synthetic)
+            check_same_build(warehouse, build)
             record = _record(compared, periods[WINDOW], drift, config, (champion, started))
             warehouse.publish(_publications(contracts, drift, record, stamp))
         return Finished(_lines(drift, record) + refresh_report(warehouse, config, progress), _code(drift.verdict))

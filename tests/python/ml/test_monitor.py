@@ -250,6 +250,13 @@ def test_it_refuses_what_does_not_fit_together(later: Place, capsys: pytest.Capt
     assert len(later.rows("select * from funnelift.drift_runs")) == 1
 
 
+def test_a_build_that_has_not_ended_is_refused(later: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    later.execute("update funnelift.build_plan set build_id = 'begun'")
+    assert command(later) == 1
+    assert "gate one whole build failed" in capsys.readouterr().err
+    assert not later.rows("select 1 from information_schema.tables where table_name = 'drift_runs'")
+
+
 def test_a_monitoring_that_dies_leaves_the_last_one(later: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monitor.monitor(later.config(), Progress())
     before = {table: later.rows(f"select * from funnelift.{table} order by all") for table in DRIFT}
