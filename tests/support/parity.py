@@ -17,6 +17,7 @@ OWN = {
     "loaded_ms": "the time of the load",
     "build_id": "drawn anew for each build",
     "run_id": "the time of the run",
+    "model_run_id": "the time of the run",
     "conversion_run_id": "the time of the run",
     "uplift_run_id": "the time of the run",
     "conversion_run_finished_at": "the time of the run",
