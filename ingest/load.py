@@ -32,8 +32,7 @@ from ingest.summary import print_summary, progress_bar, reject_reasons
 from ingest.validate import Checked, Validator, category_paths
 from warehouse.base import RawTables
 from warehouse.errors import FunneliftError
-from warehouse.open import find_engine
-from warehouse.settings import ENVIRONMENT, LoadSettings
+from warehouse.open import choose_engine
 
 MAX_REJECT_RATE = 0.01
 EXAMPLES_A_REASON = 3
@@ -147,8 +146,7 @@ def load(
     UsageError
         An option, setting or the mapping file is wrong.
     """
-    settings = LoadSettings.choose(target)
-    engine = find_engine(settings.target, "--target" if target else ENVIRONMENT["target"])
+    settings, engine = choose_engine(target)
     transaction = engine.begin_load(settings, RAW_TABLES)
     mapping = read_mapping(mapping_path) if mapping_path else None
     inputs = inspect_all(paths, mapping)

@@ -9,8 +9,7 @@ from rich.table import Table
 
 from ingest.raw_tables import RAW_TABLES, LoadRow, read_loads
 from warehouse.errors import FunneliftError
-from warehouse.open import find_engine
-from warehouse.settings import ENVIRONMENT, LoadSettings
+from warehouse.open import choose_engine
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -45,8 +44,7 @@ def run(args: argparse.Namespace) -> int:
         Exit code: 0 listed, 1 refused, 2 wrong usage.
     """
     try:
-        settings = LoadSettings.choose(args.target)
-        engine = find_engine(settings.target, "--target" if args.target else ENVIRONMENT["target"])
+        settings, engine = choose_engine(args.target)
         with engine.begin_load(settings, RAW_TABLES, is_first=False) as raw:
             loads = read_loads(raw)
     except FunneliftError as error:

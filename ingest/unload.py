@@ -20,8 +20,7 @@ from ingest.raw_tables import (
 )
 from warehouse.base import RAW_SCHEMA, RawTables
 from warehouse.errors import FunneliftError
-from warehouse.open import find_engine
-from warehouse.settings import ENVIRONMENT, LoadSettings
+from warehouse.open import choose_engine
 
 OF_LOAD = "load_number = ?"
 
@@ -104,8 +103,7 @@ def unload(names: list[str], *, target: str | None = None) -> list[tuple[LoadRow
     FunneliftError
         A load is unknown or must stay; the warehouse is as it was.
     """
-    settings = LoadSettings.choose(target)
-    engine = find_engine(settings.target, "--target" if target else ENVIRONMENT["target"])
+    settings, engine = choose_engine(target)
     with engine.begin_load(settings, RAW_TABLES, is_first=False) as raw:
         loads, unloads = read_loads(raw), read_unloads(raw)
         found = {load.load_number: load for load in (_find(name, loads, unloads) for name in names)}

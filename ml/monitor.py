@@ -12,7 +12,7 @@ from ml.arrays import Rows
 from ml.cli import Finished, Progress, parse_arguments, run
 from ml.config import Config
 from ml.data.build import check_same_build, whole_build
-from ml.data.features import MART, Mart, check_columns, read_mart
+from ml.data.features import MART, PREDICTIONS, Mart, check_columns, read_mart
 from ml.drift.entries import (
     ALARM,
     TOO_FEW,
@@ -26,7 +26,7 @@ from ml.drift.entries import (
 from ml.drift.performance import calibration, compare, measure
 from ml.drift.periods import day_of, periods_of
 from ml.drift.population import population_drift
-from ml.drift.scored import PREDICTIONS, Compared, Scored, read_compared
+from ml.drift.scored import Compared, Scored, read_compared
 from ml.drift.verdict import Verdict, findings, verdict_of
 from ml.publish.artifacts import SavedModel
 from ml.publish.tables import publication

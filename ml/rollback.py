@@ -14,11 +14,12 @@ from threadpoolctl import threadpool_limits
 from ml.cli import Progress, parse_arguments, run
 from ml.config import Config
 from ml.data.build import Build, check_same_build, whole_build
-from ml.data.features import MART, Mart, check_columns, read_mart
+from ml.data.features import MART, PREDICTIONS, Mart, check_columns, read_mart
 from ml.data.rows import Dataset, build_dataset
 from ml.data.split import Bounds, split_at
 from ml.data.values import check_values
-from ml.publish.artifacts import SavedModel, load_model, model_folder
+from ml.files import model_folder
+from ml.publish.artifacts import SavedModel, load_model
 from ml.publish.files import staged_files, write_csv
 from ml.publish.predictions import prediction_rows
 from ml.publish.registry import (
@@ -37,7 +38,7 @@ from ml.publish.tables import entries_of
 from ml.report.page import refresh_report
 from ml.run import Run, Stamp, run_name
 from ml.scoring.conversion import NEW, explained_predictions
-from ml.scoring.published import PREDICTIONS, check_kind, plausible_from_ms
+from ml.scoring.published import check_kind, plausible_from_ms
 from warehouse.base import Publication, Warehouse
 from warehouse.contract import Contracts, read_contracts
 from warehouse.errors import FunneliftError

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ml.cli import Progress
 from ml.config import Config
+from ml.files import model_folder
 from warehouse.contract import Contracts
 
 PACKAGES = (
@@ -116,4 +117,4 @@ class Run:
     @property
     def models(self) -> Path:
         """The folder in which the run keeps its models, while its files are staged."""
-        return self.folder / "models" / self.run_id
+        return model_folder(self.folder, self.run_id)

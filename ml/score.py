@@ -10,15 +10,16 @@ from threadpoolctl import threadpool_limits
 from ml.cli import Progress, parse_arguments, run
 from ml.config import Config
 from ml.data.build import Build, check_same_build, whole_build
-from ml.data.features import MART, Mart, check_columns, read_mart
+from ml.data.features import MART, PREDICTIONS, SCORES, Mart, check_columns, read_mart
 from ml.data.rows import Dataset, build_dataset
 from ml.data.values import check_values
-from ml.publish.artifacts import SavedModel, load_model, model_folder
+from ml.files import model_folder
+from ml.publish.artifacts import SavedModel, load_model
 from ml.publish.registry import SCORE_RUNS, ScoreRun, next_number, score_runs, scored_up_to
 from ml.run import Stamp
 from ml.scoring.changes import Changes, changes_of
 from ml.scoring.conversion import conversion_rows
-from ml.scoring.published import PREDICTIONS, SCORES, check_uplift, plausible_from_ms, published_model, published_uplift
+from ml.scoring.published import checked_uplift_run, plausible_from_ms, published_model, published_uplift
 from ml.scoring.uplift import PublishedUplift, uplift_rows
 from warehouse.base import Among, Warehouse
 from warehouse.contract import Contracts, read_contracts
@@ -107,12 +108,12 @@ def score(config: Config, progress: Progress) -> list[str]:
         check_columns(mart, warehouse.columns(MART))
         champion = published_model(warehouse)
         champion.check(model_folder(config.results, champion.run_id), mart)
-        check_uplift(warehouse, config.results, mart)
+        uplift_run = checked_uplift_run(warehouse, config.results, mart)
         up_to = scored_up_to(warehouse)
         tables = [PREDICTIONS, *([SCORES] if SCORES in up_to else [])]
         if all(up_to.get(table) == build.number for table in tables):
             return [f"Nothing to score: all predictions are up to build {build.number}."]
-        uplift = published_uplift(warehouse, config, mart)
+        uplift = None if uplift_run is None else published_uplift(uplift_run, config, mart)
         this = Scoring(config, contracts, mart, build, champion, uplift, datetime.now(UTC))
         changes = _changes(this, warehouse, _since(warehouse, up_to, tables, build), progress)
         check_same_build(warehouse, build)

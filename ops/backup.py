@@ -5,7 +5,6 @@ The folder holds the warehouse (raw tables, marts, predictions, what builds know
 """
 
 import argparse
-import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -13,10 +12,9 @@ from typing import Any
 
 from ingest.raw_tables import now
 from ml.config import load_config
-from warehouse.base import Warehouse
+from ml.files import sha256_of
 from warehouse.errors import FunneliftError
-from warehouse.open import find_engine
-from warehouse.settings import ENVIRONMENT, LoadSettings
+from warehouse.open import choose_engine
 
 MANIFEST, WAREHOUSE, RESULTS = "backup.json", "warehouse", "results"
 FORMAT = 1
@@ -96,7 +94,7 @@ def back_up(folder: Path, *, target: str | None = None) -> int:
     FunneliftError
         The folder is there already, there is no warehouse, or somebody writes to it.
     """
-    settings, engine = _choose(target)
+    settings, engine = choose_engine(target)
     if folder.exists():
         raise FunneliftError(f"--out {folder}: is there already; name a new folder")
     unfinished = folder.with_name(f".{folder.name}.unfinished")
@@ -113,7 +111,7 @@ def back_up(folder: Path, *, target: str | None = None) -> int:
             "format": FORMAT,
             "target": settings.target,
             "made_at": f"{now().isoformat()}Z",
-            "sha256": {name: _sha256(file) for name, file in files.items()},
+            "sha256": {name: sha256_of(file) for name, file in files.items()},
         }
         (unfinished / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
         unfinished.rename(folder)
@@ -140,22 +138,17 @@ def restore(folder: Path, *, replace: bool = False, target: str | None = None) -
     FunneliftError
         The folder is no whole backup of this engine, there is a warehouse already, or somebody has it.
     """
-    settings, engine = _choose(target)
+    settings, engine = choose_engine(target)
     manifest = _read_manifest(folder)
     if manifest["target"] != settings.target:
         raise FunneliftError(f"{folder} is a backup of {manifest['target']}, and the target is {settings.target}")
     for name, expected in manifest["sha256"].items():
-        if not (folder / name).is_file() or _sha256(folder / name) != expected:
+        if not (folder / name).is_file() or sha256_of(folder / name) != expected:
             raise FunneliftError(f"{folder / name} is missing or not what the backup wrote: take another backup")
     _check_room(load_config().results, replace)
     engine.restore(settings, folder / WAREHOUSE, replace=replace)
     if (folder / RESULTS).is_dir():
         _restore_results(folder / RESULTS, load_config().results)
-
-
-def _choose(target: str | None) -> tuple[LoadSettings, type[Warehouse]]:
-    settings = LoadSettings.choose(target)
-    return settings, find_engine(settings.target, "--target" if target else ENVIRONMENT["target"])
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
@@ -182,8 +175,3 @@ def _restore_results(source: Path, results: Path) -> None:
         results.rename(old)
     new.rename(results)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()

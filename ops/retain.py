@@ -12,8 +12,7 @@ import pyarrow as pa
 from ingest.raw_tables import RAW_TABLES, now, read_loads
 from warehouse.base import RAW_SCHEMA, SCHEMA, RawTables
 from warehouse.errors import FunneliftError
-from warehouse.open import find_engine
-from warehouse.settings import ENVIRONMENT, LoadSettings
+from warehouse.open import choose_engine
 
 EVENTS, KEPT, RETENTION = "raw_events", "raw_kept_events", "raw_retention"
 NEEDED = ("build_plan", "last_build", "built_loads")
@@ -106,8 +105,7 @@ def retain(before: dt.date, *, dry_run: bool = False, target: str | None = None)
     FunneliftError
         The marts are not made of all that is loaded; the warehouse is as it was.
     """
-    settings = LoadSettings.choose(target)
-    engine = find_engine(settings.target, "--target" if target else ENVIRONMENT["target"])
+    settings, engine = choose_engine(target)
     midnight = dt.datetime.combine(before, dt.time())
     before_ms = int(midnight.replace(tzinfo=dt.UTC).timestamp()) * 1000
     if midnight > now():

@@ -5,7 +5,7 @@ from importlib import import_module
 
 from warehouse.base import Warehouse
 from warehouse.errors import UsageError
-from warehouse.settings import WarehouseSettings
+from warehouse.settings import ENVIRONMENT, LoadSettings, WarehouseSettings
 
 # Each is imported when it is asked for: nobody needs the drivers of the others.
 ENGINES = {"duckdb": "warehouse.duckdb.DuckDBWarehouse", "mysql": "warehouse.mysql.MySQLWarehouse"}
@@ -36,6 +36,30 @@ def find_engine(target: str, setting: str = "--target, FUNNELIFT_TARGET") -> typ
     module, _, name = ENGINES[target].rpartition(".")
     engine: type[Warehouse] = getattr(import_module(module), name)
     return engine
+
+
+def choose_engine(target: str | None) -> tuple[LoadSettings, type[Warehouse]]:
+    """Settle which warehouse a command works on, and its engine.
+
+    Parameters
+    ----------
+    target : str or None
+        What the command line says; None takes FUNNELIFT_TARGET, else DuckDB.
+
+    Returns
+    -------
+    LoadSettings
+        Place of the warehouse; nothing is opened yet.
+    type of Warehouse
+        Its engine.
+
+    Raises
+    ------
+    UsageError
+        When there is no such engine.
+    """
+    settings = LoadSettings.choose(target)
+    return settings, find_engine(settings.target, "--target" if target else ENVIRONMENT["target"])
 
 
 def open_warehouse(settings: WarehouseSettings) -> AbstractContextManager[Warehouse]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ml.arrays import Floats, Labels, Rows
+from ml.arrays import Floats, Labels, Rows, finite_or_none
 from ml.bootstrap import Bootstrap, visitor_codes
 from ml.conversion.calibration import Fit
 from ml.conversion.curve import CalibrationBin, calibration_curve
@@ -168,9 +168,15 @@ def slice_metrics(
             resampled = bootstrap.run(ranked.metrics, weights)
             for metric, value, column in zip(METRICS, values, resampled.T, strict=True):
                 lower, upper = bootstrap.interval(column)
-                found.append(Metric(model, name, metric, _or_none(value), _or_none(lower), _or_none(upper), *counts))
+                found.append(
+                    Metric(
+                        model,
+                        name,
+                        metric,
+                        finite_or_none(value),
+                        finite_or_none(lower),
+                        finite_or_none(upper),
+                        *counts,
+                    )
+                )
     return found
-
-
-def _or_none(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

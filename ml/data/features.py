@@ -7,6 +7,8 @@ from warehouse.contract import Contracts
 from warehouse.errors import FunneliftError
 
 MART = "session_features"
+# What the published models say of its rows.
+PREDICTIONS, SCORES = "conversion_predictions", "uplift_scores"
 NONE = "(none)"
 IDENTITY = ("session_id", "decision_point", "visitor_id", "decided_at")
 STATUSES = ("is_mature", "is_new_visitor")

@@ -6,7 +6,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from ml.arrays import Floats, Labels, Rows, Weights
+from ml.arrays import Floats, Labels, Rows, Weights, finite_or_none
 from ml.bootstrap import Bootstrap, visitor_codes
 from ml.config import Monitoring
 from ml.conversion.calibration import row_log_loss
@@ -141,15 +141,15 @@ def compare(
         yield PerformanceDrift(
             period=period,
             metric=name,
-            value=_or_none(now.value),
-            ci_lower=_or_none(now.lower),
-            ci_upper=_or_none(now.upper),
-            reference_value=_or_none(before.value),
-            reference_ci_lower=_or_none(before.lower),
-            reference_ci_upper=_or_none(before.upper),
-            change=_or_none(change),
-            change_lower=_or_none(lower),
-            change_upper=_or_none(upper),
+            value=finite_or_none(now.value),
+            ci_lower=finite_or_none(now.lower),
+            ci_upper=finite_or_none(now.upper),
+            reference_value=finite_or_none(before.value),
+            reference_ci_lower=finite_or_none(before.lower),
+            reference_ci_upper=finite_or_none(before.upper),
+            change=finite_or_none(change),
+            change_lower=finite_or_none(lower),
+            change_upper=finite_or_none(upper),
             status=status,
             n_rows=current.n_rows,
             n_positives=current.n_positives,
@@ -223,7 +223,3 @@ def _status(name: str, before: float, change: tuple[float, float, float], least:
 def _deviation(resampled: Floats) -> float:
     finite = resampled[np.isfinite(resampled)]
     return float(finite.std(ddof=1)) if len(finite) > 1 else float("nan")
-
-
-def _or_none(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

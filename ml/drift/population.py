@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 
-from ml.arrays import Rows
+from ml.arrays import Rows, finite_or_none
 from ml.bootstrap import visitor_codes
 from ml.config import Monitoring
 from ml.data.features import Feature, Mart
@@ -61,9 +61,9 @@ def population_drift(
                 feature=feature.name,
                 feature_group=feature.group,
                 description=feature.description,
-                psi=_or_none(found.psi),
-                psi_by_chance=_or_none(found.by_chance),
-                psi_limit=_or_none(found.limit),
+                psi=finite_or_none(found.psi),
+                psi_by_chance=finite_or_none(found.by_chance),
+                psi_limit=finite_or_none(found.limit),
                 status=status,
                 most_changed=_most_changed(bins.labels, before, now),
                 new_value=_cut(bins.new_value, LONGEST_LABEL) if is_window and bins.new_value else None,
@@ -110,7 +110,3 @@ def _bins(feature: str, labels: tuple[str, ...], before: Side, now: Side) -> Ite
 
 def _cut(text: str, longest: int) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
-
-
-def _or_none(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

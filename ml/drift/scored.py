@@ -9,14 +9,14 @@ import numpy.typing as npt
 
 from ml.arrays import Floats, Labels, Rows
 from ml.config import Monitoring
-from ml.data.features import MART, NONE, Mart
+from ml.data.features import MART, NONE, PREDICTIONS, Mart
 from ml.drift.bins import Bins, category_bins, number_bins
 from warehouse.base import Joined, Warehouse
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-PREDICTIONS, SCORE = "conversion_predictions", "probability"
+SCORE = "probability"
 REFERENCE_SPLITS, CURRENT_SPLITS = ("test",), ("new", "open")
 BinCodes = npt.NDArray[np.uint8]
 

@@ -14,10 +14,11 @@ from ml.conversion.evaluate import Metric, evaluate
 from ml.conversion.explain import FeatureEffect, explain
 from ml.conversion.predictions import predict
 from ml.data.checked import Checked
+from ml.data.features import PREDICTIONS
 from ml.data.split import SPLITS, split_by_time
 from ml.files import write_json
 from ml.parts.outcome import Outcome
-from ml.parts.succession import PREDICTIONS, judge
+from ml.parts.succession import judge
 from ml.publish.artifacts import model_version, save_model
 from ml.publish.files import write_csv
 from ml.publish.predictions import prediction_rows

@@ -11,10 +11,10 @@ from threadpoolctl import threadpool_limits
 from ml.cli import Progress, add_money_options, parse_arguments, run
 from ml.config import Config
 from ml.experiment.file import Columns, from_file
+from ml.files import MODELS_FOLDER
 from ml.policy.next_experiment import plan_next
 from ml.policy.scored import quadrant_counts, scored, with_quadrants
 from ml.policy.values import value_policies
-from ml.publish.artifacts import MODELS_FOLDER
 from ml.publish.files import staged_files, write_csv
 from ml.publish.tables import stamped
 from ml.publish.uplift_model import save_uplift, uplift_version

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from ml.data.features import SCORES
 from ml.parts.outcome import Outcome
 from ml.parts.uplift import Uplift
 from ml.policy.ab_test import SimulatedTest
@@ -108,7 +109,7 @@ def publish_uplift(run: Run, warehouse: Warehouse, uplift: Uplift) -> Outcome:
 
 def _scored(record: UpliftRun, stamp: Stamp) -> dict[str, Stamp]:
     """A policy run takes the scores as they are."""
-    return {"uplift_scores": stamp} if record.part == "uplift" else {}
+    return {SCORES: stamp} if record.part == "uplift" else {}
 
 
 def _money(value: PolicyValue | None, plan: NextExperiment | None) -> dict[str, Table]:
@@ -145,7 +146,7 @@ def _publications(
 ) -> list[Publication]:
     """Lay out the tables, and write the scores as a file too."""
     with run.progress.step("writing the scores"):
-        scores = stamped(uplift.rows, stamp, run.contracts["uplift_scores"])
+        scores = stamped(uplift.rows, stamp, run.contracts[SCORES])
         write_csv(run.folder / "predictions" / "uplift_scores.csv", scores)
     registry = run.contracts[UPLIFT_RUNS]
     tables: dict[str, Table] = {
@@ -154,7 +155,7 @@ def _publications(
         **money,
     }
     return [
-        Publication(run.contracts["uplift_scores"], scores),
+        Publication(run.contracts[SCORES], scores),
         *(publication(run.contracts[name], kind, entries, stamp) for name, (kind, entries) in tables.items()),
         succession(warehouse, registry, publication(registry, UpliftRun, [record], stamp).rows),
     ]

@@ -10,15 +10,15 @@ from ml.arrays import Floats
 from ml.conversion.champion import Champion
 from ml.conversion.succession import Difference, log_loss_difference
 from ml.data.checked import Checked
+from ml.data.features import PREDICTIONS
 from ml.data.split import Splits
-from ml.publish.artifacts import ModelError, SavedModel, load_model, model_folder
+from ml.files import model_folder
+from ml.publish.artifacts import ModelError, SavedModel, load_model
 from ml.publish.registry import PUBLISHED, REFUSED, RUNS, names_run, published_run
 from ml.publish.runs import Verdict
 from ml.publish.tables import entries_of
 from ml.run import Run
 from warehouse.base import Warehouse
-
-PREDICTIONS = "conversion_predictions"
 
 
 def judge(

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ml.config import Config
 from ml.data.checked import Checked
-from ml.data.features import IDENTITY
+from ml.data.features import IDENTITY, SCORES
 from ml.data.split import MODEL_SPLITS
 from ml.experiment.experiment import Experiment, check_size
 from ml.experiment.mart import MartExperiment, from_mart, rows_at
@@ -143,10 +143,10 @@ def _read_scores(run: Run, warehouse: Warehouse) -> "tuple[pa.Table, str]":
     """Return the rows of `uplift_scores` without their stamp, and the model version that all of them have."""
     import pyarrow as pa
 
-    row_count, batches = warehouse.read("uplift_scores", warehouse.columns("uplift_scores"))
+    row_count, batches = warehouse.read(SCORES, warehouse.columns(SCORES))
     if not row_count:
         raise FunneliftError("funnelift.uplift_scores is empty: run `python -m ml.train` or `--only uplift` first")
-    rows = run.contracts["uplift_scores"].cast(pa.Table.from_batches(list(batches)))
+    rows = run.contracts[SCORES].cast(pa.Table.from_batches(list(batches)))
     versions = rows.column("model_version").unique().to_pylist()
     if len(versions) > 1:
         raise FunneliftError(
@@ -158,7 +158,7 @@ def _read_scores(run: Run, warehouse: Warehouse) -> "tuple[pa.Table, str]":
 
 def _read_record(warehouse: Warehouse, value_column: str | None) -> UpliftRun:
     last = published_run(warehouse, UPLIFT_RUNS)
-    if last is None or not names_run(warehouse, "uplift_scores", last["run_id"]):
+    if last is None or not names_run(warehouse, SCORES, last["run_id"]):
         raise FunneliftError(
             "uplift_scores is not of the run that uplift_runs calls published: run `python -m ml.train --only uplift`"
         )

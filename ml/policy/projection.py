@@ -1,12 +1,11 @@
 """What a strategy earns at every share, with intervals."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ml.arrays import Counts, Floats
+from ml.arrays import Counts, Floats, finite_or_none
 from ml.config import PolicySettings
 from ml.policy.estimates import Estimate
 from ml.policy.intervals import bounds
@@ -90,7 +89,7 @@ def project(
     """
     chosen = common.pop("chosen")
     figures = _figures(estimates, settings, confidence)
-    stated = {name: [_or_none(value) for value in values.tolist()] for name, values in figures.items()}
+    stated = {name: [finite_or_none(value) for value in values.tolist()] for name, values in figures.items()}
     projections = []
     for percent in range(1, 101):
         own: dict[str, Any] = {name: values[percent] for name, values in stated.items()}
@@ -143,7 +142,3 @@ def _ratio(profit: Floats, cost: Floats) -> Floats:
     ratio = np.full(profit.shape, np.nan)
     np.divide(profit, cost, out=ratio, where=cost > 0)
     return ratio
-
-
-def _or_none(value: float) -> float | None:
-    return value if math.isfinite(value) else None

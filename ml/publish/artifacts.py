@@ -17,7 +17,6 @@ from ml.files import sha256_of, write_json
 from warehouse.errors import FunneliftError
 
 CALIBRATOR_FILE, FEATURES_FILE = "calibrator.json", "features.json"
-MODELS_FOLDER = "models"
 
 
 @dataclass(frozen=True)
@@ -67,24 +66,6 @@ class ModelError(FunneliftError):
     def __init__(self, message: str, short: str) -> None:
         super().__init__(message)
         self.short = short
-
-
-def model_folder(results: Path, run_id: str) -> Path:
-    """Return the folder in which a run keeps its models, and what else rolling back to it puts in place.
-
-    Parameters
-    ----------
-    results : Path
-        Folder of all results.
-    run_id : str
-        The run.
-
-    Returns
-    -------
-    Path
-        A folder of its own.
-    """
-    return results / MODELS_FOLDER / run_id
 
 
 def save_model(folder: Path, champion: Champion, catboost: Model) -> dict[str, str]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ml.publish.artifacts import model_folder
+from ml.files import model_folder
 from warehouse.errors import FunneliftError
 
 if TYPE_CHECKING:

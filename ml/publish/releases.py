@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ml.publish.artifacts import model_folder
+from ml.files import model_folder
 from ml.publish.registry import PUBLISHED, RUNS, UPLIFT_RUNS, runs_by_age
 from warehouse.base import Publication, Warehouse
 from warehouse.contract import Contract

@@ -67,9 +67,9 @@ class SavedUplift:
         """
         whole, response = self.t_learner.predict(inputs), self.response.probability(inputs)
         if len(self.crossed):
-            place = np.minimum(np.searchsorted(self.crossed["row"], _hashed(names)), len(self.crossed) - 1)
-            found = self.crossed[place]
-            own = np.flatnonzero((found["row"] == _hashed(names)) & (found["features"] == _hashed_features(inputs)))
+            row = _hashed(names)
+            found = self.crossed[np.minimum(np.searchsorted(self.crossed["row"], row), len(self.crossed) - 1)]
+            own = np.flatnonzero((found["row"] == row) & (found["features"] == _hashed_features(inputs)))
             crossed = self.t_learner.scale.apply(found["p_control"][own], found["p_treatment"][own])
             for name, values in vars(crossed).items():
                 getattr(whole, name)[own] = values

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from ml.config import Config
-from ml.data.features import Mart
-from ml.publish.artifacts import SavedModel, check_features, check_files, model_folder
+from ml.data.features import PREDICTIONS, SCORES, Mart
+from ml.files import model_folder
+from ml.publish.artifacts import SavedModel, check_features, check_files
 from ml.publish.registry import RUNS, UPLIFT_RUNS, names_run, published_run
 from ml.publish.tables import entries_of
 from ml.publish.uplift_model import UPLIFT_FEATURES_FILE, load_uplift
@@ -14,7 +15,6 @@ from ml.scoring.uplift import PublishedUplift
 from warehouse.base import Warehouse
 from warehouse.errors import FunneliftError
 
-PREDICTIONS, SCORES = "conversion_predictions", "uplift_scores"
 PLAUSIBLE_SQL = "select first_plausible_ms from funnelift.dataset_summary"
 SUMMARY_SQL = "select is_synthetic from funnelift.dataset_summary"
 
@@ -90,8 +90,8 @@ def plausible_from_ms(warehouse: Warehouse) -> int:
     return int(warehouse.query(PLAUSIBLE_SQL)[0]["first_plausible_ms"])
 
 
-def check_uplift(warehouse: Warehouse, results: Path, mart: Mart) -> None:
-    """Check the files and features of the published uplift models, where there are any.
+def checked_uplift_run(warehouse: Warehouse, results: Path, mart: Mart) -> dict[str, Any] | None:
+    """Return the published uplift run, once the files and features of its models are checked.
 
     Parameters
     ----------
@@ -102,26 +102,37 @@ def check_uplift(warehouse: Warehouse, results: Path, mart: Mart) -> None:
     mart : Mart
         Features.
 
+    Returns
+    -------
+    dict or None
+        Its row of `uplift_runs`; None where uplift was never trained.
+
     Raises
     ------
     FunneliftError
         When the models are not those that the run recorded, or the mart's features are others.
     """
-    run = _uplift_run(warehouse)
+    run = published_run(warehouse, UPLIFT_RUNS)
     if run is not None:
+        if not names_run(warehouse, SCORES, run["run_id"]):
+            raise FunneliftError(
+                f"{SCORES} is empty or not of run {run['run_id']}, which uplift_runs calls published: "
+                "run `python -m ml.train --only uplift`"
+            )
         check_kind(warehouse, is_synthetic=bool(run["is_synthetic"]))
         folder = model_folder(results, run["model_run_id"])
         check_files(folder, json.loads(run["files_json"]), run["model_run_id"])
         check_features(folder / UPLIFT_FEATURES_FILE, mart)
+    return run
 
 
-def published_uplift(warehouse: Warehouse, config: Config, mart: Mart) -> PublishedUplift | None:
-    """Load the published uplift models; `check_uplift` has checked them.
+def published_uplift(run: dict[str, Any], config: Config, mart: Mart) -> PublishedUplift:
+    """Load the published uplift models.
 
     Parameters
     ----------
-    warehouse : Warehouse
-        The open warehouse.
+    run : dict
+        What `checked_uplift_run` returned.
     config : Config
         Settings.
     mart : Mart
@@ -129,20 +140,7 @@ def published_uplift(warehouse: Warehouse, config: Config, mart: Mart) -> Publis
 
     Returns
     -------
-    PublishedUplift or None
-        None where uplift was never trained.
+    PublishedUplift
+        Ready to score.
     """
-    run = _uplift_run(warehouse)
-    if run is None:
-        return None
     return PublishedUplift.of(run, load_uplift(model_folder(config.results, run["model_run_id"]), mart, config.threads))
-
-
-def _uplift_run(warehouse: Warehouse) -> dict[str, Any] | None:
-    run = published_run(warehouse, UPLIFT_RUNS)
-    if run is not None and not names_run(warehouse, SCORES, run["run_id"]):
-        raise FunneliftError(
-            f"{SCORES} is empty or not of run {run['run_id']}, which uplift_runs calls published: "
-            "run `python -m ml.train --only uplift`"
-        )
-    return run
