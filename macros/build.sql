@@ -2,7 +2,7 @@
     What a build has to do. build_plan decides it once; every other model asks here. docs/incremental.md tells the whole.
     A model can read what an earlier build left of a table that depends on it, so it is named, not referred to.
 #}
-{% macro built(name) %}{{ return(adapter.get_relation(target.database, target.schema, name) if execute) }}{% endmacro %}
+{% macro built(name) %}{{ return(adapter.get_relation(target.database, target.schema, name) if execute else none) }}{% endmacro %}
 
 {# The one row of a table that an earlier build, or this one, left; nothing where there is none. #}
 {% macro built_row(name) %}

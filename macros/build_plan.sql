@@ -2,12 +2,12 @@
     What the next build does. Everything anew where the rows of another build could not stand beside the new ones; else what
     has changed alone, and with it what an interrupted build of that kind had still to do.
 #}
-{% macro next_build_plan(loads, all_loads) %}
-    {%- set settings, code, reasons = row_settings() | tojson, models_md5(), [] -%}
+{% macro next_build_plan(loads) %}
+    {%- set settings, code, reasons = row_settings(), models_md5(), [] -%}
     {%- set now = modules.datetime.datetime.now(modules.pytz.utc).timestamp() -%}
-    {%- set plan = dict(number=1, is_full=1, is_continued=0, has_event_ids=0, reason='', settings=settings, code=code, started_ms=(now * 1000) | int) -%}
+    {%- set plan = dict(number=1, is_full=1, is_continued=0, has_event_ids=0, reason='', settings=settings | tojson, code=code, started_ms=(now * 1000) | int) -%}
     {%- if not execute -%}{{ return(plan) }}{%- endif -%}
-    {%- set before, last, names = built_row('build_plan'), built_row('last_build'), raw_event_columns() -%}
+    {%- set before, last, names = built_row('build_plan'), built_row('last_build'), columns_of(existing_source('raw_events')) -%}
     {%- do plan.update(has_event_ids=1 if 'event_id' in names and run_query(
         'select 1 as found from ' ~ source('raw', 'raw_events') ~ ' where event_id is not null limit 1'
     ) | length + run_query(
@@ -26,7 +26,7 @@
         {%- if not is_finished and before['is_full'] == 1 -%}
             {%- do reasons.append('the last full build was interrupted') -%}
         {%- endif -%}
-        {%- set changed = changed_settings(fromjson(before['settings_json']), row_settings()) -%}
+        {%- set changed = changed_settings(fromjson(before['settings_json']), settings) -%}
         {%- if changed -%}{%- do reasons.append('changed: ' ~ changed | join(', ')) -%}{%- endif -%}
         {%- if before['code_md5'] != code -%}{%- do reasons.append('the models changed') -%}{%- endif -%}
         {%- do reasons.extend(loads_for_full_build(loads)) -%}
@@ -43,7 +43,7 @@
 {# Why the loads ask for a full build, if they do. #}
 {% macro loads_for_full_build(loads) %}
     {%- set reasons = [] -%}
-    {%- if 'load_number' not in raw_event_columns() -%}
+    {%- if 'load_number' not in columns_of(existing_source('raw_events')) -%}
         {{ return([var('raw_events_table') ~ ' has no load_number']) }}
     {%- endif -%}
     {%- set counts = run_query(
@@ -61,11 +61,6 @@
         {%- do reasons.append('much is new') -%}
     {%- endif -%}
     {{ return(reasons) }}
-{% endmacro %}
-
-{% macro raw_event_columns() %}
-    {%- set events = adapter.get_relation(target.database, var('raw_schema'), var('raw_events_table')) -%}
-    {{ return(adapter.get_columns_in_relation(events) | map(attribute='name') | map('lower') | list if events is not none else []) }}
 {% endmacro %}
 
 {# The settings on which rows depend: rows of two values must never stand beside each other. #}

@@ -7,7 +7,7 @@
         {% do yml_check() %}
         {% do server_check() %}
         {% set wanted = var('raw_schema') ~ '.' ~ var('raw_events_table') %}
-        {% set events = adapter.get_relation(target.database, var('raw_schema'), var('raw_events_table')) %}
+        {% set events = existing_source('raw_events') %}
         {% if events is none %}
             {% do exceptions.raise_compiler_error(
                 'No table ' ~ wanted ~ ' in this warehouse, so there is nothing to build. Load your files with '
@@ -15,7 +15,7 @@
                 ~ 'that you have.'
             ) %}
         {% endif %}
-        {% set present = get_columns_in_query('select * from ' ~ events) | map('lower') | list %}
+        {% set present = columns_of(events) %}
         {% for name in ['timestamp', 'visitorid', 'event', 'itemid'] if name not in present %}
             {% do exceptions.raise_compiler_error(
                 'Table ' ~ wanted ~ ' has no column ' ~ name ~ '; it has ' ~ present | join(', ') ~ '. The models need '

@@ -16,7 +16,9 @@
         {{ return({'relations': [relation]}) }}
     {%- endif -%}
     {%- set unit, columns = meta.get('unit'), [] -%}
-    {%- for column in get_columns_in_query('select * from ' ~ relation) -%}{%- do columns.append(adapter.quote(column)) -%}{%- endfor -%}
+    {%- for column in get_columns_in_query('select * from ' ~ relation) if adapter.quote(column) not in numbered_columns() -%}
+        {%- do columns.append(adapter.quote(column)) -%}
+    {%- endfor -%}
 
     {% do start_session() %}
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
@@ -25,8 +27,8 @@
         {% call statement('delete') -%}{{ delete_touched(relation, unit, built(meta.touched)) }}{%- endcall %}
     {% endif %}
     {% call statement('main') -%}
-        insert into {{ relation }} ({{ columns | reject('in', numbered_columns()) | join(', ') }})
-        select {{ columns | reject('in', numbered_columns()) | join(', ') }} from (
+        insert into {{ relation }} ({{ columns | join(', ') }})
+        select {{ columns | join(', ') }} from (
             {{ sql }}
         ) as touched_rows
     {%- endcall %}
@@ -45,14 +47,14 @@
     {{ return(plan['is_continued'] == 1 or moved > 0) }}
 {% endmacro %}
 
-{# The columns that the server numbers itself, as it quotes them. #}
-{% macro numbered_columns() -%}
+{# The columns that a table numbers itself (meta.numbered), as the engine quotes them. #}
+{% macro numbered_columns() %}{{ return(adapter.dispatch('numbered_columns')()) }}{% endmacro %}
+{% macro default__numbered_columns() %}{{ return([]) }}{% endmacro %}
+{% macro mysql__numbered_columns() %}
     {%- set names = [] -%}
-    {%- if target.type == 'mysql' -%}
     {%- for column in model.columns.values() if column.meta.get('numbered') -%}{%- do names.append(adapter.quote(column.name)) -%}{%- endfor -%}
-    {%- endif -%}
     {{ return(names) }}
-{%- endmacro %}
+{% endmacro %}
 
 {% macro materialize_table() %}{{ return(adapter.dispatch('materialize_table')()) }}{% endmacro %}
 {% macro duckdb__materialize_table() %}{{ return(materialization_table_duckdb()) }}{% endmacro %}

@@ -2,7 +2,7 @@
 -- What this build does, decided once and before all else: everything anew, or what has changed alone.
 -- depends_on: {{ ref('build_loads') }}
 {{ raw_events_check() }}
-{%- set plan = next_build_plan(ref('build_loads'), ref('stg_loads')) %}
+{%- set plan = next_build_plan(ref('build_loads')) %}
 select
     {{ to_short_text("'" ~ invocation_id ~ "'") }} as build_id,
     {{ to_bigint(plan.number) }} as build_number,

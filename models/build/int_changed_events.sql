@@ -5,6 +5,7 @@
 -- depends_on: {{ ref('stg_item_properties') }}
 {%- set columns = ['visitor_id', 'item_id', 'category_id', 'day_number'] %}
 {%- set events, event_items = built('int_events'), built('int_event_items') %}
+{%- set looks_back = is_changes_build() and events is not none and event_items is not none %}
 with new_events as (
 
     select *
@@ -28,7 +29,7 @@ arrived as (
         coalesce(own_category_id, '') as category_id,
         {{ local_day_number('event_ms') }} as day_number
     from new_events
-    {%- if is_changes_build() and has_event_ids() and events is not none %}
+    {%- if looks_back and has_event_ids() %}
     union all
     -- What was sent before under an id that comes again, and what counts again because its successor was withdrawn.
     select
@@ -47,7 +48,7 @@ arrived as (
     {%- endif %}
 
 )
-{%- if is_changes_build() and events is not none and event_items is not none %},
+{%- if looks_back %},
 
 late_properties as (
 
@@ -100,7 +101,7 @@ altered as (
 {%- endif %}
 
 select distinct {{ columns | join(', ') }} from arrived
-{%- if is_changes_build() and events is not none and event_items is not none %}
+{%- if looks_back %}
 union
 select {{ columns | join(', ') }} from altered
 {%- endif %}

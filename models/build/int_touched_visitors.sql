@@ -13,21 +13,19 @@ with touched as (
     from {{ sessions }} as sessions
     cross join {{ ref('int_clock') }} as clock
     where sessions.is_closed <> {{ is_closed('sessions.ended_ms') }}
-    union
     -- Who decided within 28 days of a late event, on its item or in its category: demand and usual prices are closed days'.
-    select features.visitor_id
-    from {{ features }} as features
-    inner join {{ ref('int_changed_events') }} as changes on features.item_id = changes.item_id
-    where
-        {{ local_day_number('features.decided_ms') }} > changes.day_number
-        and {{ local_day_number('features.decided_ms') }} <= changes.day_number + 28
+    {%- for changes, ours, theirs in [
+        (ref('int_changed_events'), 'item_id', 'item_id'),
+        (ref('int_changed_categories'), 'item_category', 'category_id'),
+    ] %}
     union
     select features.visitor_id
     from {{ features }} as features
-    inner join {{ ref('int_changed_categories') }} as changes on features.item_category = changes.category_id
+    inner join {{ changes }} as changes on features.{{ ours }} = changes.{{ theirs }}
     where
         {{ local_day_number('features.decided_ms') }} > changes.day_number
         and {{ local_day_number('features.decided_ms') }} <= changes.day_number + 28
+    {%- endfor %}
     {%- endif %}
 
 )

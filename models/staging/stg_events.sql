@@ -6,7 +6,7 @@
     'transactionid': to_short_text, 'price': to_money, 'categoryid': to_short_text, 'event_id': to_short_text,
     'line_number': to_bigint, 'load_number': to_bigint,
 } %}
-{%- set sources = ['raw_events'] + (['raw_kept_events'] if has_rows(source('raw', 'raw_kept_events')) else []) %}
+{%- set sources = ['raw_events'] + (['raw_kept_events'] if has_rows('raw_kept_events') else []) %}
 {%- for name in sources %}
 select
     visitorid as visitor_id,

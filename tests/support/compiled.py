@@ -21,24 +21,11 @@ import yaml
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.cli.main import dbtRunner
 
+from ingest.raw_tables import RAW_TABLES
 from paths import ROOT
 from reference import Category, Event, Property, Reference
 
 CATALOG = "world"
-RAW_TABLES = {
-    "raw_events": """timestamp bigint not null, visitorid varchar not null, event varchar not null,
-        itemid varchar not null, transactionid varchar, price decimal(18, 4), categoryid varchar,
-        load_id varchar not null""",
-    "raw_item_properties": """timestamp bigint not null, itemid varchar not null, property varchar not null,
-        value varchar, load_id varchar not null""",
-    "raw_category_tree": "categoryid varchar not null, parentid varchar, load_id varchar not null",
-    "raw_treatment_assignments": """visitorid varchar not null, assigned_at bigint not null,
-        treatment bigint not null, load_id varchar not null""",
-    "raw_loads": """load_id varchar, file varchar, content_sha256 varchar, mapping_sha256 varchar, raw_table varchar,
-        bytes bigint, line_count bigint, accepted_count bigint, rejected_count bigint, ignored_count bigint,
-        is_synthetic integer, loaded_at timestamp""",
-    "raw_rejects": "load_id varchar, file varchar, line bigint, reason varchar, raw_text varchar",
-}
 FEATURE_KEY = ("session_id", "decision_point")
 Rows = dict[tuple[Any, ...], dict[str, Any]]
 
@@ -86,7 +73,8 @@ def settings(**overrides: Any) -> dict[str, Any]:
 def create_raw_tables(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("create schema if not exists funnelift_raw")
     for table, columns in RAW_TABLES.items():
-        connection.execute(f"create table if not exists funnelift_raw.{table} ({columns})")
+        typed = ", ".join(f"{column.name} {column.data_type}" for column in columns)
+        connection.execute(f"create table if not exists funnelift_raw.{table} ({typed})")
 
 
 def insert_raw(connection: duckdb.DuckDBPyConnection, world: World, load_id: str = "load-1") -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from ingest.raw_tables import RAW_TABLES
+from compiled import create_raw_tables
 
 # What a build says of itself, and what it had to do; a full build and others must differ here.
 ABOUT_BUILDS = {
@@ -33,10 +33,7 @@ class History:
 
     def __post_init__(self) -> None:
         with duckdb.connect(str(self.database)) as connection:
-            connection.execute("create schema funnelift_raw")
-            for table, columns in RAW_TABLES.items():
-                typed = ", ".join(f"{column.name} {column.data_type}" for column in columns)
-                connection.execute(f"create table funnelift_raw.{table} ({typed})")
+            create_raw_tables(connection)
 
     def load(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], loaded_at: dt.datetime) -> int:
         """Add rows as one more load, and return its number."""

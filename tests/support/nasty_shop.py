@@ -257,13 +257,13 @@ def write_shop(folder: Path, world: World) -> list[list[str]]:
     with_orders, without = folder / "with_orders", folder / "without_orders"
     for place, rows in [(with_orders, events), (without, bare)]:
         place.mkdir(parents=True)
-        _write_csv(place / "events 🛒.csv", Event._fields, rows)
-    _write_csv(with_orders / "experiment 🧪.csv", Assignment._fields, world.assignments)
+        write_csv(place / "events 🛒.csv", Event._fields, rows)
+    write_csv(with_orders / "experiment 🧪.csv", Assignment._fields, world.assignments)
     for name, bad in [("events 🛒.csv", BAD_LINES), ("experiment 🧪.csv", BAD_ASSIGNMENTS)]:
         with (with_orders / name).open("a", encoding="utf-8") as file:
             file.writelines(bad)
-    _write_csv(with_orders / "properties.csv", Property._fields, world.properties)
-    _write_csv(with_orders / "tree.csv", Category._fields, world.categories)
+    write_csv(with_orders / "properties.csv", Property._fields, world.properties)
+    write_csv(with_orders / "tree.csv", Category._fields, world.categories)
     no_orders = MAPPING | {"columns": MAPPING["columns"] | {"transaction": None}, "ignore_columns": ["transactionid"]}
     loads = []
     for place, mapping in [(with_orders, MAPPING), (without, no_orders)]:
@@ -273,7 +273,9 @@ def write_shop(folder: Path, world: World) -> list[list[str]]:
     return loads
 
 
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[int | str | Decimal | None]]) -> None:
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[int | str | Decimal | None]]) -> None:
+    """Write a file with a header; None is a blank cell."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)

@@ -1,12 +1,17 @@
 """Settings for a quick training, and a folder in which one has happened."""
 
+import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
+import ml_mart
 from contracts import PUBLISHED
+from ml import train
+from ml.cli import Progress
 from ml.config import Config, load_config
 
 CONVERSION = ("conversion_predictions", "shap_summary", "model_metrics", "calibration_curve", "ml_runs")
@@ -79,3 +84,18 @@ class Place:
         name = {"ml_runs": "run_id", "uplift_runs": "model_run_id"}[table]
         run = self.rows(f"select {name} as run_id from funnelift.{table} where status = 'published'")[0]
         return self.folder / "results" / "models" / str(run["run_id"])
+
+
+def train_shop(folder: Path, rows: int, seed: int, buy_rate: float, settings: dict[str, Any]) -> Place:
+    """Make marts of a small shop in a folder, and train on them."""
+    place = Place(folder)
+    ml_mart.write(folder, ml_mart.marts(rows, seed=seed, buy_rate=buy_rate))
+    (folder / "quick.json").write_text(json.dumps(settings))
+    train.train(place.config(), Progress())
+    return place
+
+
+def copy_of(place: Place, folder: Path) -> Place:
+    """The same folder once more, for a test that writes."""
+    shutil.copytree(place.folder, folder)
+    return Place(folder)

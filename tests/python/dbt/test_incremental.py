@@ -1,13 +1,11 @@
 """A build of what has changed gives what a full build gives, whatever arrived, came late, was corrected or went."""
 
-import csv
 import datetime as dt
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from random import Random
 from tempfile import mkdtemp
@@ -21,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from compiled import CATALOG, Outcome, environment, parsed_project, run_dbt
 from history import ABOUT_BUILDS, GIVEN_ONCE, History, differences, rows_of
-from nasty_shop import nasty_world
+from nasty_shop import nasty_world, write_csv
 from ops.retain import retain
 from parity import on_server
 from paths import ROOT
@@ -235,14 +233,6 @@ def test_a_part_of_the_models_is_no_whole_build(tmp_path: Path) -> None:
 # The server test: a fixed nasty shop, by the commands that people run.
 
 
-def write(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(["" if cell is None else cell for cell in row] for row in rows)
-
-
 def test_a_nasty_shop_in_parts_is_the_shop_as_a_whole_on_the_server(
     empty_mysql: DatabaseServer, tmp_path: Path
 ) -> None:
@@ -254,10 +244,10 @@ def test_a_nasty_shop_in_parts_is_the_shop_as_a_whole_on_the_server(
     properties = list(world.properties)
     random.shuffle(properties)
     for number, part in enumerate(parts):
-        write(tmp_path / f"{number}" / f"events_{number}.csv", Event._fields[:5], part)
+        write_csv(tmp_path / f"{number}" / f"events_{number}.csv", Event._fields[:5], part)
         told = properties[number :: len(parts)]
-        write(tmp_path / f"{number}" / f"item_properties_{number}.csv", Property._fields, told)
-    write(tmp_path / "0" / "category_tree.csv", Category._fields, world.categories)
+        write_csv(tmp_path / f"{number}" / f"item_properties_{number}.csv", Property._fields, told)
+    write_csv(tmp_path / "0" / "category_tree.csv", Category._fields, world.categories)
     ask = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("FUNNELIFT_", "DBT_"))},
         **empty_mysql.environment,

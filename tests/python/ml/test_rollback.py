@@ -14,7 +14,7 @@ from ml import rollback, score, train
 from ml.bootstrap import Bootstrap
 from ml.cli import Finished, Progress
 from ml.conversion.succession import log_loss_difference
-from training import CONVERSION, QUICK, Place
+from training import CONVERSION, QUICK, Place, copy_of
 from warehouse.errors import FunneliftError
 
 SHOWN = ("model_card.md", "metrics/model_metrics.json", "figures/roc.png", "predictions/conversion_predictions.csv")
@@ -65,8 +65,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 @pytest.fixture
 def copy(trained: Place, tmp_path: Path) -> Place:
-    shutil.copytree(trained.folder, tmp_path / "copy")
-    return Place(tmp_path / "copy")
+    return copy_of(trained, tmp_path / "copy")
 
 
 def test_the_first_run_is_published(trained: Place) -> None:

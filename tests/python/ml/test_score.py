@@ -1,17 +1,15 @@
 """`ml.score` after a build: only what changed, both tables, nothing left of sessions that are no more."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 
-import ml_mart
 from ml import score, train
 from ml.cli import Progress
-from training import QUICK, Place
+from training import QUICK, Place, copy_of, train_shop
 from warehouse.errors import FunneliftError
 
 PREDICTED = "conversion_predictions"
@@ -22,17 +20,12 @@ SOME = "right(visitor_id, 1) in ('3', '7')"
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    place = Place(tmp_path_factory.mktemp("trained"))
-    ml_mart.write(place.folder, ml_mart.marts(5000, seed=31, buy_rate=0.04))
-    (place.folder / "quick.json").write_text(json.dumps(QUICK))
-    train.train(place.config(), Progress())
-    return place
+    return train_shop(tmp_path_factory.mktemp("trained"), 5000, 31, 0.04, QUICK)
 
 
 @pytest.fixture
 def copy(trained: Place, tmp_path: Path) -> Place:
-    shutil.copytree(trained.folder, tmp_path / "copy")
-    return Place(tmp_path / "copy")
+    return copy_of(trained, tmp_path / "copy")
 
 
 def table(place: Place, name: str) -> dict[tuple[str, str], dict[str, Any]]:

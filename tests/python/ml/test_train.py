@@ -2,7 +2,6 @@
 
 import csv
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from ml.cli import Progress
 from ml.config import DEFAULTS
 from ml.files import sha256_of
 from paths import ROOT
-from training import CONVERSION, QUICK, TABLES, UPLIFT, Place
+from training import CONVERSION, QUICK, TABLES, UPLIFT, Place, copy_of, train_shop
 from warehouse.base import Publication
 from warehouse.errors import FunneliftError
 from warehouse.open import open_warehouse
@@ -30,17 +29,12 @@ from warehouse.open import open_warehouse
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    place = Place(tmp_path_factory.mktemp("trained"))
-    ml_mart.write(place.folder, ml_mart.marts(5000, seed=31, buy_rate=0.04))
-    (place.folder / "quick.json").write_text(json.dumps(QUICK))
-    train.train(place.config(), Progress())
-    return place
+    return train_shop(tmp_path_factory.mktemp("trained"), 5000, 31, 0.04, QUICK)
 
 
 @pytest.fixture
 def copy(trained: Place, tmp_path: Path) -> Place:
-    shutil.copytree(trained.folder, tmp_path / "copy")
-    return Place(tmp_path / "copy")
+    return copy_of(trained, tmp_path / "copy")
 
 
 def test_one_prediction_for_every_row_of_the_mart(trained: Place) -> None:

@@ -185,6 +185,7 @@ KILLED = (
     "from ops import backup\n"
     "import warehouse.duckdb, warehouse.mysql_client.backup\n"
     "def dying(*arguments, **options): os.kill(os.getpid(), signal.SIGKILL)\n"
+    "{patch}  # a name that is no more must fail here, not be made anew\n"
     "{patch} = dying\n"
     "backup.{command}(pathlib.Path(sys.argv[1]){options})\n"
 )
@@ -204,7 +205,7 @@ def killed(shop: AnyShop, patch: str, command: str, folder: Path, options: str =
 def test_a_killed_backup_is_none_and_the_next_is_whole(shop: AnyShop, results: Path, tmp_path: Path) -> None:
     fill(shop)
     before = everything(shop, results)
-    killed(shop, "backup._sha256", "back_up", tmp_path / "saved")
+    killed(shop, "backup.sha256_of", "back_up", tmp_path / "saved")
     assert not (tmp_path / "saved").exists()
     assert everything(shop, results) == before
     assert run(shop, "backup", "--out", str(tmp_path / "saved")).code == 0

@@ -1,7 +1,6 @@
 """The uplift and policy parts of `ml.train` on a real warehouse: tables that can be checked by hand, parts, gates."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import ml_mart
 from contracts import PUBLISHED
 from ml import train
 from ml.cli import Progress
-from training import QUICK, UPLIFT, Place
+from training import QUICK, UPLIFT, Place, copy_of, train_shop
 from warehouse.errors import FunneliftError
 
 pytestmark = pytest.mark.end_to_end
@@ -56,17 +55,12 @@ def give_assignments(place: Place, treated_share: float = 0.5, seed: int = 0) ->
 
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    place = Place(tmp_path_factory.mktemp("uplift"))
-    ml_mart.write(place.folder, ml_mart.marts(6000, seed=47, buy_rate=0.05))
-    (place.folder / "quick.json").write_text(json.dumps(SETTINGS))
-    train.train(place.config(), Progress())
-    return place
+    return train_shop(tmp_path_factory.mktemp("uplift"), 6000, 47, 0.05, SETTINGS)
 
 
 @pytest.fixture
 def copy(simulated: Place, tmp_path: Path) -> Place:
-    shutil.copytree(simulated.folder, tmp_path / "copy")
-    return Place(tmp_path / "copy")
+    return copy_of(simulated, tmp_path / "copy")
 
 
 def test_one_score_for_every_session_at_the_decision_point(simulated: Place) -> None:
