@@ -30,6 +30,8 @@ def main() -> None:
     parser.add_argument("--scratch", type=Path, help="folder for the data (default: a temporary one)")
     parser.add_argument("--slowest", action="store_true", help="name the slowest models and tests of each build")
     args = parser.parse_args()
+    if args.scratch is not None:
+        args.scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=args.scratch) as scratch:
         folder = Path(scratch)
         check_empty()

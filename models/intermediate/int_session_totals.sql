@@ -20,6 +20,9 @@ summed as (
         max(case when event_rank = {{ var('funnel_steps').index('addtocart') + 1 }} then event_ms end) as last_addtocart_ms,
         max(case when event_rank = {{ var('funnel_steps').index('transaction') + 1 }} then event_ms end)
             as last_transaction_ms,
+        max(case when is_first_in_session = 1 then item_key end) as entry_item_key,
+        max(case when is_first_in_session = 1 then category_id end) as entry_category_id,
+        max(case when is_last_in_session = 1 then category_id end) as last_category_id,
         min(event_ms) as started_ms,
         max(event_ms) as ended_ms
     from events
@@ -34,8 +37,8 @@ select
     bounds.session_id,
     bounds.visitor_id,
     items.item_id as entry_item_id,
-    first_events.category_id as entry_category_id,
-    last_events.category_id as last_category_id,
+    summed.entry_category_id,
+    summed.last_category_id,
     bounds.session_number,
     summed.event_count,
     summed.distinct_items,
@@ -54,12 +57,4 @@ inner join {{ ref('int_session_bounds') }} as bounds
     on
         summed.visitor_key = bounds.visitor_key
         and summed.session_key = bounds.session_key
-inner join {{ ref('int_event_items') }} as first_events
-    on
-        bounds.visitor_key = first_events.visitor_key
-        and bounds.first_event_key = first_events.event_key
-inner join {{ ref('int_event_items') }} as last_events
-    on
-        bounds.visitor_key = last_events.visitor_key
-        and bounds.last_event_key = last_events.event_key
-inner join {{ ref('int_items') }} as items on first_events.item_key = items.item_key
+inner join {{ ref('int_items') }} as items on summed.entry_item_key = items.item_key
