@@ -2,7 +2,7 @@
 {% macro config_check() %}
     {% set faults, known = [], [
         'shop_time_zone', 'clock_straggler_share', 'full_build_share', 'bot_pace_mean_gap_seconds', 'exclude_bots',
-        'funnel_steps', 'decision_points',
+        'cut_category_branches', 'funnel_steps', 'decision_points',
     ] %}
 
     {% for name, lowest, highest in [
@@ -49,9 +49,9 @@
         {% do faults.append('bot_pace_mean_gap_seconds must be a number of seconds, 0 or more, not ' ~ pace | tojson) %}
     {% endif %}
 
-    {% if var('exclude_bots') is not boolean %}
-        {% do faults.append('exclude_bots must be true or false, not ' ~ var('exclude_bots') | tojson) %}
-    {% endif %}
+    {% for name in ['exclude_bots', 'cut_category_branches'] if var(name) is not boolean %}
+        {% do faults.append(name ~ ' must be true or false, not ' ~ var(name) | tojson) %}
+    {% endfor %}
 
     {% for name in [
         'raw_schema', 'raw_events_table', 'raw_item_properties_table', 'raw_category_tree_table',

@@ -1,3 +1,4 @@
+{{ config(post_hook="{{ tell_rootless_categories(this) }}") }}
 -- Ancestors are looked up level by level rather than by recursion, which not every engine has.
 with tree as (
 
@@ -53,15 +54,15 @@ level_{{ level }} as (
 
 ),
 {% endfor %}
--- What still has an ancestor after the deepest level allowed is too deep or goes in a circle.
+-- What still has an ancestor after the deepest level allowed is too deep or goes in a circle: it stands alone.
 final as (
 
     select
         category_id,
-        parent_category_id,
-        root_category_id,
-        {{ to_integer('depth') }} as depth,
-        case when category_id = root_category_id then 1 else 0 end as is_root,
+        case when next_ancestor_id is null then parent_category_id end as parent_category_id,
+        case when next_ancestor_id is null then root_category_id else category_id end as root_category_id,
+        {{ to_integer('case when next_ancestor_id is null then depth else 0 end') }} as depth,
+        case when category_id = root_category_id or next_ancestor_id is not null then 1 else 0 end as is_root,
         case when next_ancestor_id is null then 1 else 0 end as is_complete
     from level_{{ var('category_max_depth') }}
 
