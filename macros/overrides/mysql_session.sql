@@ -19,4 +19,5 @@
     {% call statement('mysql_isolation') -%}
         set session transaction isolation level read committed
     {%- endcall %}
+    {% do mysql_hold_build() %}
 {%- endmacro %}

@@ -199,6 +199,54 @@ def test_a_killed_build_leaves_the_old_tables_and_the_next_is_clean(shop: tuple[
     assert not {name for name in relations(session) if name.endswith(("__new", "__old"))}
 
 
+def test_a_second_build_waits_for_the_first(shop: tuple[DatabaseServer, Path]) -> None:
+    server, folder = shop
+    session, holder = server.session(), server.session()
+    before = contents(server)
+    environment, select = {**os.environ, **server.environment}, ("--select", "int_session_totals")
+    holder.execute("lock tables funnelift.int_session_events write")
+    with subprocess.Popen(dbt(folder, "run", *select), cwd=ROOT, env=environment, stdout=subprocess.DEVNULL) as first:
+        try:
+            wait_for(session, "create table `funnelift`.`int\\_session\\_totals\\_\\_new`")
+            command = dbt(folder / "second", "run", *select)
+            with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as second:
+                wait_for(session, "select sleep(")
+                # Longer than a build may be without a session, before it is taken for a killed one.
+                time.sleep(4)
+                wait_for(session, "select sleep(")
+                holder.execute("unlock tables")
+                output, _ = second.communicate(timeout=WAIT_SECONDS)
+                assert (first.wait(), second.returncode) == (0, 0), output
+        finally:
+            holder.execute("unlock tables")
+    assert contents(server) == before
+    assert session.rows("select * from funnelift.build_claim") == []
+
+
+def test_a_build_that_another_took_over_stops_and_names_it(shop: tuple[DatabaseServer, Path]) -> None:
+    server, folder = shop
+    session, holder = server.session(), server.session()
+    before = contents(server)
+    holder.execute("lock tables funnelift.int_session_events write")
+    command = dbt(folder, "run", "--threads", "1", "--select", "int_session_totals", "int_session_history")
+    with subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, **server.environment}, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            wait_for(session, "\\_\\_new`")
+            session.execute("replace into funnelift.build_claim values (1, 'another', '2015-05-03 03:00:00')")
+            session.commit()
+        finally:
+            holder.execute("unlock tables")
+        output, _ = process.communicate(timeout=WAIT_SECONDS)
+    session.execute("delete from funnelift.build_claim")
+    session.commit()
+    assert process.returncode == 1
+    assert "Another dbt build is at work on this server, begun at 2015-05-03 03:00:00 UTC" in output, output
+    assert run(server, *dbt(folder, "build")).returncode == 0
+    assert contents(server) == before
+
+
 def test_a_server_lost_in_the_middle_is_said_and_the_next_build_is_clean(
     private_shop: tuple[DatabaseServer, Path],
 ) -> None:
