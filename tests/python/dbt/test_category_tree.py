@@ -27,7 +27,11 @@ def build(database: Path, tree: list[tuple[str, str]], **settings: bool | int) -
 @pytest.mark.parametrize(
     ("tree", "count", "complaint"),
     [
-        ([("b", "c"), ("c", "d"), ("d", "b"), ("a'a", "b")], 4, "b (1.csv) goes in a circle: b under c under d under b."),
+        (
+            [("b", "c"), ("c", "d"), ("d", "b"), ("a'a", "b")],
+            4,
+            "b (1.csv) goes in a circle: b under c under d under b.",
+        ),
         ([("own", "own")], 1, "own (1.csv) goes in a circle: own under own."),
         (DEEP, 1, "level 4 (1.csv) lies deeper than category_max_depth allows, 3 levels below its root."),
     ],

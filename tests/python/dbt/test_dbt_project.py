@@ -318,8 +318,9 @@ def test_a_changed_setting_makes_every_table_anew_unless_rows_do_not_depend_on_i
         (settings_json,) = connection.execute("select settings_json from funnelift.build_plan").fetchone() or ("{}",)
     settings = json.loads(settings_json)
     known = yaml.safe_load((ROOT / "dbt_project.yml").read_text())["vars"]
-    looked_at_in_every_build = {"clock_gap_days", "clock_straggler_share", "clock_tolerance_seconds"}
-    assert known.keys() - settings.keys() == {"eda_dataset", "full_build_share"} | looked_at_in_every_build
+    clocks = {"clock_gap_days", "clock_straggler_share", "clock_tolerance_seconds"}
+    looked_at_in_every_build = {*clocks, "cut_category_branches", "eda_dataset", "full_build_share"}
+    assert known.keys() - settings.keys() == looked_at_in_every_build
 
 
 def without(tables: dict[str, Any], names: set[str]) -> dict[str, Any]:
