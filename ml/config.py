@@ -168,6 +168,8 @@ class ExperimentSettings(Section):
     highest_mismatch_p: Share
     allow_mismatch: bool
     min_conversions_per_arm: PositiveInt
+    min_units_per_arm: PositiveInt
+    sequence_units: PositiveInt
     split: Split
     simulation: Simulation
 

@@ -1,5 +1,6 @@
 """Covariate balance: how each feature differs between the arms."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 # Fewer rows than this in an arm, of a feature or of a category's level, say nothing about balance.
 FEWEST_ROWS = 10
+LEVELS = 30  # of a category, that are compared within strata
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ def balances_of(experiment: Experiment, rows: Rows) -> list[Balance]:
     A mean is tested against what permuting the arms of the same visitors would give: that distribution's mean, variance
     and skewness are known exactly, and a Pearson type III curve has the same three; the heavier of its tails is used
     for both sides. (Welch's test raises false alarms for rare features where arms differ in size.) Categories are
-    tested by chi-square, rare levels as one.
+    tested by chi-square, rare levels as one. Within strata, or under known chances of treatment, see
+    `stratified_balances`.
 
     Parameters
     ----------
@@ -56,6 +59,8 @@ def balances_of(experiment: Experiment, rows: Rows) -> list[Balance]:
     ----------
     Mielke and Berry (2007), Permutation Methods: A Distance Function Approach, chapter 2 (three-moment approximation).
     """
+    if experiment.stratum is not None or experiment.propensity is not None:
+        return stratified_balances(experiment, rows)
     treated, balances = experiment.treatment[rows] == 1, []
     for name, column in experiment.inputs.items():
         if name in experiment.categorical:
@@ -122,3 +127,83 @@ def _category_balance(name: str, values: "pd.Categorical", rows: Rows, treated: 
     worst = int(np.abs(smd).argmax())
     covariate = f"{name} = {names[worst]}"
     return [Balance(covariate, float(p_treatment[worst]), float(p_control[worst]), float(smd[worst]), p_value)]
+
+
+def stratified_balances(experiment: Experiment, rows: Rows) -> list[Balance]:
+    """Compare every feature between arms that were drawn within strata, or with known chances of treatment.
+
+    A mean is tested against what permuting the arms within strata, or drawing them with their chances, would give:
+    mean, variance and skewness of that are known, as for `balances_of`. Each frequent level of a category is a mean.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        The experiment.
+    rows : ndarray of shape (n_visitors,)
+        Positions of the rows to compare, one per visitor.
+
+    Returns
+    -------
+    list of Balance
+        The worst first.
+    """
+    treated = experiment.treatment[rows] == 1
+    stratum = np.zeros(len(rows), np.intp) if experiment.stratum is None else experiment.stratum[rows].astype(np.intp)
+    chance = None if experiment.propensity is None else experiment.propensity[rows]
+    balances = []
+    for covariate, values in _means_of(experiment, rows):
+        known = ~np.isnan(values)
+        entry = _score_balance(
+            covariate, values[known], treated[known], stratum[known], None if chance is None else chance[known]
+        )
+        balances += [] if entry is None else [entry]
+    return sorted(balances, key=lambda entry: (entry.p_value, -abs(entry.smd), entry.covariate))
+
+
+def _means_of(experiment: Experiment, rows: Rows) -> Iterator[tuple[str, Floats]]:
+    for name, column in experiment.inputs.items():
+        if name in experiment.categorical:
+            codes, levels = column.array.codes[rows], column.array.categories
+            counts = np.bincount(codes, minlength=len(levels))
+            for level in np.flatnonzero(counts >= 2 * FEWEST_ROWS)[:LEVELS]:
+                yield f"{name} = {levels[level]}", (codes == level).astype(np.float64)
+            continue
+        values = column.to_numpy()[rows].astype(np.float64)
+        if np.isnan(values).any():
+            yield f"nulls of {name}", np.isnan(values).astype(np.float64)
+        yield str(name), values
+
+
+def _score_balance(
+    covariate: str, values: Floats, treated: npt.NDArray[np.bool_], stratum: Rows, chance: Floats | None
+) -> Balance | None:
+    from scipy import stats
+
+    if min(treated.sum(), (~treated).sum()) < FEWEST_ROWS or not len(values) or values.min() == values.max():
+        return None
+    strata = int(stratum.max()) + 1
+    n, m = np.bincount(stratum, minlength=strata), np.bincount(stratum, treated, strata)
+    if chance is None:
+        centred = values - (np.bincount(stratum, values, strata) / np.maximum(n, 1))[stratum]
+        square, cube = np.bincount(stratum, centred**2, strata), np.bincount(stratum, centred**3, strata)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            spread = np.nan_to_num(m * (n - m) / (n * (n - 1)) * square).sum()
+            third = np.nan_to_num(m * (n - m) * (n - 2 * m) / (n * (n - 1) * (n - 2)) * cube, posinf=0, neginf=0).sum()
+        score, weight = centred[treated].sum(), np.nan_to_num(m * (n - m) / np.maximum(n, 1)).sum()
+    else:
+        own = chance * (1 - chance)
+        centred = values - (np.bincount(stratum, own * values, strata) / np.bincount(stratum, own, strata))[stratum]
+        spread, third = (own * centred**2).sum(), (own * (1 - 2 * chance) * centred**3).sum()
+        score, weight = ((treated - chance) * centred).sum(), own.sum()
+    if spread <= 1e-9 * len(values) * values.var():
+        return None
+    p_value = min(1.0, 2 * float(stats.pearson3.sf(abs(score) / np.sqrt(spread), abs(third) / spread**1.5)))
+    difference, mean = score / weight, values.mean()
+    share = treated.mean()
+    return Balance(
+        covariate,
+        float(mean + (1 - share) * difference),
+        float(mean - share * difference),
+        float(difference / values.std()),
+        p_value,
+    )

@@ -57,7 +57,8 @@ class Experiment:
     1, 0 or -1 for a row that has no arm and is only scored; `outcome` is what was observed under that arm, -1 where it
     is not known. `visitor` numbers the visitors, the units that were randomised. `split` is a position in `SPLITS`:
     rows of train, calibration and test have an arm and an outcome. `treated_share` is the designed share of treated
-    visitors.
+    visitors. `stratum` numbers the strata within which visitors were drawn, `propensity` is each row's own chance of
+    treatment; None where all had the same.
     """
 
     inputs: "pd.DataFrame"
@@ -68,6 +69,8 @@ class Experiment:
     split: Codes
     treated_share: float
     truth: Truth | None = None
+    stratum: npt.NDArray[np.int32] | None = None
+    propensity: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.treatment)

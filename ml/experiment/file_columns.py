@@ -1,15 +1,16 @@
 """Columns of a file as arms, outcomes and features."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from ml.arrays import Codes, Rows
+from ml.arrays import Codes, Floats, Rows
 from ml.data.features import NONE
 from ml.experiment.experiment import ARM_NAMES
-from ml.experiment.file_table import WHOLE, plain
+from ml.experiment.file_table import WHOLE, numbers_of, plain
 from warehouse.errors import FunneliftError
 
 if TYPE_CHECKING:
@@ -17,7 +18,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SHOWN = 10  # values that a message lists
-BINARY = {"0": 0, "1": 1, "false": 0, "true": 1}
+BINARY = {"0": 0, "1": 1, "false": 0, "true": 1, "no": 0, "yes": 1, "n": 0, "y": 1, "f": 0, "t": 1}
+FEWEST_IDS = 50
+FEWEST_LEVELS = 10
+ID_NAME = re.compile(r"(^|[^A-Za-z])(?i:id|key|uuid|guid|no|nr|number)s?$|[a-z]I[dD]$")
+ARM_WORDS = BINARY | {"control": 0, "treatment": 1, "treated": 1}
+# What programs call the numbers that they give rows.
+ROW_NUMBERS = re.compile(
+    r"(unnamed[:. _]*\d+|index|idx|level_\d+|row[_ .]?(id|no|nr|num|number|names?|index)?|\d+ \(without a name\))",
+    re.IGNORECASE,
+)
 
 
 def arms_of(texts: "pa.ChunkedArray", column: str, treated: str | None, control: str | None) -> Codes:
@@ -30,7 +40,7 @@ def arms_of(texts: "pa.ChunkedArray", column: str, treated: str | None, control:
     column : str
         Its name.
     treated, control : str, optional
-        Its values for the arms; without them it must hold 0 and 1.
+        Its values for the arms, in capitals or not; without them it must hold 0 and 1, or words for them.
 
     Returns
     -------
@@ -46,15 +56,15 @@ def arms_of(texts: "pa.ChunkedArray", column: str, treated: str | None, control:
     levels = encoded.dictionary.to_pylist()
     there = ", ".join(f"{value!r} ({count:,} rows)" for value, count in list(value_counts(texts).items())[:SHOWN])
     if treated is None or control is None:
-        arm_of = [BINARY.get(level.lower(), -1) for level in levels]
+        arm_of = [ARM_WORDS.get(level.casefold(), -1) for level in levels]
         if -1 in arm_of:
             raise FunneliftError(
                 f"treatment column {column} holds {len(levels)} values, not only 0 and 1: {there}. Say which are the "
                 "arms (--treated VALUE --control VALUE); other rows are left out"
             )
     else:
-        values = {WHOLE.sub(r"\1", value.strip()): arm for value, arm in ((treated, 1), (control, 0))}
-        arm_of = [values.get(level, -1) for level in levels]
+        values = {written(value): arm for value, arm in ((treated, 1), (control, 0))}
+        arm_of = [values.get(level.casefold(), -1) for level in levels]
     for number, name in ARM_NAMES.items():
         if number not in arm_of:
             raise FunneliftError(f"treatment column {column} has one arm only, no {name} row: it holds {there}")
@@ -69,27 +79,120 @@ def value_counts(texts: "pa.ChunkedArray") -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def outcomes_of(texts: "pa.ChunkedArray", rows: Rows, column: str) -> Codes:
-    """Return outcomes, 0 or 1, as written in a column; `rows` are their positions in the file, for the message."""
+def written(value: str) -> str:
+    """Return a value as cells are compared with it: trimmed, no capitals, whole numbers without decimals."""
+    return WHOLE.sub(r"\1", value.strip()).casefold()
+
+
+def spellings(texts: "pa.ChunkedArray", arm: Codes) -> list[str]:
+    """Say which spellings were taken for one arm, where there are several."""
+    import pyarrow as pa
+
+    told = []
+    for number, name in ARM_NAMES.items():
+        counts = value_counts(texts.filter(pa.array(arm == number)))
+        if len(counts) > 1:
+            each = ", ".join(f"{value!r} ({count:,} rows)" for value, count in counts.items())
+            told.append(f"The {name} arm is written in several ways, taken as one: {each}.")
+    return told
+
+
+def outcomes_of(texts: "pa.ChunkedArray", rows: Rows, column: str, *, is_listed: bool) -> Floats:
+    """Return outcomes: 0 and 1, or words for them, or amounts; `rows` are their positions in the file.
+
+    Parameters
+    ----------
+    texts : pyarrow.ChunkedArray of shape (n_rows,)
+        The outcome column, without nulls.
+    rows : ndarray of shape (n_rows,)
+        Positions in the file, for the message.
+    column : str
+        Its name.
+    is_listed : bool
+        Whether commas part the file's columns.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,)
+        The outcomes.
+
+    Raises
+    ------
+    FunneliftError
+        When there is something else, or all outcomes are the same.
+    """
     encoded = texts.combine_chunks().dictionary_encode()
     levels = encoded.dictionary.to_pylist()
-    value_of = np.array([BINARY.get(level.lower(), -1) for level in levels], dtype=np.int8)
+    value_of = np.array([BINARY.get(level.casefold(), np.nan) for level in levels])
+    if np.isnan(value_of).any():
+        value_of = _amounts(encoded.dictionary, is_listed=is_listed)
     outcome = np.asarray(value_of[encoded.indices.to_numpy()])
-    bad = np.flatnonzero(outcome < 0)
+    bad = np.flatnonzero(~np.isfinite(outcome))
     if len(bad):
-        values = [level for level in levels if level.lower() not in BINARY]
+        values = [level for level, value in zip(levels, value_of, strict=True) if not np.isfinite(value)]
         raise FunneliftError(
-            f"outcome column {column} must hold 0 and 1 (or false and true), but {len(bad)} rows hold something else: "
-            f"{', '.join(map(repr, values[:SHOWN]))}{' …' if len(values) > SHOWN else ''}, first in data row "
-            f"{rows[bad[0]] + 1}. Take a yes-or-no outcome"
+            f"outcome column {column} must hold 0 and 1 (or false and true), or amounts, but {len(bad)} rows hold "
+            f"something else: {', '.join(map(repr, values[:SHOWN]))}{' …' if len(values) > SHOWN else ''}, first in "
+            f"data row {rows[bad[0]] + 1}. Take a yes-or-no outcome"
+        )
+    if outcome.min() == outcome.max():
+        raise FunneliftError(
+            f"outcome column {column} is {outcome[0]:g} in all rows: there is nothing to compare. Take an outcome that "
+            "happens more often, or wait for more data"
         )
     return outcome
 
 
+def _amounts(levels: "pa.Array", *, is_listed: bool) -> Floats:
+    import pandas as pd
+    import pyarrow as pa
+
+    numbers = numbers_of(pa.chunked_array([levels]), is_listed=is_listed)
+    found = levels.to_pandas() if numbers is None else numbers.to_pandas()
+    return np.asarray(pd.to_numeric(found, errors="coerce").to_numpy(np.float64))
+
+
+def row_numbers(column: "pa.ChunkedArray", name: str) -> str | None:
+    """Return why a column is the number of a row, or an id, and no feature; None where it is not.
+
+    Parameters
+    ----------
+    column : pyarrow.ChunkedArray of shape (n_rows,)
+        All rows of the file.
+    name : str
+        Its name.
+
+    Returns
+    -------
+    str or None
+        The reason.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind, rows = column.type, len(column)
+    if pa.types.is_floating(kind) and column.null_count == 0 and pc.all(pc.equal(column, pc.floor(column))).as_py():
+        column, kind = column.cast(pa.int64(), safe=False), pa.int64()
+    if not pa.types.is_integer(kind) or column.null_count == rows:
+        return None
+    if ROW_NUMBERS.fullmatch(name):
+        return "it numbers rows"
+    lowest, highest = pc.min_max(column).as_py().values()
+    distinct = pc.count_distinct(column).as_py()
+    if distinct >= FEWEST_IDS and distinct == highest - lowest + 1 and rows % distinct == 0 and distinct > rows / SHOWN:
+        # Ages and scores have gaps, or repeat unevenly; numbers that were given one by one have neither.
+        counts = pc.value_counts(column.combine_chunks()).field("counts")
+        if pc.min(counts).as_py() == pc.max(counts).as_py():
+            return f"numbers without a gap, {lowest:,} to {highest:,}, each as often: they name rows"
+    if ID_NAME.search(name) and distinct > rows / 2:
+        return f"an id: {distinct:,} different numbers in {rows:,} rows"
+    return None
+
+
 def feature_values(
-    column: "pa.ChunkedArray", path: Path, name: str
+    column: "pa.ChunkedArray", path: Path, name: str, *, units: int, is_listed: bool
 ) -> "npt.NDArray[np.float32] | pd.Categorical | str":
-    """Return a column's values as a feature, or why it is none."""
+    """Return a column's values as a feature, or why it is none; `units` counts what was drawn."""
     import pandas as pd
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -98,10 +201,12 @@ def feature_values(
     kind = column.type
     if column.null_count == len(column):
         return "empty"
+    if pa.types.is_string(kind) and (numbers := numbers_of(column, is_listed=is_listed)) is not None:
+        column, kind = numbers, numbers.type
     if pa.types.is_boolean(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):
         text = column.cast(pa.string())
         distinct = pc.count_distinct(text).as_py()
-        if distinct > len(text) / 2:
+        if distinct > units / 2 and distinct > FEWEST_LEVELS:
             return f"an id: {distinct:,} different texts in {len(text):,} rows"
         values = pd.Categorical(pc.fill_null(text, NONE).to_pandas())
         return "the same in all rows" if len(values.categories) == 1 else values

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 
 PARQUET = (".parquet", ".pq")
 WHOLE = re.compile(r"^(-?\d+)\.0+$")  # a whole number with decimals
+NAMELESS = "{} (without a name)"  # a column, by its place
+NULL = ("", "nan")
+# Numbers as spreadsheets of half of Europe write them, thousands apart by points, spaces or apostrophes.
+DECIMAL_COMMA = r"^[+-]?(\d+|\d{1,3}([.\s\x{00a0}\x{202f}']\d{3})+)(,\d+)?$"
+THOUSANDS = r"^[+-]?\d{1,3}(,\d{3})+(\.\d+)?$|^[+-]?\d+(\.\d+)?$"
 
 
 def read_table(path: Path, texts: Sequence[str], values: Sequence[str]) -> "pa.Table":
@@ -62,13 +67,20 @@ def read_table(path: Path, texts: Sequence[str], values: Sequence[str]) -> "pa.T
             f"cannot read {path} ({error}): it must be CSV in UTF-8 with one header line (comma, semicolon or tab; "
             ".gz allowed), or Parquet (.parquet)"
         ) from None
-    table = table.rename_columns([name.strip() for name in table.column_names])
+    table = table.rename_columns(
+        [name.strip() or NAMELESS.format(at) for at, name in enumerate(table.column_names, start=1)]
+    )
     twice = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
     if twice:
         raise FunneliftError(f"{path} has several columns called {', '.join(twice)}: rename them")
     if not len(table):
         raise FunneliftError(f"{path} has no rows")
     return table
+
+
+def is_comma_file(path: Path) -> bool:
+    """Return whether commas part the columns of a file."""
+    return path.suffix.lower() not in PARQUET and _delimiter(path) == ","
 
 
 def _delimiter(path: Path) -> str:
@@ -81,19 +93,60 @@ def _delimiter(path: Path) -> str:
 
 def texts_of(column: "pa.ChunkedArray", path: Path, name: str) -> "pa.ChunkedArray":
     """Return a column as text, whole numbers without decimals; nulls are refused."""
-    import pyarrow as pa
     import pyarrow.compute as pc
 
-    text = pc.utf8_trim_whitespace(plain(column, path, name).cast(pa.string()))
-    text = pc.replace_substring_regex(text, WHOLE.pattern, r"\1")
-    is_null = pc.or_(pc.fill_null(pc.is_in(text, pa.array(["", "nan"])), False), pc.is_null(text))
-    nulls = pc.sum(is_null).as_py()
+    text = known_texts(column, path, name)
+    is_null = pc.is_null(text)
+    nulls = text.null_count
     if nulls:
         raise FunneliftError(
             f"{path}: {nulls} of {len(text)} rows have no {name}; the first is data row "
             f"{pc.index(is_null, True).as_py() + 1}. Fill them in, or take these rows out and say why"
         )
     return text
+
+
+def known_texts(column: "pa.ChunkedArray", path: Path, name: str) -> "pa.ChunkedArray":
+    """Return a column as text, whole numbers without decimals, null where there is nothing."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    text = pc.utf8_trim_whitespace(plain(column, path, name).cast(pa.string()))
+    text = pc.replace_substring_regex(text, WHOLE.pattern, r"\1")
+    return pc.if_else(pc.is_in(text, pa.array(NULL)), pa.scalar(None, pa.string()), text)
+
+
+def numbers_of(texts: "pa.ChunkedArray", *, is_listed: bool) -> "pa.ChunkedArray | None":
+    """Read texts as numbers that have a decimal comma, or commas between thousands.
+
+    Parameters
+    ----------
+    texts : pyarrow.ChunkedArray of shape (n_rows,)
+        A column of text.
+    is_listed : bool
+        Whether commas part the file's columns: then a comma before three digits parts thousands, if all do.
+
+    Returns
+    -------
+    pyarrow.ChunkedArray or None
+        Float64; None where a text is no such number, or none has a comma.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    trimmed = pc.utf8_trim_whitespace(texts)
+
+    def all_match(pattern: str) -> bool:
+        return bool(pc.all(pc.match_substring_regex(trimmed, pattern)).as_py())
+
+    if not pc.any(pc.match_substring(trimmed, ",")).as_py():
+        return None
+    if is_listed and all_match(THOUSANDS):
+        return pc.replace_substring(trimmed, ",", "").cast(pa.float64())
+    if all_match(DECIMAL_COMMA):
+        plainer = pc.replace_substring_regex(trimmed, r"[^\d,+-]", "")
+        return pc.replace_substring(plainer, ",", ".").cast(pa.float64())
+    return None
 
 
 def plain(column: "pa.ChunkedArray", path: Path, name: str) -> "pa.ChunkedArray":

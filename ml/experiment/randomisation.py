@@ -39,7 +39,8 @@ def check_randomisation(
 ) -> Randomisation:
     """Test whether the arms look as if they were assigned at random.
 
-    The number of visitors per arm is tested against the design by chi-square. Covariates are compared on each visitor's
+    The number of visitors per arm is tested against the design by chi-square; where visitors had chances of their own,
+    against the sum of these. Covariates are compared on each visitor's
     first row, as `balances_of` says. p-values of covariates are multiplied by their number (Bonferroni).
 
     Parameters
@@ -74,23 +75,30 @@ def check_randomisation(
     balances = balances_of(experiment, first)
     worst_p = min(1.0, balances[0].p_value * len(balances)) if balances else 1.0
     ratio_p, warnings, faults = None, [], []
-    if ratio_is_designed:
+    if experiment.propensity is not None:
+        share = float(experiment.propensity[first].mean())
+        own = experiment.propensity[first] * (1 - experiment.propensity[first])
+        ratio_p = float(2 * stats.norm.sf(abs(treated - share * len(first)) / np.sqrt(own.sum())))
+        if ratio_p < settings.highest_mismatch_p:
+            faults.append(_ratio_fault(treated, len(first), share, ratio_p))
+    elif ratio_is_designed:
         ratio_p = float(stats.chisquare(visitors, visitors.sum() * np.array([share, 1 - share])).pvalue)
         if ratio_p < settings.highest_mismatch_p:
             faults.append(_ratio_fault(treated, len(first), share, ratio_p))
     else:
         warnings.append(
             f"the designed share of treated visitors was not told, so the sample ratio ({treated:,} treated, "
-            f"{len(first) - treated:,} control, {treated / len(first):.2%} treated) was not tested"
+            f"{len(first) - treated:,} control, {treated / len(first):.2%} treated) was not tested (--treated-share, "
+            "--propensity-column)"
         )
     if worst_p < settings.highest_mismatch_p:
         faults.append(_balance_fault(balances, settings.highest_mismatch_p))
     remedy = (
         "The salt assigned the made-up arms badly: choose another experiment.simulation.salt"
         if experiment.is_simulated
-        else "The arms were not assigned at random, visitors were lost from one, or a feature was measured after the "
-        "treatment changed it. Find out which: correct the assignments, or leave the feature out. "
-        "experiment.allow_mismatch goes on all the same, and says so"
+        else "The arms were not assigned at random, visitors were lost from one, a feature was measured after the "
+        "treatment changed it, or groups such as families were drawn (--visitor-column). Find out which: "
+        "correct the assignments, or leave the feature out. experiment.allow_mismatch goes on all the same, and says so"
     )
     errors = [GateError(*fault, remedy) for fault in faults]
     if errors and not settings.allow_mismatch:

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from ml.cli import Progress, add_money_options, parse_arguments, run
 from ml.config import Config
-from ml.experiment.file import Columns, from_file
+from ml.experiment.file import Columns, FileExperiment, from_file
 from ml.files import MODELS_FOLDER
 from ml.policy.next_experiment import plan_next
 from ml.policy.scored import quadrant_counts, scored, with_quadrants
@@ -18,11 +19,12 @@ from ml.policy.values import value_policies
 from ml.publish.files import staged_files, write_csv
 from ml.publish.tables import stamped
 from ml.publish.uplift_model import save_uplift, uplift_version
+from ml.reports.average import lines_without_ranking, metrics_of, warnings_of, write_average
 from ml.reports.facts import UpliftFacts
-from ml.reports.findings import findings_of_file
+from ml.reports.findings import findings_of_file, lines_of_reading
 from ml.reports.uplift_files import write_reports
 from ml.run import Stamp, run_name
-from ml.uplift.evaluate import evaluate
+from ml.uplift.evaluate import Evaluation, evaluate
 from ml.uplift.learners import fit_learners
 from ml.uplift.scores import score_rows, score_table
 from warehouse.errors import FunneliftError
@@ -85,12 +87,17 @@ def uplift(config: Config, progress: Progress, options: argparse.Namespace) -> l
             columns = _columns(options)
             found = from_file(options.experiment_file, columns, config, treated_share=options.treated_share)
             experiment, randomisation = found.experiment, found.randomisation
+        if found.unrankable is not None:
+            stamp = Stamp(run_id, "", datetime.now(UTC), is_simulated=False)
+            write_average(folder, found, stamp, columns, config.evaluation.confidence)
+            return [*lines_of_reading(found), *lines_without_ranking(found, columns, config.results)]
         fits = fit_learners(experiment, found.mart, config, progress)
         with progress.step("scoring every row of the experiment"):
             scores = score_rows(experiment, fits, config.seed)
         with progress.step("evaluating all learners on the test split"):
             bootstrap = config.bootstrap(config.uplift.bootstrap_resamples)
             evaluation = evaluate(experiment, scores, fits.placebos, config.uplift.top_shares, bootstrap)
+            evaluation = _as_designed(evaluation, found)
         hashes = save_uplift(folder / MODELS_FOLDER, fits, found.mart, experiment, scores)
         stamp = Stamp(run_id, uplift_version(hashes), datetime.now(UTC), is_simulated=False)
         rows = with_quadrants(score_table(found.identity, experiment, scores), fits.t_learner.baseline_rate, config)
@@ -111,11 +118,13 @@ def uplift(config: Config, progress: Progress, options: argparse.Namespace) -> l
             balance_worst=randomisation.worst_balance,
             funnel=None,
             units="rows",
+            average=found.average,
+            notes=tuple(found.notes),
         )  # fmt: skip
         with progress.step("writing files"):
             write_csv(folder / "predictions" / "uplift_scores.csv", stamped(rows, stamp))
-            write_reports(folder, facts, randomisation.warnings)
-    return findings_of_file(facts, found)
+            write_reports(folder, facts, warnings_of(found))
+    return findings_of_file(facts, found, columns)
 
 
 def _columns(options: argparse.Namespace) -> Columns:
@@ -125,8 +134,19 @@ def _columns(options: argparse.Namespace) -> Columns:
         treated=options.treated,
         control=options.control,
         visitor=options.visitor_column,
+        stratum=options.stratum_column,
+        propensity=options.propensity_column,
+        lower_is_better=options.lower_is_better,
         ignore=tuple(options.ignore or ()),
     )
+
+
+def _as_designed(evaluation: Evaluation, found: FileExperiment) -> Evaluation:
+    """Put the average effect as designed in the place of the plain one."""
+    own = metrics_of(found.average)
+    replaced = {entry.metric for entry in own}
+    others = [entry for entry in evaluation.metrics if entry.learner != "all" or entry.metric not in replaced]
+    return replace(evaluation, metrics=[*others, *own])
 
 
 def _share(text: str) -> float:
@@ -151,11 +171,20 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     experiment.add_argument("--treatment-column", required=True, metavar="C", help="column that holds the arm")
     experiment.add_argument("--treated", metavar="VALUE", help="its value for the treated (default: 1)")
     experiment.add_argument("--control", metavar="VALUE", help="its value for the others (default: 0)")
-    experiment.add_argument("--outcome-column", required=True, metavar="Y", help="column of 0 and 1")
+    experiment.add_argument("--outcome-column", required=True, metavar="Y", help="column of 0 and 1, or of amounts")
     experiment.add_argument(
         "--ignore", action="append", metavar="COL", help="column that is no feature; may be given often"
     )
     experiment.add_argument("--visitor-column", metavar="COL", help="the unit that was randomised (default: each row)")
+    experiment.add_argument(
+        "--stratum-column", metavar="COL", help="the stratum within which units were randomised (default: none)"
+    )
+    experiment.add_argument(
+        "--propensity-column", metavar="COL", help="each row's chance of treatment (default: one chance in a stratum)"
+    )
+    experiment.add_argument(
+        "--lower-is-better", action="store_true", help="an outcome of 1 is bad, as with churn and returns"
+    )
     experiment.add_argument(
         "--treated-share",
         type=_share,

@@ -6,6 +6,7 @@ from typing import Any
 
 from ml.arrays import Floats
 from ml.config import Config
+from ml.experiment.designed import AverageEffect
 from ml.policy.ab_test import SimulatedTest
 from ml.policy.next_experiment import NextExperiment
 from ml.policy.planner import Plan
@@ -59,7 +60,8 @@ class UpliftFacts:
     average for all; None where the truth is not known. `mismatch_p` is the sample ratio's p-value, None where no share
     was designed; `balance_worst` the feature in which the arms differ most: name, standardised mean difference,
     p-value. `curves` maps a learner to shares of rows (0 to 1) and incremental
-    conversions per 1,000 rows. `units` is what a row is, in the plural.
+    conversions per 1,000 rows. `units` is what a row is, in the plural; `average` the average effect of an
+    experiment from a file, as it was designed, and `notes` how the file was read.
     """
 
     config: Config
@@ -87,6 +89,8 @@ class UpliftFacts:
     funnel: FunnelFacts | None
     curves: dict[str, tuple[Floats, Floats]]
     units: str = "sessions"
+    average: AverageEffect | None = None
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(

@@ -1,6 +1,7 @@
 """What a run found, in a few lines for whoever started it."""
 
-from ml.experiment.file import FileExperiment
+from ml.experiment.file import Columns, FileExperiment
+from ml.reports.average import average_lines, sentence, warnings_of
 from ml.reports.facts import UpliftFacts
 from ml.uplift.metrics import UpliftMetric
 from ml.uplift.names import T_LEARNER, TITLES
@@ -46,7 +47,18 @@ def findings_of(facts: UpliftFacts) -> list[str]:
     return lines
 
 
-def findings_of_file(facts: UpliftFacts, found: FileExperiment) -> list[str]:
+def lines_of_reading(found: FileExperiment) -> list[str]:
+    """Say what a file held, what was left out of it, what a reader must know, and the average effect."""
+    left_out = "".join(f" {count:,} rows with {value!r} were left out." for value, count in found.other_arms.items())
+    return [
+        f"{found.source}: {len(found.experiment):,} of {found.rows_read:,} rows.{left_out}",
+        *(f"Column {name} is no feature: {reason}." for name, reason in found.dropped.items()),
+        *map(sentence, warnings_of(found)),
+        *average_lines(found.average),
+    ]
+
+
+def findings_of_file(facts: UpliftFacts, found: FileExperiment, columns: Columns) -> list[str]:
     """Say what a run on a file found, and which differences between learners are real.
 
     Parameters
@@ -55,22 +67,22 @@ def findings_of_file(facts: UpliftFacts, found: FileExperiment) -> list[str]:
         What was found.
     found : FileExperiment
         The file's experiment, and what was left out of it.
+    columns : Columns
+        What the file's columns are.
 
     Returns
     -------
     list of str
         Lines to print.
     """
-    left_out = "".join(f" {count:,} rows with {value!r} were left out." for value, count in found.other_arms.items())
-    lines = [f"{found.source}: {len(found.experiment):,} of {found.rows_read:,} rows.{left_out}"]
-    lines += [f"Column {name} is no feature: {reason}." for name, reason in found.dropped.items()]
-    for metric, where in (("average_effect_all_slices", "all"), ("average_effect", "test")):
-        average = facts.metric("all", metric)
-        if average is not None:
-            lines.append(
-                f"Average effect on {average.n_rows:,} rows ({where}): {average.value:+.4f} "
-                f"[{average.ci_lower:+.4f}, {average.ci_upper:+.4f}], treated minus control."
-            )
+    lines = lines_of_reading(found)
+    average = facts.metric("all", "average_effect")
+    if average is not None:
+        without = f" without {columns.outcome}" if columns.lower_is_better else ""
+        lines.append(
+            f"Average effect on {average.n_rows:,} rows{without} (test): {average.value:+.4f} "
+            f"[{average.ci_lower:+.4f}, {average.ci_upper:+.4f}], treated minus control."
+        )
     for name in TITLES:
         qini = facts.metric(name, "qini")
         if qini is not None:

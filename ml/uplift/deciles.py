@@ -8,7 +8,7 @@ import numpy.typing as npt
 from ml.arrays import Floats
 from ml.bootstrap import Bootstrap, resampled_sums
 from ml.experiment.arms import Arms
-from ml.uplift.intervals import widened
+from ml.experiment.intervals import widened
 
 
 @dataclass(frozen=True)

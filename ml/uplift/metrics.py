@@ -9,7 +9,7 @@ from ml.arrays import Floats
 from ml.bootstrap import Bootstrap
 from ml.experiment.arms import Arms
 from ml.experiment.average_effect import average_effect
-from ml.uplift.intervals import widened
+from ml.experiment.intervals import widened
 from ml.uplift.names import RESPONSE, T_LEARNER
 from ml.uplift.ranked import RankedArms
 from warehouse.errors import FunneliftError

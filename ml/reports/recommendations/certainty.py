@@ -79,10 +79,15 @@ def _placebo(facts: UpliftFacts) -> list[str]:
 
 def _arms(facts: UpliftFacts) -> str:
     limit = facts.config.experiment.highest_mismatch_p
-    sound = "as if drawn by lot" if arms_are_sound(facts) else "NOT AS IF DRAWN BY LOT: no figure here can be trusted"
+    if not arms_are_sound(facts):
+        sound = "NOT AS IF DRAWN BY LOT: no figure here can be trusted"
+    elif facts.mismatch_p is None:
+        sound = "their features differ no more than chance explains, but whether rows of one arm were lost is not known"
+    else:
+        sound = "as if drawn by lot"
     text = f"**Arms**: {sound} (alarm below p = {limit:g}); "
     text += (
-        "no share was designed, so their sizes were not tested"
+        "the designed share was not told (--treated-share), so their sizes were not tested"
         if facts.mismatch_p is None
         else f"their sizes against the design: p = {facts.mismatch_p:.3g}"
     )

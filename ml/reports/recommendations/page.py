@@ -4,6 +4,7 @@ from itertools import chain
 
 from ml.reports.facts import UpliftFacts
 from ml.reports.recommendations.answer import answer
+from ml.reports.recommendations.average_effect import average_effect
 from ml.reports.recommendations.certainty import certainty
 from ml.reports.recommendations.drop_off import drop_off
 from ml.reports.recommendations.expectation import expectation
@@ -13,7 +14,7 @@ from ml.reports.recommendations.risks import risks
 from ml.reports.recommendations.sensitivity import sensitivity
 from ml.reports.recommendations.whom import whom
 
-SECTIONS = (head, answer, drop_off, whom, expectation, certainty, risks, sensitivity, experiment)
+SECTIONS = (head, answer, average_effect, drop_off, whom, expectation, certainty, risks, sensitivity, experiment)
 
 
 def recommendations(facts: UpliftFacts) -> str:

@@ -55,6 +55,10 @@ def read(
     return from_file(path, columns, config, treated_share=treated_share)
 
 
+def in_file_order(made: FileExperiment, values: Any) -> np.ndarray[Any, Any]:
+    return np.asarray(values)[np.argsort(made.identity.column("row_number").to_numpy())]
+
+
 def email(shared_data: Path, **changes: Any) -> FileExperiment:
     asked: dict[str, Any] = {**EMAIL, "outcome": "visit", "ignore": ["conversion", "spend"], "visitor": None}
     return read(shared_data / "hillstrom" / "womens_email.csv", **{**asked, **changes})
@@ -72,11 +76,11 @@ def test_hillstrom_is_read_as_it_is(shared_data: Path) -> None:
     assert made.mart.categorical == list(experiment.categorical) == ["history_segment", "zip_code", "channel"]
     assert list(experiment.inputs) == made.mart.names
     assert made.dropped == {"conversion": "ignored, as told", "spend": "ignored, as told"}
-    assert np.array_equal(experiment.treatment, plain["segment"] == "Womens E-Mail")
-    assert np.array_equal(experiment.outcome, plain["visit"])
-    assert np.array_equal(experiment.inputs["history"], plain["history"].astype(np.float32))
-    assert experiment.inputs["channel"].astype(str).tolist() == plain["channel"].tolist()
-    assert made.identity.column("row_number").to_pylist() == list(range(1, len(plain) + 1))
+    assert np.array_equal(in_file_order(made, experiment.treatment), plain["segment"] == "Womens E-Mail")
+    assert np.array_equal(in_file_order(made, experiment.outcome), plain["visit"])
+    assert np.array_equal(in_file_order(made, experiment.inputs["history"]), plain["history"].astype(np.float32))
+    assert in_file_order(made, experiment.inputs["channel"].astype(str)).tolist() == plain["channel"].tolist()
+    assert sorted(made.identity.column("row_number").to_pylist()) == list(range(1, len(plain) + 1))
     assert made.randomisation.ratio_p is not None
     assert made.randomisation.ratio_p > 0.1
     assert made.randomisation.worst_p == 1
@@ -87,7 +91,8 @@ def test_hillstrom_is_read_as_it_is(shared_data: Path) -> None:
     treated = experiment.treatment == 1
     for name in ("train", "calibration", "test"):
         inside = experiment.split == SPLITS.index(name)
-        assert experiment.outcome[inside & treated].mean() == pytest.approx(plain["visit"][treated].mean(), abs=1e-3)
+        rate = experiment.outcome[treated].mean()
+        assert experiment.outcome[inside & treated].mean() == pytest.approx(rate, abs=1e-3)
 
 
 def test_hillstroms_arms_are_not_of_equal_size(shared_data: Path) -> None:
@@ -140,9 +145,9 @@ def test_values_become_features(tmp_path: Path) -> None:
     assert made.mart.numeric == ["age", "joined"]
     assert made.mart.categorical == ["city", "member"]
     inputs = made.experiment.inputs
-    np.testing.assert_array_equal(inputs["age"], frame["age"].astype(np.float32))
-    assert inputs["joined"].iloc[0] == (frame["joined"].iloc[0] - pd.Timestamp(0)).days
-    assert inputs["city"].astype(str).tolist() == frame["city"].fillna("(none)").tolist()
+    np.testing.assert_array_equal(in_file_order(made, inputs["age"]), frame["age"].astype(np.float32))
+    assert in_file_order(made, inputs["joined"])[0] == (frame["joined"].iloc[0] - pd.Timestamp(0)).days
+    assert in_file_order(made, inputs["city"].astype(str)).tolist() == frame["city"].fillna("(none)").tolist()
     assert set(inputs["member"]) == {"true", "false"}
     assert all(inputs[name].dtype == np.float32 for name in made.mart.numeric)
 
@@ -150,11 +155,12 @@ def test_values_become_features(tmp_path: Path) -> None:
 def test_visitors_stay_in_one_split_whatever_the_row_order(tmp_path: Path) -> None:
     frame = world()
     made = read(save(frame, tmp_path))
-    split = pd.Series(made.experiment.split, index=frame["customer"])
+    split = pd.Series(in_file_order(made, made.experiment.split), index=frame["customer"])
     assert (split.groupby(level=0).nunique() == 1).all()
     assert set(split) == {0, 1, 2}
     shuffled = frame.sample(frac=1, random_state=3)
-    again = pd.Series(read(save(shuffled, tmp_path, "b.csv")).experiment.split, index=shuffled["customer"])
+    turned = read(save(shuffled, tmp_path, "b.csv"))
+    again = pd.Series(in_file_order(turned, turned.experiment.split), index=shuffled["customer"])
     assert (split.groupby(level=0).first() == again.groupby(level=0).first()).all()
     other = read(save(frame, tmp_path), CONFIG.model_copy(update={"seed": 7})).experiment.split
     assert 0.3 < (other == made.experiment.split).mean() < 0.5
@@ -178,7 +184,8 @@ def test_other_arms_are_left_out_and_counted(tmp_path: Path) -> None:
     assert made.rows_read == 6000
     assert len(made.experiment) == 5992
     assert 1 not in made.identity.column("row_number").to_pylist()
-    assert np.array_equal(made.experiment.treatment, frame[frame["arm"].isin(["mail", "none"])]["arm"] == "mail")
+    known = frame[frame["arm"].isin(["mail", "none"])]["arm"] == "mail"
+    assert np.array_equal(in_file_order(made, made.experiment.treatment), known)
     # A value that elsewhere means null may name an arm.
     named = read(save(frame.replace({"arm": {"none": "NA", "NA": "post"}}), tmp_path), treated="mail", control="NA")
     assert named.other_arms == {"post": 6, "sms": 2}
@@ -189,8 +196,8 @@ def test_whole_numbers_may_have_decimals(tmp_path: Path, treated: str | None, co
     frame = world().astype({"arm": float, "bought": float})
     for name in ("a.csv", "a.parquet"):
         made = read(save(frame, tmp_path, name), treated=treated, control=control)
-        assert np.array_equal(made.experiment.treatment, frame["arm"])
-        assert np.array_equal(made.experiment.outcome, frame["bought"])
+        assert np.array_equal(in_file_order(made, made.experiment.treatment), frame["arm"])
+        assert np.array_equal(in_file_order(made, made.experiment.outcome), frame["bought"])
 
 
 def test_true_and_false_are_outcomes(tmp_path: Path) -> None:
@@ -251,21 +258,21 @@ def same(frame: pd.DataFrame) -> pd.DataFrame:
         ),
         (bad(lambda f: f.assign(arm=f["arm"].map({0: "a", 1: "b"}))), "holds 2 values, not only 0 and 1"),
         (bad(with_value("arm", 3, None)), "1 of 6000 rows have no arm; the first is data row 4"),
-        (bad(with_value("bought", 10, None)), "1 of 6000 rows have no bought; the first is data row 11"),
         (bad(with_value("customer", 5, " ")), "1 of 6000 rows have no customer; the first is data row 6"),
         (
             bad(with_value("bought", 7, "maybe")),
             "outcome column bought must hold 0 and 1 .* but 1 rows hold something else: 'maybe', first in data row 8",
         ),
-        (bad(same, outcome="age", ignore=["bought"], visitor=None), "rows have no age"),
-        (bad(lambda f: f.assign(bought=2 * f["bought"])), "something else: '2', first in data row"),
-        (bad(lambda f: f.assign(bought=f["bought"] * f["arm"])), "no control row converts"),
-        (bad(lambda f: f.assign(bought=0)), "no treated row converts"),
-        (bad(lambda f: f.groupby("arm").head(1)), "has 2 rows in its two arms, fewer than the 3 folds"),
+        (bad(lambda f: f.assign(bought=0)), "outcome column bought is 0 in all rows"),
+        (bad(lambda f: f.groupby("arm").head(1).assign(bought=[0, 1])), "units in the treated arm that can"),
+        (bad(lambda f: f.assign(bought=np.where(f["arm"] == 1, None, f["bought"]))), "no treated row .* known outcome"),
+        (bad(same, stratum="region"), "has no column region"),
+        (bad(same, stratum="city"), "rows have no city"),
+        (bad(lambda f: f.assign(area=np.arange(6000) % 7), stratum="area"), "units have several values of area"),
+        (bad(lambda f: f.assign(chance=1.5), propensity="chance"), "must hold chances between 0 and 1, but 6000 rows"),
+        (bad(lambda f: pd.concat([f] * 2), visitor=None, ignore=["customer"]), "6,000 of 12,000 rows are copies"),
+        (bad(same, treated="Mail", control="mail "), "give two different values"),
         (bad(lambda f: f.iloc[:0]), "has no rows"),
-        (bad(lambda f: f.iloc[:400]), "each split needs 10 conversions in each arm"),
-        (bad(lambda f: f[["customer", "arm", "bought"]]), r"no column left .* \(there is no other column"),
-        (bad(lambda f: f[["customer", "arm", "bought"]].assign(x=1)), r"\(x: the same in all rows\)"),
         (bad(lambda f: f.assign(age=np.where(f["age"] > 50, np.inf, f["age"]))), "column age has .* infinite values"),
     ],
 )  # fmt: skip
@@ -293,10 +300,15 @@ def test_what_is_no_table_is_refused(tmp_path: Path, name: str, content: bytes, 
         read(path)
 
 
-def test_a_visitor_in_both_arms_is_refused(tmp_path: Path) -> None:
+def test_a_few_visitors_in_both_arms_are_left_out_and_many_are_refused(tmp_path: Path) -> None:
     frame = world()
     frame.loc[[0, 2, 4], "arm"] = 1 - frame.loc[[0, 2, 4], "arm"]
-    with pytest.raises(FunneliftError, match="3 values of customer are in both arms"):
+    made = read(save(frame, tmp_path))
+    assert "3 values of customer are in both arms and were left out, with 6 rows." in made.notes
+    assert not set(made.identity.column("visitor_id").to_pylist()) & {"c0", "c1", "c2"}
+    assert len(made.experiment) == 5994
+    frame["arm"] = np.arange(6000) % 2
+    with pytest.raises(FunneliftError, match=r"3,000 of 3,000 values of customer are in both arms.*--stratum-column"):
         read(save(frame, tmp_path))
 
 
@@ -327,3 +339,135 @@ def test_a_text_that_gives_the_outcome_away_is_a_leak(tmp_path: Path) -> None:
     accepted = CONFIG.leakage.model_copy(update={"accepted": {"status": "on purpose"}})
     made = read(save(frame, tmp_path), CONFIG.model_copy(update={"leakage": accepted}))
     assert "status" in made.mart.categorical
+
+
+# Files as people have them
+
+
+def test_results_do_not_depend_on_the_order_of_rows(tmp_path: Path) -> None:
+    frame = world().drop(columns="customer")
+    made = read(save(frame, tmp_path), visitor=None)
+    turned = read(save(frame.sort_values(["arm", "bought", "age"]), tmp_path, "b.csv"), visitor=None)
+    pd.testing.assert_frame_equal(made.experiment.inputs, turned.experiment.inputs)
+    for column in ("treatment", "outcome", "visitor", "split"):
+        assert np.array_equal(getattr(made.experiment, column), getattr(turned.experiment, column))
+    assert made.average.entries == turned.average.entries
+
+
+def test_an_arm_in_every_third_row_is_in_every_fold(tmp_path: Path) -> None:
+    frame = world().drop(columns="customer").assign(arm=(np.arange(6000) % 3 != 2).astype(int))
+    experiment = read(save(frame, tmp_path), visitor=None).experiment
+    for fold in range(3):
+        assert experiment.treatment[experiment.visitor % 3 == fold].mean() == pytest.approx(2 / 3, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (
+            lambda f: f.iloc[:450].assign(bought=f["bought"] * (f["age"] > 45)),
+            "each split needs 10 conversions in each arm",
+        ),
+        (lambda f: f.assign(bought=f["bought"] * f["arm"]), "no control row converts"),
+        (lambda f: f[["customer", "arm", "bought"]], "no column is left"),
+        (lambda f: f[["customer", "arm", "bought"]].assign(x=1), "no column is left"),
+        (lambda f: f.assign(bought=3.5 * f["bought"]), "the outcome is an amount"),
+        (lambda f: f[(f["arm"] == 0) | (np.arange(6000) % 2 == 0)], "the arms differ in rows per unit"),
+        (lambda f: f[f["customer"].isin([f"c{i}" for i in range(90)])], "units in an arm, fewer than 100"),
+    ],
+)
+def test_what_says_nothing_of_whom_gets_its_average_effect(
+    tmp_path: Path, change: Callable[[pd.DataFrame], pd.DataFrame], why: str
+) -> None:
+    made = read(save(change(world()), tmp_path))
+    assert made.unrankable is not None
+    assert why in made.unrankable
+    assert np.isfinite(made.average.effect).all()
+    assert made.average.effect[1] < made.average.effect[2]
+
+
+def test_strata_of_other_shares_are_compared_within(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    frame = world(20_000).drop(columns="customer")
+    is_large = rng.random(20_000) < 0.5
+    frame["part"] = np.where(is_large, "A", "B")
+    frame["chance"] = np.where(is_large, 0.5, 0.1)
+    frame["arm"] = (rng.random(20_000) < frame["chance"]).astype(int)
+    frame["bought"] = (rng.random(20_000) < np.where(is_large, 0.3, 0.1) + 0.02 * frame["arm"]).astype(int)
+    path = save(frame, tmp_path)
+    with pytest.raises(GateError, match=r"balance failed: (chance|part)"):
+        read(path, visitor=None)
+    for told in ({"stratum": "part"}, {"propensity": "chance"}):
+        made = read(path, visitor=None, ignore=["chance"] if "stratum" in told else [], **told)
+        assert made.average.effect[1] < 0.02 < made.average.effect[2]
+        assert made.average.effect[2] < 0.05
+        assert "the chance of treatment differs" in str(made.unrankable)
+    assert made.randomisation.ratio_p is not None
+    shifted = frame.assign(chance=frame["chance"] + 0.05)
+    with pytest.raises(GateError, match="sample ratio failed"):
+        read(save(shifted, tmp_path), visitor=None, propensity="chance", ignore=["part"])
+    biased = frame.assign(age=frame["age"].fillna(40) + 3 * frame["arm"])
+    with pytest.raises(GateError, match="balance failed: age"):
+        read(save(biased, tmp_path), visitor=None, stratum="part", ignore=["chance"])
+
+
+def test_numbers_of_rows_and_ids_are_no_features(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    frame = world()
+    frame["account_id"] = rng.permutation(10**6)[:6000]
+    frame["person"] = rng.permutation(6000) + 10_000.0
+    frame.to_csv(tmp_path / "index.csv", date_format="%Y-%m-%d")
+    made = read(tmp_path / "index.csv")
+    assert made.mart.names == ["age", "joined", "city", "member"]
+    assert made.dropped["1 (without a name)"] == "it numbers rows"
+    assert made.dropped["account_id"] == "an id: 6,000 different numbers in 6,000 rows"
+    assert made.dropped["person"] == "numbers without a gap, 10,000 to 15,999, each as often: they name rows"
+
+
+@pytest.mark.parametrize(("separator", "text"), [(";", "1.234,5"), ("\t", "1234,5"), (",", "1234,5"), (",", "1,234.5")])
+def test_decimal_commas_and_thousands_are_numbers(tmp_path: Path, separator: str, text: str) -> None:
+    frame = world()
+    thousands, decimal = ("." if "." in text[:2] else "," if text[1] == "," else ""), text[-2]
+    spelt = [f"{value:,.1f}".translate({44: thousands or None, 46: decimal}) for value in 1000 + frame["age"].fillna(0)]
+    made = read(save(frame.assign(spent=spelt), tmp_path, separator=separator))
+    assert "spent" in made.mart.numeric
+    expected = (1000 + frame["age"].fillna(0)).round(1).astype(np.float32)
+    np.testing.assert_allclose(in_file_order(made, made.experiment.inputs["spent"]), expected, rtol=1e-6)
+
+
+def test_arms_are_one_whatever_their_capitals(tmp_path: Path) -> None:
+    frame = world()
+    names = np.where(frame["arm"] == 0, "Control", np.where(np.arange(6000) % 4 < 2, "MAIL", " mail"))
+    made = read(save(frame.assign(arm=names), tmp_path), treated="Mail", control="control")
+    assert np.array_equal(in_file_order(made, made.experiment.treatment), frame["arm"])
+    assert any("The treated arm is written in several ways, taken as one: 'MAIL'" in text for text in made.notes)
+    words = read(
+        save(
+            frame.assign(
+                arm=frame["arm"].map({0: "control", 1: "Treatment"}), bought=frame["bought"].map({0: "No", 1: "Yes"})
+            ),
+            tmp_path,
+        )
+    )
+    assert np.array_equal(in_file_order(words, words.experiment.outcome), frame["bought"])
+
+
+def test_less_is_better_turns_the_ranking_and_not_the_effect(tmp_path: Path) -> None:
+    frame = world().rename(columns={"bought": "churned"})
+    path = save(frame, tmp_path)
+    asked, told = read(path, outcome="churned"), read(path, outcome="churned", lower_is_better=True)
+    assert "--lower-is-better" in asked.notes[0]
+    assert "Less of churned is better, as told" in told.notes[0]
+    assert np.array_equal(in_file_order(told, told.experiment.outcome), 1 - frame["churned"])
+    assert told.average.effect == asked.average.effect
+    lowered = frame.assign(churned=1 - frame["churned"]).rename(columns={"churned": "used"})
+    assert "the treatment lowers it" in read(save(lowered, tmp_path), outcome="used").notes[0]
+
+
+def test_copies_of_a_unit_are_told(tmp_path: Path) -> None:
+    frame = pd.concat([world(), world().iloc[:600]])
+    told = read(save(frame, tmp_path)).notes
+    assert told[0].startswith("600 of 6,600 rows are copies: the same as another row in every column")
+    # Few values in few columns repeat by chance.
+    few = world()[["arm", "bought", "member"]]
+    assert not read(save(few, tmp_path), visitor=None).notes

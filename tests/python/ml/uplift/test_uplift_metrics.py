@@ -19,10 +19,10 @@ from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 from ml.bootstrap import Bootstrap
 from ml.experiment.arms import Arms
 from ml.experiment.average_effect import average_effect
+from ml.experiment.intervals import widened
 from ml.uplift.calibration import uplift_calibration
 from ml.uplift.curves import auuc, qini_coefficient, qini_curve, rank_order, uplift_at_k, uplift_curve
 from ml.uplift.deciles import UpliftDecile, decile_table
-from ml.uplift.intervals import widened
 from ml.uplift.metrics import UpliftMetric, evaluate_uplift
 from ml.uplift.ranked import RankedArms
 from ml.uplift.truth import pehe

@@ -1,0 +1,137 @@
+"""Rows of a file: which take part, in an order that says nothing, and which stand there twice."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from ml.arrays import Codes, Floats, Rows
+from ml.data.rows import to_codes
+from ml.experiment.simulated import hash_shares
+from warehouse.errors import FunneliftError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+# Experiment platforms leave people in both arms out, and stop from about this share of them on.
+HIGHEST_SHARE_IN_BOTH = 0.01
+TOLERATED_IN_BOTH = 3
+# How much more often rows repeat than columns that had nothing to do with each other would.
+BEYOND_CHANCE = 100
+REPEATS_TOLD, REPEATS_REFUSED = 0.01, 0.5
+
+
+@dataclass(frozen=True)
+class Order:
+    """An order of rows that their place in the file has no part in.
+
+    `rows` are positions in the file's order; `key` names each row's unit, in the same order as `rows`.
+    """
+
+    rows: Rows
+    key: "pa.ChunkedArray"
+
+
+def in_both_arms(ids: "pa.ChunkedArray", arm: Codes, column: str) -> npt.NDArray[np.bool_]:
+    """Mark the rows of units that are in both arms.
+
+    Parameters
+    ----------
+    ids : pyarrow.ChunkedArray of shape (n_rows,)
+        The unit of each row.
+    arm : ndarray of shape (n_rows,)
+        1 or 0.
+    column : str
+        Name of the column of units.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,)
+        True for rows to leave out.
+
+    Raises
+    ------
+    FunneliftError
+        When there are more of them than slips explain.
+    """
+    unit = to_codes(ids)
+    rows, treated = np.bincount(unit), np.bincount(unit, arm)
+    both = (treated > 0) & (treated < rows)
+    if both.sum() > max(TOLERATED_IN_BOTH, HIGHEST_SHARE_IN_BOTH * len(both)):
+        raise FunneliftError(
+            f"{both.sum():,} of {len(both):,} values of {column} are in both arms, more than "
+            f"{HIGHEST_SHARE_IN_BOTH:.0%}, but one visitor has one arm: name the column that was randomised "
+            f"(--visitor-column). If both arms were drawn within each value, it is a stratum (--stratum-column "
+            f"{column})"
+        )
+    return np.asarray(both[unit])
+
+
+def ordered(ids: "pa.ChunkedArray | None", inputs: "pd.DataFrame", arm: Codes, outcome: Floats) -> Order:
+    """Order rows by hashes of their unit and of what they hold, so that the file's order has no part in any result.
+
+    Parameters
+    ----------
+    ids : pyarrow.ChunkedArray of shape (n_rows,), optional
+        The unit of each row; without it a row is named by what it holds.
+    inputs : DataFrame
+        Features.
+    arm, outcome : ndarray of shape (n_rows,)
+        The rest of what a row holds.
+
+    Returns
+    -------
+    Order
+        The order.
+    """
+    import pandas as pd
+    import pyarrow as pa
+
+    content = pd.util.hash_pandas_object(
+        inputs.assign(**{"\0arm": arm.astype(np.float64), "\0outcome": outcome}), index=False
+    ).to_numpy()
+    key = pa.chunked_array([pa.array(content).cast(pa.string())]) if ids is None else ids
+    rows = np.lexsort((content, hash_shares("order:", key)))
+    return Order(rows, key.take(pa.array(rows)))
+
+
+def repeated(table: "pa.Table", *, has_unit: bool) -> list[str]:
+    """Say how many rows stand in a file several times, where that is more than chance makes.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        All columns of the rows that take part.
+    has_unit : bool
+        Whether a column names the unit that was drawn: then copies of a row are no new units.
+
+    Returns
+    -------
+    list of str
+        One sentence, or none.
+
+    Raises
+    ------
+    FunneliftError
+        When half of the rows or more are copies and each would count as a unit of its own.
+    """
+    import pandas as pd
+    import pyarrow as pa
+
+    frame = table.select([field.name for field in table.schema if not pa.types.is_nested(field.type)]).to_pandas()
+    counts = pd.Series(pd.util.hash_pandas_object(frame, index=False).to_numpy()).value_counts().to_numpy(np.float64)
+    rows = len(frame)
+    copies, pairs = rows - len(counts), float((counts * (counts - 1)).sum() / 2)
+    alike = np.prod([float((frame[column].value_counts(normalize=True, dropna=False) ** 2).sum()) for column in frame])
+    if copies < REPEATS_TOLD * rows or pairs < BEYOND_CHANCE * alike * rows * (rows - 1) / 2:
+        return []
+    told = f"{copies:,} of {rows:,} rows are copies: the same as another row in every column"
+    cause = "If a join made them, every copy counts as a new observation and intervals are too narrow"
+    if not has_unit and copies >= REPEATS_REFUSED * rows:
+        raise FunneliftError(
+            f"{told}. {cause}: keep one row per unit, or name the unit (--visitor-column), whose rows then count "
+            "together"
+        )
+    return [f"{told}. {cause}: keep one of each"]
