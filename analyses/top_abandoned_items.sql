@@ -26,7 +26,7 @@ bought_in_session as (
         session_id,
         item_id
     from events
-    where event_type = 'transaction'
+    where event_type = 'transaction' and is_repeated_order = 0
 
 ),
 
@@ -37,7 +37,7 @@ last_purchases as (
         item_id,
         max(session_number) as session_number
     from events
-    where event_type = 'transaction'
+    where event_type = 'transaction' and is_repeated_order = 0
     group by visitor_id, item_id
 
 ),

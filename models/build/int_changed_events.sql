@@ -5,7 +5,8 @@
 -- depends_on: {{ ref('stg_item_properties') }}
 {%- set columns = ['visitor_id', 'item_id', 'category_id', 'day_number'] %}
 {%- set events, event_items = built('int_events'), built('int_event_items') %}
-{%- set looks_back = is_changes_build() and events is not none and event_items is not none %}
+{%- set orders = built('int_order_events') %}
+{%- set looks_back = is_changes_build() and events is not none and event_items is not none and orders is not none %}
 with new_events as (
 
     select *
@@ -27,7 +28,8 @@ arrived as (
         visitor_id,
         item_id,
         coalesce(own_category_id, '') as category_id,
-        {{ local_day_number('event_ms') }} as day_number
+        {{ local_day_number('event_ms') }} as day_number,
+        case when event_type = 'transaction' then transaction_id end as transaction_id
     from new_events
     {%- if looks_back and has_event_ids() %}
     union all
@@ -36,7 +38,8 @@ arrived as (
         earlier.visitor_id,
         earlier.item_id,
         coalesce(earlier.own_category_id, '') as category_id,
-        {{ local_day_number('earlier.event_ms') }} as day_number
+        {{ local_day_number('earlier.event_ms') }} as day_number,
+        case when earlier.event_type = 'transaction' then earlier.transaction_id end as transaction_id
     from {{ ref('stg_events') }} as earlier
     where earlier.event_id in (
         select new_events.event_id from new_events
@@ -62,7 +65,22 @@ late_properties as (
 
 ),
 
--- Events of loads that were withdrawn, and events whose item became better known.
+-- Orders of which an event came, went or changed: another session may have had them first.
+moved_orders as (
+
+    select transaction_id
+    from arrived
+    where transaction_id <> ''
+    union
+    select transaction_id
+    from {{ events }}
+    where
+        load_number in (select load_number from {{ ref('build_loads') }} where is_withdrawn = 1)
+        and transaction_id <> ''
+
+),
+
+-- Events of loads that were withdrawn, of such orders, and events whose item became better known.
 stood as (
 
     select
@@ -70,6 +88,12 @@ stood as (
         event_key
     from {{ events }}
     where load_number in (select load_number from {{ ref('build_loads') }} where is_withdrawn = 1)
+    union
+    select
+        visitor_key,
+        event_key
+    from {{ orders }}
+    where transaction_id in (select moved_orders.transaction_id from moved_orders)
     union
     select
         events.visitor_key,

@@ -6,6 +6,7 @@ with events as (
     select
         item_key,
         event_rank,
+        is_repeated_order,
         {{ local_day_number('event_ms') }} as day_number
     from {{ touched(ref('int_event_items'), 'item_key', 'int_changed_items') }}
 
@@ -19,7 +20,7 @@ daily as (
         day_number,
         sum(case when event_rank = {{ steps.index('view') + 1 }} then 1 else 0 end) as views,
         sum(case when event_rank = {{ steps.index('addtocart') + 1 }} then 1 else 0 end) as carts,
-        sum(case when event_rank = {{ steps.index('transaction') + 1 }} then 1 else 0 end) as purchases
+        sum(case when event_rank = {{ steps.index('transaction') + 1 }} and is_repeated_order = 0 then 1 else 0 end) as purchases
     from events
     group by item_key, day_number
 

@@ -19,6 +19,7 @@ select
     coalesce(repeats.item_prior_views, 0) as item_prior_views,
     event_items.price,
     event_items.item_is_available,
+    event_items.is_repeated_order,
     places.is_first_in_session,
     places.is_last_in_session,
     case when repeats.item_session_events > 0 then 0 else 1 end as is_new_item,

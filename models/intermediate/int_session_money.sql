@@ -3,7 +3,7 @@ with events as (
 
     select *
     from {{ touched(ref('int_session_events')) }}
-    where event_type in ('addtocart', 'transaction')
+    where event_type in ('addtocart', 'transaction') and is_repeated_order = 0
 
 ),
 

@@ -15,7 +15,7 @@ with deeper_events as (
         on
             session_totals.visitor_key = events.visitor_key
             and session_totals.session_key = events.session_key
-    where session_totals.event_count > session_totals.{{ steps[0] }}_count
+    where session_totals.event_count > session_totals.{{ steps[0] }}_count and events.is_repeated_order = 0
 
 ),
 

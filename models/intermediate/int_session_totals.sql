@@ -1,7 +1,11 @@
 -- One aggregate over the events serves sessions, session_funnels and the visitor history.
 with events as (
 
-    select * from {{ touched(ref('int_session_events')) }}
+    select
+        *,
+        -- An order that was counted before is an event of the session, but no step.
+        case when is_repeated_order = 0 then event_rank end as step_rank
+    from {{ touched(ref('int_session_events')) }}
 
 ),
 
@@ -13,12 +17,12 @@ summed as (
         count(*) as event_count,
         {{ to_bigint('sum(is_new_item)') }} as distinct_items,
         {%- for step in var('funnel_steps') %}
-        {{ to_bigint("sum(case when event_rank = " ~ loop.index ~ " then 1 else 0 end)") }} as {{ step }}_count,
-        min(case when event_rank = {{ loop.index }} then event_number end) as first_{{ step }}_number,
-        min(case when event_rank = {{ loop.index }} then event_ms end) as first_{{ step }}_ms,
+        {{ to_bigint("sum(case when step_rank = " ~ loop.index ~ " then 1 else 0 end)") }} as {{ step }}_count,
+        min(case when step_rank = {{ loop.index }} then event_number end) as first_{{ step }}_number,
+        min(case when step_rank = {{ loop.index }} then event_ms end) as first_{{ step }}_ms,
         {%- endfor %}
-        max(case when event_rank = {{ var('funnel_steps').index('addtocart') + 1 }} then event_ms end) as last_addtocart_ms,
-        max(case when event_rank = {{ var('funnel_steps').index('transaction') + 1 }} then event_ms end)
+        max(case when step_rank = {{ var('funnel_steps').index('addtocart') + 1 }} then event_ms end) as last_addtocart_ms,
+        max(case when step_rank = {{ var('funnel_steps').index('transaction') + 1 }} then event_ms end)
             as last_transaction_ms,
         max(case when is_first_in_session = 1 then item_key end) as entry_item_key,
         max(case when is_first_in_session = 1 then category_id end) as entry_category_id,

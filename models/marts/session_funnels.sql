@@ -12,11 +12,13 @@ select
         {%- for step in steps | reverse %}
         when session_totals.{{ step }}_count > 0 then '{{ step }}'
         {%- endfor %}
+        else '{{ steps[0] }}'
     end as furthest_step,
     case
         {%- for step in steps | reverse %}
         when session_totals.{{ step }}_count > 0 then {{ steps | length - loop.index0 }}
         {%- endfor %}
+        else 1
     end as furthest_step_number,
     {%- for step in steps %}
     case when session_totals.{{ step }}_count > 0 then 1 else 0 end as has_{{ step }},

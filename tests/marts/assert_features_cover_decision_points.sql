@@ -5,7 +5,8 @@ with events as (
     select
         session_key,
         event_number,
-        event_type
+        event_type,
+        is_repeated_order
     from {{ looked_at(ref('int_session_events')) }}
     {%- if var('exclude_bots') %}
     where visitor_key not in (select bots.visitor_key from {{ ref('int_bot_visitors') }} as bots)
@@ -20,7 +21,7 @@ transactions as (
         min(event_number) as first_number,
         max(event_number) as last_number
     from events
-    where event_type = 'transaction'
+    where event_type = 'transaction' and is_repeated_order = 0
     group by session_key
 
 ),

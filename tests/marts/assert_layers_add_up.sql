@@ -20,6 +20,7 @@ with counts as (
             from {{ ref('int_session_events') }}
             where
                 event_type = 'transaction'
+                and is_repeated_order = 0
                 and not ({{ var('exclude_bots') }} and visitor_key in (select bots.visitor_key from {{ ref('int_bot_visitors') }} as bots))
         ) as sessions_with_transaction
 

@@ -27,7 +27,7 @@ bought as (
         session_key,
         item_key
     from events
-    where event_type = 'transaction'
+    where event_type = 'transaction' and is_repeated_order = 0
 
 ),
 

@@ -142,7 +142,7 @@ def gaps() -> Iterable[Event]:
     for days in [0, 1, 7, 8, 28, 29]:
         for ms in [-1, 0, 1]:
             yield Event(LOCAL_MIDNIGHT_MS + days * DAY_MS + ms, "night owl", "view", "midnight")
-            yield Event(MIDNIGHT_MS + days * DAY_MS + ms, "night owl", "transaction", "midnight", "o1")
+            yield Event(MIDNIGHT_MS + days * DAY_MS + ms, "night owl", "transaction", "midnight", f"o{days}")
 
 
 def robot() -> Iterable[Event]:
@@ -164,7 +164,9 @@ def wanderers(random: Random) -> Iterable[Event]:
         yield Event(ms, visitor, "view", item)
         for _ in range(random.randint(2, 20)):
             event = random_event(random, ms, visitor, ["view", "addtocart", "transaction"], items)
-            order = random.choice(ORDERS) if event.event == "transaction" else None
+            order = event.transactionid
+            if event.event == "transaction" and random.random() < 0.5:
+                order = random.choice(ORDERS)
             category = random.choice(TREE_VALUES) if random.random() < 0.1 else None
             yield event._replace(transactionid=order, categoryid=category and category[:LONGEST])
             ms += random.choice(GAPS_MS[:8] if random.random() < 0.6 else GAPS_MS)
@@ -185,7 +187,7 @@ def priced(random: Random) -> tuple[list[Event], list[Property]]:
         if sum(letter.isdigit() for letter in text.partition(".")[0]) < 12:
             events.append(Event(told, f"buyer {number}", "addtocart", item))
             if number % 2:
-                events.append(Event(told, f"buyer {number}", "transaction", item, "o1"))
+                events.append(Event(told, f"buyer {number}", "transaction", item, f"o{number}"))
     return events, properties
 
 

@@ -8,7 +8,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
@@ -200,15 +200,17 @@ class Reference:
         unique = sorted(set(events), key=lambda event: order_key(event, self.steps))
         self.facts = [self._fact(event) for event in unique]
         self.clock = clock_of((event.timestamp for event in events), loaded_ms, settings)
-        self.by_item: dict[str, list[Fact]] = defaultdict(list)
-        self.by_category: dict[str, list[Fact]] = defaultdict(list)
         by_visitor: dict[str, list[Fact]] = defaultdict(list)
         for fact in self.facts:
             by_visitor[fact.visitor].append(fact)
+        self.by_visitor = {visitor: self._split(facts) for visitor, facts in by_visitor.items()}
+        self._count_orders_once()
+        self.by_item: dict[str, list[Fact]] = defaultdict(list)
+        self.by_category: dict[str, list[Fact]] = defaultdict(list)
+        for fact in (fact for sessions in self.by_visitor.values() for session in sessions for fact in session.facts):
             self.by_item[fact.item].append(fact)
             if fact.category is not None:
                 self.by_category[fact.category].append(fact)
-        self.by_visitor = {visitor: self._split(facts) for visitor, facts in by_visitor.items()}
         self.bots = {visitor for visitor, sessions in self.by_visitor.items() if self._is_bot(sessions)}
         self.sessions = [
             session
@@ -280,6 +282,22 @@ class Reference:
             sessions.append(Session(run[0].visitor, number, run, earlier=list(sessions)))
         return sessions
 
+    def _count_orders_once(self) -> None:
+        """An order is its first session's; in another one its events are no step."""
+        sent = [
+            (fact.ms, fact.visitor, session.number, place)
+            for sessions in self.by_visitor.values()
+            for session in sessions
+            for place, fact in enumerate(session.facts)
+            if fact.step == "transaction" and fact.order_id
+        ]
+        owners: dict[str | None, Session] = {}
+        for _, visitor, number, place in sorted(sent):
+            session = self.by_visitor[visitor][number - 1]
+            fact = session.facts[place]
+            if owners.setdefault(fact.order_id, session) is not session:
+                session.facts[place] = replace(fact, step="repeated order", rank=0)
+
     def _is_bot(self, sessions: list[Session]) -> bool:
         facts = [fact for session in sessions for fact in session.facts]
         viewed = [fact.item for fact in facts if fact.step == "view"]
@@ -347,7 +365,7 @@ class Reference:
             row[f"has_{step}"] = int(bool(of_step))
             row[f"first_{step}_at"] = at_ms(of_step[0].ms) if of_step else None
             row[f"has_ordered_{step}"] = int(step in ordered)
-        deepest = max(fact.rank for fact in facts)
+        deepest = max(1, *(fact.rank for fact in facts))
         carted = carts_valued(facts)
         bought = {fact.item for fact in session.of("transaction")}
         for start, end in [*pairwise(self.steps), ("view", "addtocart"), ("addtocart", "transaction")]:

@@ -53,6 +53,11 @@ GAPS_MS = [
 STARTS_MS = [0, 1, DAY_MS - 1, DAY_MS - 1_000, DAY_MS - 1_800_000, 9 * HOUR_MS, 5 * DAY_MS, 6 * DAY_MS - 1]
 
 
+def random_order(random: Random) -> str | None:
+    """Often an order of its own, as most are; else none, or one that comes again in other sessions."""
+    return f"o{random.randrange(10**9)}" if random.random() < 0.6 else random.choice(ORDERS)
+
+
 def random_event(random: Random, ms: int, visitor: str, steps: Sequence[str], items: Sequence[str]) -> Event:
     weights = [6, *([2] * (len(steps) - 2)), 1]
     step = random.choices(steps, weights)[0]
@@ -61,7 +66,7 @@ def random_event(random: Random, ms: int, visitor: str, steps: Sequence[str], it
         visitorid=visitor,
         event=step,
         itemid=random.choice(items),
-        transactionid=random.choice(ORDERS) if step == steps[-1] else None,
+        transactionid=random_order(random) if step == steps[-1] else None,
         price=random.choice(OWN_PRICES) if random.random() < 0.15 else None,
         categoryid=random.choice(CATEGORY_VALUES) if random.random() < 0.1 else None,
     )

@@ -229,6 +229,56 @@ def test_a_funnel_of_four_steps() -> None:
     assert rows[f"v-{MIDNIGHT_MS}",]["first_checkout_at"] == dt.datetime(2015, 6, 1, 0, 0, 2)
 
 
+@pytest.mark.parametrize(
+    ("later", "transactions", "revenue"),
+    [
+        # In one session: a line that was sent twice is paid once, and each other item too.
+        ([at(1, "transaction", order="o"), at(2, "transaction", "j", order="o")], [3], [14.5]),
+        # A day later; also of another item, and as the only event of its session.
+        ([at(DAY_MS), at(DAY_MS + 1, "transaction", order="o")], [1, 0], [10, 0]),
+        ([at(DAY_MS, "transaction", "j", order="o")], [1, 0], [10, 0]),
+        # Of another visitor: later, earlier, and at the same moment, where the id that comes first had it first.
+        ([at(1, "transaction", visitor="a", order="o")], [0, 1], [0, 10]),
+        ([at(-1, "transaction", visitor="w", order="o")], [0, 1], [0, 10]),
+        ([at(0, "transaction", visitor="w", order="o")], [1, 0], [10, 0]),
+        ([at(0, "transaction", visitor="a", order="o")], [1, 0], [10, 0]),
+        # Other orders, and transactions that name none.
+        ([at(DAY_MS, "transaction", order="O")], [1, 1], [10, 10]),
+        ([at(DAY_MS, "transaction")], [1, 1], [10, 10]),
+        ([at(DAY_MS, "transaction", order=""), at(2 * DAY_MS, "transaction", order="")], [1, 1, 1], [10, 10, 10]),
+    ],
+)
+def test_an_order_counts_in_the_session_that_had_it_first(
+    later: list[Event], transactions: list[int], revenue: list[float]
+) -> None:
+    prices = [Property(0, "i", "790", "n10.000"), Property(0, "j", "790", "n4.500")]
+    shop = marts([at(0, "transaction", order="o"), *later], prices)
+    names = sorted(shop["sessions"])
+    assert [shop["sessions"][name]["transaction_count"] for name in names] == transactions
+    assert [shop["funnels"][name]["has_transaction"] for name in names] == [min(count, 1) for count in transactions]
+    assert [float(shop["funnels"][name]["revenue"]) for name in names] == revenue
+
+
+def test_a_repeated_order_is_an_event_and_no_step() -> None:
+    bought = [at(0), at(1, "addtocart"), at(2, "transaction", order="o")]
+    again = [at(DAY_MS), at(DAY_MS + 1, "addtocart"), at(DAY_MS + 2, "transaction", order="o")]
+    alone = [at(2 * DAY_MS, "transaction", order="o")]
+    next_visit = [at(3 * DAY_MS)]
+    shop = marts([*bought, *again, *alone, *next_visit], [Property(0, "i", "790", "n10.000")])
+    told = ("furthest_step", "furthest_step_number", "has_ordered_transaction", "cart_to_transaction_seconds")
+    first, second, third, _ = (tuple(shop["funnels"][name][column] for column in told) for name in sorted(shop["funnels"]))
+    assert first == ("transaction", 3, 1, 0.001)
+    assert second == ("addtocart", 2, 0, None)
+    assert third == ("view", 1, 0, None)
+    assert [row["event_count"] for _, row in sorted(shop["sessions"].items())] == [3, 3, 1, 1]
+    assert [float(row["abandoned_value"]) for _, row in sorted(shop["funnels"].items())] == [0, 10, 0, 0]
+    last = max(shop["features"].values(), key=lambda row: row["decided_ms"])
+    assert (last["prior_sessions"], last["prior_events"], last["prior_transactions"]) == (3, 7, 1)
+    assert float(last["days_since_last_purchase"]) == pytest.approx(3 - 2 / DAY_MS)
+    # 2 views and 1 purchase: the repeats are no purchases of the item.
+    assert float(last["item_purchase_rate_7d"]) == pytest.approx((1 + 20 * 0.0084) / (2 + 20))
+
+
 def test_values_lost_and_earned() -> None:
     prices = [Property(0, "i", "790", "n10.000"), Property(0, "j", "790", "n4.500")]
     prices.append(Property(MIDNIGHT_MS + 3, "i", "790", "n99.000"))
