@@ -1,5 +1,5 @@
 -- Grain: one row, only if two marts tell the same thing differently. Events in = events in sessions; sessions =
--- funnels; converting sessions = distinct sessions with a transaction; the summary repeats them all.
+-- funnels; an event is a step or repeats an order; converting sessions = distinct sessions with a transaction; the summary repeats them all.
 with counts as (
 
     select
@@ -8,6 +8,12 @@ with counts as (
         (select session_count from {{ ref('dataset_summary') }}) as summary_sessions,
         (select sum(event_count) from {{ ref('sessions') }}) as events_in_sessions,
         (select event_count from {{ ref('dataset_summary') }}) as summary_events,
+        (select sum({{ var('funnel_steps') | join('_count + ') }}_count) from {{ ref('sessions') }}) as steps,
+        (
+            select count(*)
+            from {{ ref('int_order_repeats') }}
+            where not ({{ var('exclude_bots') }} and visitor_key in (select bots.visitor_key from {{ ref('int_bot_visitors') }} as bots))
+        ) as repeats,
         (
             select count(*)
             from {{ ref('int_events') }}
@@ -33,5 +39,6 @@ where
     or sessions <> summary_sessions
     or events_in_sessions <> events
     or events_in_sessions <> summary_events
+    or events_in_sessions <> steps + repeats
     or converting_funnels <> sessions_with_transaction
     or converting_funnels <> summary_converting_sessions

@@ -75,6 +75,12 @@ class Recount:
         events["session"] = events.opens.cumsum()
         events["number"] = events.groupby("visitorid").opens.cumsum()
         events["position"] = events.groupby("session").cumcount()
+        # An order is its first session's; in another one its events are no step.
+        orders = events[(events.event == "transaction") & (events.order_text != "")]
+        firsts = orders.sort_values(["timestamp", "visitorid"]).drop_duplicates("order_text")
+        owner = dict(zip(firsts.order_text, firsts.session, strict=True))
+        events["sent"] = events.event
+        events.loc[orders.index[orders.session != orders.order_text.map(owner)], "event"] = "repeated order"
         return events
 
     @cached_property
@@ -263,7 +269,7 @@ def test_baseline_counts(shop: Shop) -> None:
         "raw_rows": (raw, None),
         "exact_duplicates": (raw - len(events), raw),
         "events": (len(events), raw),
-        **{f"{step}_events": (int((events.event == step).sum()), len(events)) for step in recount.steps},
+        **{f"{step}_events": (int((events.sent == step).sum()), len(events)) for step in recount.steps},
         "visitors": (len(visitors), None),
         "returning_visitors": (int(many.sum()), len(visitors)),
         "sessions": (len(sessions), None),
