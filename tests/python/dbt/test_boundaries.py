@@ -266,7 +266,9 @@ def test_a_repeated_order_is_an_event_and_no_step() -> None:
     next_visit = [at(3 * DAY_MS)]
     shop = marts([*bought, *again, *alone, *next_visit], [Property(0, "i", "790", "n10.000")])
     told = ("furthest_step", "furthest_step_number", "has_ordered_transaction", "cart_to_transaction_seconds")
-    first, second, third, _ = (tuple(shop["funnels"][name][column] for column in told) for name in sorted(shop["funnels"]))
+    first, second, third, _ = (
+        tuple(shop["funnels"][name][column] for column in told) for name in sorted(shop["funnels"])
+    )
     assert first == ("transaction", 3, 1, 0.001)
     assert second == ("addtocart", 2, 0, None)
     assert third == ("view", 1, 0, None)
