@@ -1,6 +1,8 @@
 """What the commands of ml share: options, progress on stderr, and one way to fail."""
 
 import argparse
+import io
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -152,6 +154,9 @@ def run(options: argparse.Namespace, command: Callable[[Config, Progress], list[
         _failed("interrupted: what is published stays as it was")
         return INTERRUPTED
     finished = done if isinstance(done, Finished) else Finished(done)
+    # All is published by now: a path that the terminal cannot show must not make a failure of it.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     for line in finished.lines:
         print(line)
     return finished.code

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ml.bootstrap import Bootstrap
 from warehouse import settings as warehouse_settings
@@ -265,6 +265,16 @@ class Config(Section):
     policy: PolicySettings
     planner: PlannerSettings
     monitoring: Monitoring
+
+    @field_validator("results")
+    @classmethod
+    def _is_text(cls, results: Path) -> Path:
+        """Refuse what only the file system can read: not every library can write there."""
+        try:
+            str(results).encode()
+        except UnicodeEncodeError:
+            raise ValueError("the path is not UTF-8, or this locale cannot say it: set LC_ALL=C.UTF-8") from None
+        return results
 
     def bootstrap(self, resamples: int) -> Bootstrap:
         """Return the bootstrap of this run's seed, confidence and threads with a section's number of resamples."""

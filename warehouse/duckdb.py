@@ -5,7 +5,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -161,11 +161,12 @@ class DuckDBWarehouse(Warehouse):
             for publication in publications:
                 self._write(publication)
             self._connection.execute("commit")
-        except duckdb.ConstraintException as error:
-            self._connection.execute("rollback")
-            raise FunneliftError(f"nothing was published, a key is broken: {error}") from None
-        except BaseException:
-            self._connection.execute("rollback")
+        except BaseException as error:
+            # A fault of the disk has ended the transaction already.
+            with suppress(duckdb.TransactionException):
+                self._connection.execute("rollback")
+            if isinstance(error, duckdb.ConstraintException):
+                raise FunneliftError(f"nothing was published, a key is broken: {error}") from None
             raise
 
     def _write(self, publication: Publication) -> None:
@@ -296,6 +297,8 @@ def _check_name(path: Path) -> None:
             f"the DuckDB file must not be called {path.name}: DuckDB names the catalog after the file, and "
             f"{path.stem}.sessions would have two meanings. Rename it, e.g. to warehouse.duckdb (FUNNELIFT_DUCKDB_PATH)"
         )
+    if set(path.stem) & {"'", '"'}:
+        raise UsageError(f"the DuckDB file must have no quote in its name, as {path.name} has (FUNNELIFT_DUCKDB_PATH)")
 
 
 def _connect(path: Path, options: Mapping[str, str], wait_seconds: int | None = None) -> duckdb.DuckDBPyConnection:

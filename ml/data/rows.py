@@ -87,7 +87,10 @@ def build_dataset(batches: Iterable["pa.RecordBatch"], rows: int, mart: Mart) ->
     if columns.filled != rows:
         raise FunneliftError(f"{MART} shrank while it was read: expected {rows} rows, got {columns.filled}. Run again")
     if not rows:
-        raise FunneliftError(f"{MART} is empty: load events with `python -m ingest load`, then run `dbt build`")
+        raise FunneliftError(
+            f"{MART} is empty: no session reaches a decision point before it buys. Load such events with `python -m "
+            "ingest load`, then run `dbt build`"
+        )
     return columns.in_order()
 
 

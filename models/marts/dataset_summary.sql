@@ -62,13 +62,13 @@ loads as (
 )
 
 select
-    {{ to_bigint('sessions.event_count') }} as event_count,
-    {{ to_bigint('sessions.visitor_count') }} as visitor_count,
+    {{ to_bigint('coalesce(sessions.event_count, 0)') }} as event_count,
+    {{ to_bigint('coalesce(sessions.visitor_count, 0)') }} as visitor_count,
     sessions.session_count,
-    {{ to_bigint('funnels.cart_session_count') }} as cart_session_count,
-    {{ to_bigint('funnels.converting_session_count') }} as converting_session_count,
+    {{ to_bigint('coalesce(funnels.cart_session_count, 0)') }} as cart_session_count,
+    {{ to_bigint('coalesce(funnels.converting_session_count, 0)') }} as converting_session_count,
     {{ ratio('funnels.converting_session_count', 'sessions.session_count') }} as conversion_rate,
-    {{ to_money('funnels.revenue') }} as revenue,
+    {{ to_money('coalesce(funnels.revenue, 0)') }} as revenue,
     coalesce(loads.is_synthetic, 0) as is_synthetic,
     {{ to_bigint('examples.event_count') }} as implausible_event_count,
     clock.first_plausible_ms,

@@ -1,6 +1,10 @@
 """Edges worked out by hand: session gaps, midnight, ties, decision points, windows, and settings that are refused."""
 
 import datetime as dt
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,6 +25,7 @@ from compiled import (
     run_dbt,
     settings,
 )
+from paths import ROOT
 from reference import Event, Property
 from worlds import DAY_MS, HOUR_MS, MIDNIGHT_MS, VISITORS, random_world
 
@@ -521,3 +526,38 @@ def test_all_bad_settings_are_named_before_any_work(tmp_path: Path) -> None:
     with duckdb.connect(str(database)) as connection:
         built = connection.execute("select table_name from information_schema.tables where table_schema = 'funnelift'")
         assert not built.fetchall()
+
+
+def test_a_shop_without_events_builds(tmp_path: Path) -> None:
+    """As after a file that holds nothing but its header, or when all files were taken out again."""
+    database = tmp_path / "world.duckdb"
+    with duckdb.connect(str(database)) as connection:
+        create_raw_tables(connection)
+    outcome = run_dbt("build", database=database, manifest=parsed_project().deepcopy())
+    assert outcome.success, outcome.errors
+    with duckdb.connect(str(database)) as connection:
+        (summary,) = read(connection, "dataset_summary", []).values()
+    assert (summary["event_count"], summary["revenue"], summary["conversion_rate"]) == (0, 0, None)
+
+
+def test_a_file_with_a_quote_in_its_name_is_refused(tmp_path: Path) -> None:
+    outcome = run_dbt("run", database=tmp_path / "a'b.duckdb", manifest=parsed_project().deepcopy())
+    assert "The DuckDB file must have no quote in its name" in outcome.errors
+
+
+def test_the_warehouse_lies_beside_the_profile_wherever_dbt_is_called_from(tmp_path: Path) -> None:
+    profile, elsewhere = tmp_path / "profile", tmp_path / "elsewhere"
+    for folder in (profile, elsewhere):
+        folder.mkdir()
+    shutil.copy(ROOT / "profiles.yml", profile)
+    places = ["--project-dir", str(ROOT), "--profiles-dir", str(profile)]
+    scratch = ["--target-path", str(tmp_path / "target"), "--log-path", str(tmp_path / "logs")]
+    dbt = str(Path(sys.executable).with_name("dbt"))
+    subprocess.run(
+        [dbt, "--quiet", "run", "--select", "stg_loads", *places, *scratch],
+        cwd=elsewhere,
+        env={name: value for name, value in os.environ.items() if not name.startswith("FUNNELIFT_")},
+        check=True,
+    )
+    assert (profile / "warehouse.duckdb").exists()
+    assert not (elsewhere / "warehouse.duckdb").exists()

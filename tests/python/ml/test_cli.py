@@ -2,6 +2,8 @@
 
 import argparse
 import errno
+import io
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -41,3 +43,10 @@ def test_what_was_found_carries_the_exit_code(capsys: pytest.CaptureFixture[str]
     assert run(argparse.Namespace(config=None), lambda _, __: ["found"]) == 0
     assert run(argparse.Namespace(config=None), lambda _, __: Finished(["refused"], 3)) == 3
     assert capsys.readouterr().out == "found\nrefused\n"
+
+
+def test_a_path_that_the_terminal_cannot_show_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, encoding="ascii", write_through=True))
+    assert run(argparse.Namespace(config=None), lambda _, __: ["Report: r\u00e9sultats/report.html"]) == 0
+    assert shown.getvalue() == b"Report: r\\xe9sultats/report.html\n"

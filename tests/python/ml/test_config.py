@@ -87,3 +87,9 @@ def test_files_that_say_nothing_sensible(tmp_path: Path, content: bytes, complai
     file.write_bytes(content)
     with pytest.raises(FunneliftError, match=complaint):
         load_config(file, environment={})
+
+
+def test_a_results_path_that_this_locale_cannot_say_is_refused_before_any_work() -> None:
+    """CatBoost can write no file there, which it would say after the models are fitted."""
+    with pytest.raises(FunneliftError, match=r"results: .*set LC_ALL=C.UTF-8"):
+        load_config(None, {"results": Path("r\udce9sultats")}, {})

@@ -273,6 +273,7 @@ def test_tables_say_what_a_row_is(trained: Place) -> None:
         ({"target": "oracle"}, "FUNNELIFT_TARGET: 'oracle' is no target; use duckdb or mysql"),
         ({"duckdb_path": Path("nowhere/warehouse.duckdb")}, "no warehouse at nowhere/warehouse.duckdb"),
         ({"duckdb_path": Path("funnelift.duckdb")}, "must not be called funnelift.duckdb"),
+        ({"duckdb_path": Path("a'b.duckdb")}, "must have no quote in its name, as a'b.duckdb has"),
         ({"duckdb_path": DEFAULTS}, "cannot open .*config.yml as a DuckDB file"),
     ],
 )

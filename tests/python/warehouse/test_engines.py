@@ -1,6 +1,7 @@
 """The engines: how one is found, where its settings come from, and that each can do what its class says."""
 
 import ast
+import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -272,3 +273,24 @@ def test_the_engine_itself_refuses_a_second_row_with_the_same_key(publishing: Pu
     with pytest.raises((duckdb.ConstraintException, RepeatedKeyError)):
         publishing.execute("insert into funnelift.alpha values ('a', 0.1)")
     assert publishing.visitors("alpha") == ["A", "a"]
+
+
+def test_a_full_disk_is_said_and_leaves_the_old_rows(tmp_path: Path) -> None:
+    """DuckDB ends the transaction by itself then; what it says of the rollback would hide why."""
+    path = tmp_path / "warehouse.duckdb"
+    with duckdb.connect(path) as connection:
+        connection.execute("create schema funnelift")
+        connection.execute("create table funnelift.alpha as select 'old' as visitor")
+    settings = load_config(None, {"duckdb_path": path}, {})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    many = publication("alpha", *(f"visitor {number}" for number in range(100_000)))
+    engine, complaint = find_engine("duckdb"), r"the warehouse failed: .*(No space|too large)"
+    with pytest.raises(FunneliftError, match=complaint), engine.open(settings) as warehouse:  # noqa: PT012
+        # No file may grow any more, as on a disk that is full.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size, hard))
+        try:
+            warehouse.publish([many])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with duckdb.connect(path) as connection:
+        assert connection.execute("select * from funnelift.alpha").fetchall() == [("old",)]

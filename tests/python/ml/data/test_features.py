@@ -77,3 +77,9 @@ def test_a_mart_that_changes_while_it_is_read_is_refused(tmp_path: Path, feature
     for rows in (len(features_table) - 1, len(features_table) + 1):
         with pytest.raises(FunneliftError, match="while it was read"):
             build_dataset(features_table.to_batches(), rows, mart)
+
+
+def test_a_shop_whose_sessions_all_buy_at_once_is_told_so(tmp_path: Path) -> None:
+    mart = read_mart(read_contracts(manifest_file(tmp_path, ml_mart.manifest())))
+    with pytest.raises(FunneliftError, match="no session reaches a decision point before it buys"):
+        build_dataset([], 0, mart)
