@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from ml.arrays import Floats
 from ml.bootstrap import Bootstrap
 from ml.data.split import MODEL_SPLITS
@@ -11,7 +9,7 @@ from ml.experiment.arms import Arms
 from ml.experiment.average_effect import average_effect
 from ml.experiment.experiment import Experiment
 from ml.uplift.calibration import uplift_calibration
-from ml.uplift.curves import qini_curve, rank_order
+from ml.uplift.curves import qini_curve
 from ml.uplift.deciles import UpliftDecile, decile_table
 from ml.uplift.metrics import UpliftMetric, evaluate_uplift
 from ml.uplift.names import RANDOM, T_LEARNER
@@ -78,7 +76,7 @@ def evaluate(
         deciles=decile_table(scores.decile[test], predicted, arms, bootstrap, learner=T_LEARNER, true_effect=effect),
         placebo=placebo_qini(placebos, top_shares, bootstrap),
         truth=None if effect is None else true_error(predicted, effect),
-        curves={name: _curve(name, score, arms, bootstrap.seed) for name, score in by_learner.items()},
+        curves={name: _curve(name, score, arms) for name, score in by_learner.items()},
     )
 
 
@@ -87,10 +85,8 @@ def _average_effect_of_all(arms: Arms, confidence: float) -> UpliftMetric:
     return UpliftMetric("all", "", "average_effect_all_slices", *average_effect(arms, confidence), *arms.counts)
 
 
-def _curve(name: str, score: Floats, arms: Arms, seed: int) -> tuple[Floats, Floats]:
+def _curve(name: str, score: Floats, arms: Arms) -> tuple[Floats, Floats]:
     """Qini curve: share of rows targeted, and incremental conversions per 1,000 rows; a random order is a line."""
-    rank = np.empty(len(score))
-    rank[rank_order(score, seed)] = -np.arange(len(score))
-    targeted, conversions = qini_curve(rank, arms)
+    targeted, conversions = qini_curve(score, arms)
     share, gain = targeted / len(score), conversions / arms.treatment.sum() * 1000
     return (share[[0, -1]], gain[[0, -1]]) if name == RANDOM else (share, gain)

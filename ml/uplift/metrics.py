@@ -42,8 +42,8 @@ def evaluate_uplift(
     Parameters
     ----------
     scores : dict of str to ndarray of shape (n_rows,)
-        Learner name to its score of the test rows, higher means more uplift; ties are broken at random, the same way
-        for every learner.
+        Learner name to its score of the test rows, higher means more uplift; ties enter the curves together, and which
+        of them fill a share is drawn at random, the same way for every learner.
     arms : Arms
         The test rows.
     top_shares : sequence of float

@@ -76,13 +76,14 @@ def test_metrics_are_scikit_uplifts_and_the_t_learner_finds_whom_the_mail_moves(
     scores = pd.read_csv(visited / "predictions/uplift_scores.csv")
     test = scores[scores["dataset_split"] == "test"]
     metrics = metrics_of(visited)
-    # Many customers look alike: their equal scores are put in order by lot.
-    rank = np.empty(len(test))
-    rank[rank_order(test["score"].to_numpy(), seed=42)] = -np.arange(len(test))
-    arrays = (test["outcome"].to_numpy(), rank, test["treatment"].to_numpy())
+    # Many customers look alike: their equal scores enter together.
+    arrays = (test["outcome"].to_numpy(), test["score"].to_numpy(), test["treatment"].to_numpy())
     assert metrics["t_learner", "", "qini"]["value"] == pytest.approx(qini_auc_score(*arrays), abs=1e-9)
     assert metrics["t_learner", "", "auuc"]["value"] == pytest.approx(uplift_auc_score(*arrays), abs=1e-9)
-    at_k = uplift_at_k(*arrays, strategy="overall", k=0.2)
+    # Which of them fill a share is drawn by lot.
+    rank = np.empty(len(test))
+    rank[rank_order(test["score"].to_numpy(), seed=42)] = -np.arange(len(test))
+    at_k = uplift_at_k(arrays[0], rank, arrays[2], strategy="overall", k=0.2)
     assert metrics["t_learner", "", "uplift_at_20"]["value"] == pytest.approx(at_k, abs=1e-9)
     for learner in ("t_learner", "x_learner", "dr_learner", "response", "random"):
         entry = metrics[learner, "", "qini"]

@@ -150,15 +150,15 @@ def test_weighted_metrics_equal_scikit_uplifts_on_rows_that_are_copied(drawn: Dr
     rank[rank_order(score, seed)] = np.arange(len(score), 0, -1)
     for values, weight in zip(found, weights, strict=True):
         copied = np.repeat(np.arange(len(score)), weight[drawn_arms.visitor_codes])
-        arm, converted, ranks = treatment[copied], outcome[copied], rank[copied]
+        arm, converted, ranks, tied = treatment[copied], outcome[copied], rank[copied], score[copied]
         if not is_complete(arm, converted):
             continue
-        theirs = (converted, ranks, arm)
+        theirs = (converted, tied, arm)
         assert values[0] == pytest.approx(of_scikit_uplift(sklift.qini_auc_score, *theirs), **EXACT)
         assert values[1] == pytest.approx(of_scikit_uplift(sklift.uplift_auc_score, *theirs), **EXACT)
-        at_k = of_scikit_uplift(sklift.uplift_at_k, *theirs, strategy="overall", k=share)
+        at_k = of_scikit_uplift(sklift.uplift_at_k, converted, ranks, arm, strategy="overall", k=share)
         assert values[2] == pytest.approx(at_k, **EXACT)
-        assert values[0] == pytest.approx(qini_coefficient(ranks, arms_of(arm, converted)), **EXACT)
+        assert values[0] == pytest.approx(qini_coefficient(tied, arms_of(arm, converted)), **EXACT)
 
 
 def test_a_resample_without_rows_or_conversions_is_nan() -> None:
