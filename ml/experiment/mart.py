@@ -117,8 +117,12 @@ def _split(here: Dataset, assigned: Assigned, settings: ExperimentSettings) -> C
     own = np.flatnonzero(assigned.treatment >= 0)
     split = np.where(here.is_mature == 1, SPLITS.index("outside"), SPLITS.index("open")).astype(np.int8)
     timed = take(replace(here, label=assigned.outcome, inputs=here.inputs.iloc[:, :0]), own)
+    shares = settings.split
+    if assigned.truth is None:
+        # Each visitor has one row: nobody is on both sides of a boundary, and a weekend has no days to spare.
+        shares = shares.model_copy(update={"embargo_seconds": 0})
     try:
-        split[own] = split_by_time(timed, settings.split).codes
+        split[own] = split_by_time(timed, shares).codes
     except FunneliftError as error:
         raise FunneliftError(
             f"splits of the experiment at {settings.decision_point} (experiment.split): {error}"
