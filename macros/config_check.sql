@@ -1,8 +1,7 @@
 {# Refuses bad settings before any model runs: every fault found is named at once. #}
 {% macro config_check() %}
     {% set faults, known = [], [
-        'shop_time_zone', 'clock_straggler_share', 'full_build_share', 'bot_pace_mean_gap_seconds', 'exclude_bots',
-        'cut_category_branches', 'funnel_steps', 'decision_points',
+        'shop_time_zone', 'exclude_bots', 'cut_category_branches', 'funnel_steps', 'decision_points',
     ] %}
 
     {% for name, lowest, highest in [
@@ -26,28 +25,17 @@
         {% do faults.append('shop_time_zone and shop_utc_offset_minutes are both set; the zone knows its offsets: set one') %}
     {% endif %}
 
-    {% for name in ['prior_cart_rate', 'prior_purchase_rate', 'prior_conversion_rate'] %}
+    {# Not a number (.nan) is neither below the lowest nor above the highest. #}
+    {% for name, lowest, highest in [
+        ('prior_cart_rate', 0, 1), ('prior_purchase_rate', 0, 1), ('prior_conversion_rate', 0, 1), ('full_build_share', 0, 1),
+        ('clock_straggler_share', 0, 0.1), ('bot_pace_mean_gap_seconds', 0, 604800),
+    ] %}
         {% do known.append(name) %}
         {% set value = var(name) %}
-        {% if value is not number or value is boolean or value < 0 or value > 1 %}
-            {% do faults.append(name ~ ' must be a number from 0 to 1, not ' ~ value | tojson) %}
+        {% if value is not number or value is boolean or not (value >= lowest and value <= highest) %}
+            {% do faults.append(name ~ ' must be a number from ' ~ lowest ~ ' to ' ~ highest ~ ', not ' ~ value | tojson) %}
         {% endif %}
     {% endfor %}
-
-    {% set share = var('clock_straggler_share') %}
-    {% if share is not number or share is boolean or share < 0 or share > 0.1 %}
-        {% do faults.append('clock_straggler_share must be a number from 0 to 0.1, not ' ~ share | tojson) %}
-    {% endif %}
-
-    {% set full = var('full_build_share') %}
-    {% if full is not number or full is boolean or full < 0 or full > 1 %}
-        {% do faults.append('full_build_share must be a number from 0 to 1, not ' ~ full | tojson) %}
-    {% endif %}
-
-    {% set pace = var('bot_pace_mean_gap_seconds') %}
-    {% if pace is not number or pace is boolean or pace < 0 %}
-        {% do faults.append('bot_pace_mean_gap_seconds must be a number of seconds, 0 or more, not ' ~ pace | tojson) %}
-    {% endif %}
 
     {% for name in ['exclude_bots', 'cut_category_branches'] if var(name) is not boolean %}
         {% do faults.append(name ~ ' must be true or false, not ' ~ var(name) | tojson) %}

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -471,6 +472,11 @@ BAD_SETTINGS: list[tuple[str, Any]] = [
     ("bot_poll_views", "many"),
     ("bot_pace_events", 1),
     ("bot_pace_mean_gap_seconds", -1),
+    ("bot_pace_mean_gap_seconds", float("inf")),
+    ("prior_cart_rate", float("nan")),
+    ("clock_straggler_share", float("nan")),
+    ("full_build_share", float("nan")),
+    ("cut_category_branches", "yes"),
     ("category_max_depth", 0),
     ("price_property", "79'0"),
     ("price_property", "790\n"),
@@ -545,19 +551,37 @@ def test_a_file_with_a_quote_in_its_name_is_refused(tmp_path: Path) -> None:
     assert "The DuckDB file must have no quote in its name" in outcome.errors
 
 
+def dbt_command(scratch: Path, *arguments: str) -> list[str]:
+    """A dbt command for a process of its own, which leaves nothing in the project folder."""
+    dbt = [str(Path(sys.executable).with_name("dbt")), "--quiet", *arguments, "--project-dir", str(ROOT)]
+    return [*dbt, "--target-path", str(scratch / "target"), "--log-path", str(scratch / "logs")]
+
+
 def test_the_warehouse_lies_beside_the_profile_wherever_dbt_is_called_from(tmp_path: Path) -> None:
     profile, elsewhere = tmp_path / "profile", tmp_path / "elsewhere"
     for folder in (profile, elsewhere):
         folder.mkdir()
     shutil.copy(ROOT / "profiles.yml", profile)
-    places = ["--project-dir", str(ROOT), "--profiles-dir", str(profile)]
-    scratch = ["--target-path", str(tmp_path / "target"), "--log-path", str(tmp_path / "logs")]
-    dbt = str(Path(sys.executable).with_name("dbt"))
-    subprocess.run(
-        [dbt, "--quiet", "run", "--select", "stg_loads", *places, *scratch],
-        cwd=elsewhere,
-        env={name: value for name, value in os.environ.items() if not name.startswith("FUNNELIFT_")},
-        check=True,
-    )
+    command = dbt_command(tmp_path, "run", "--select", "stg_loads", "--profiles-dir", str(profile))
+    places = {name: value for name, value in os.environ.items() if not name.startswith("FUNNELIFT_")}
+    subprocess.run(command, cwd=elsewhere, env=places, check=True)
     assert (profile / "warehouse.duckdb").exists()
     assert not (elsewhere / "warehouse.duckdb").exists()
+
+
+def test_a_build_holds_the_file_from_its_start_to_its_end(tmp_path: Path) -> None:
+    """Else a reader or a training that opens it between two models breaks the build, or reads half of it."""
+    database = tmp_path / "world.duckdb"
+    with duckdb.connect(str(database)) as connection:
+        create_raw_tables(connection)
+    inode, seen = f":{database.stat().st_ino} ", [False]
+    command = dbt_command(tmp_path, "run", "--profiles-dir", str(ROOT))
+    places = {**os.environ, "FUNNELIFT_TARGET": "duckdb", "FUNNELIFT_DUCKDB_PATH": str(database)}
+    with subprocess.Popen(command, cwd=ROOT, env=places) as process:
+        while process.poll() is None:
+            is_held = inode in Path("/proc/locks").read_text()
+            if is_held != seen[-1]:
+                seen.append(is_held)
+            time.sleep(0.001)
+    assert process.returncode == 0
+    assert seen in ([False, True], [False, True, False]), "the file was let go between two models"
