@@ -12,6 +12,8 @@ import pyarrow as pa
 
 from compiled import create_raw_tables
 
+# When the first load came; the events of test shops are older.
+FIRST_LOAD = dt.datetime(2026, 1, 1)
 # What a build says of itself, and what it had to do; a full build and others must differ here.
 ABOUT_BUILDS = {
     *("build_loads", "build_plan", "built_loads", "last_build", "visitor_changes"),

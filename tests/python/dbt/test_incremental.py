@@ -18,17 +18,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from compiled import CATALOG, Outcome, environment, parsed_project, run_dbt
-from history import ABOUT_BUILDS, GIVEN_ONCE, History, differences, rows_of
+from history import ABOUT_BUILDS, FIRST_LOAD, GIVEN_ONCE, History, differences, rows_of
 from nasty_shop import nasty_world, write_csv
 from ops.retain import retain
 from parity import on_server
 from paths import ROOT
 from reference import Category, Event, Property
 from servers import DatabaseServer
-from worlds import CATEGORIES, DAY_MS, random_world
+from worlds import CATEGORIES, DAY_MS, MIDNIGHT_MS, random_world
 
 EVENT = (*Event._fields, "event_id", "line_number")
-FIRST_LOAD = dt.datetime(2026, 1, 1)
 # What only ml writes and what only shows tables takes no part in a build's work.
 TABLES = ["--exclude", "config.materialized:prediction", "config.materialized:view"]
 # What comes after an arrival: mostly a build.
@@ -175,6 +174,51 @@ def test_any_arrivals_and_any_builds_give_what_one_full_build_gives() -> None:
             max_examples=EXAMPLES, stateful_step_count=5, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
+
+
+def test_each_reason_touches_whom_it_concerns(tmp_path: Path) -> None:
+    """One visitor for each reason, who has no event in what arrives or goes."""
+    database = tmp_path / f"{CATALOG}.duckdb"
+    history = History(database)
+
+    def load(*events: tuple[Any, ...]) -> int:
+        """Day, visitor, step, item, order and event id of events."""
+        rows = [(MIDNIGHT_MS + int(day * DAY_MS), *told[:4], None, None, told[4], 1) for day, *told in events]
+        return history.load("raw_events", EVENT, rows, FIRST_LOAD)
+
+    load(
+        (10, "bought", "view", "i", None, None),
+        (10.01, "bought", "transaction", "i", "o1", None),
+        # On a later day, so that demand of the item has to know of the order.
+        (12, "looked after", "view", "i", None, None),
+        (11, "moved", "transaction", "j", "o2", "e1"),
+        (5, "met", "view", "k", None, None),
+        *((15 + number / 100, "filler", "view", "l", None, None) for number in range(30)),
+        (16, "goes on", "view", "m", None, None),
+    )
+    build(database, *TABLES)
+    late = load((2, "bought first", "transaction", "n", "o1", None), (19, "later", "view", "n", None, None))
+    corrected = load((11, "other", "transaction", "n", "o3", "e1"))
+    told = [(MIDNIGHT_MS + 4 * DAY_MS, "k", "790", "n10.000")]
+    history.load("raw_item_properties", Property._fields, told, FIRST_LOAD)
+    build(database, *TABLES)
+    assert_equals_a_full_build(database)
+
+    def counted() -> set[str]:
+        with duckdb.connect(str(database), read_only=True) as connection:
+            rows = connection.execute("select visitor_id from funnelift.session_funnels where has_transaction = 1")
+            return {visitor for (visitor,) in rows.fetchall()}
+
+    assert counted() == {"bought first", "other"}
+    # A part of a build sees a load that no whole build will.
+    never_built = load((1, "came and went", "transaction", "i", "o2", None), (20, "filler", "view", "i", None, None))
+    build(database, "--select", "+int_session_totals")
+    for number in (late, corrected, never_built):
+        history.withdraw(number)
+    build(database, *TABLES)
+    assert plan_of(database) == (0, 1, "")
+    assert counted() == {"bought", "moved"}
+    assert_equals_a_full_build(database)
 
 
 def test_a_plan_says_why_it_makes_everything_anew(tmp_path: Path) -> None:
