@@ -292,6 +292,29 @@ def test_marts_that_were_never_built(tmp_path: Path, capsys: pytest.CaptureFixtu
         assert "dbt build" in capsys.readouterr().err
 
 
+def test_too_little_memory_and_a_broken_block_are_told_as_what_they_are(copy: Place) -> None:
+    with pytest.raises(FunneliftError, match="the warehouse failed: Out of Memory"):
+        train.train(copy.config(duckdb_memory_limit="5MB"), Progress())
+    blocks = "select min(block_id) as block from pragma_storage_info('funnelift.session_features') where block_id >= 0"
+    (found,) = copy.rows(blocks)
+    with (copy.folder / "warehouse.duckdb").open("r+b") as file:
+        # Behind the three headers of the file lie the blocks.
+        file.seek(3 * 4096 + found["block"] * 262_144 + 5000)
+        file.write(b"\xff" * 4000)
+    with pytest.raises(FunneliftError, match=r"the warehouse failed: .*Corrupt database file"):
+        train.train(copy.config(), Progress())
+
+
+def test_an_unknown_decision_point_is_refused_before_anything_is_fitted(
+    copy: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(FunneliftError, match="'nowhere' is unknown"):
+        train.train(copy.config(**{"experiment.decision_point": "nowhere"}), Progress())
+    steps = capsys.readouterr().err
+    assert "reading the feature mart" in steps
+    assert "fitting" not in steps
+
+
 def test_few_conversions_are_refused_by_name(copy: Place) -> None:
     config = copy.config()
     config = config.model_copy(update={"split": config.split.model_copy(update={"min_positives": 5000})})
