@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm, ttest_ind
+from scipy.stats import ttest_ind
 
 from ml.arrays import Codes, Floats, Rows
 from ml.experiment.adjustment import explained
@@ -254,6 +254,6 @@ def _relative(units: Units, total: Floats, found: Difference, confidence: float)
     if found.control <= 0 or found.treated <= 0:
         return None
     scale = np.where(units.treatment == 1, found.treated, found.control)
-    error = units.difference(total / scale).error
-    ratio, reach = found.treated / found.control, float(norm.ppf(0.5 + confidence / 2)) * error
-    return ratio - 1, float(ratio * np.exp(-reach) - 1), float(ratio * np.exp(reach) - 1)
+    ratio, (lower, upper) = found.treated / found.control, units.difference(total / scale).interval(confidence)
+    # The scaled means are both 1, so the interval is that of the logarithm around 0.
+    return ratio - 1, float(ratio * np.exp(lower) - 1), float(ratio * np.exp(upper) - 1)

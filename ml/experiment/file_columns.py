@@ -21,11 +21,15 @@ SHOWN = 10  # values that a message lists
 BINARY = {"0": 0, "1": 1, "false": 0, "true": 1, "no": 0, "yes": 1, "n": 0, "y": 1, "f": 0, "t": 1}
 FEWEST_IDS = 50
 FEWEST_LEVELS = 10
-ID_NAME = re.compile(r"(^|[^A-Za-z])(?i:id|key|uuid|guid|no|nr|number)s?$|[a-z]I[dD]$")
+ID_NAME = re.compile(
+    r"(^|[^A-Za-z])(?i:id|key|uuid|guid|no|nr|number)s?$|[a-z]I[dD]$"
+    r"|^(?i:x|#|obs|observation|case|record|seq|sequence|customer|user|visitor|client|member|account|person|subject)$"
+)
 ARM_WORDS = BINARY | {"control": 0, "treatment": 1, "treated": 1}
 # What programs call the numbers that they give rows.
 ROW_NUMBERS = re.compile(
-    r"(unnamed[:. _]*\d+|index|idx|level_\d+|row[_ .]?(id|no|nr|num|number|names?|index)?|\d+ \(without a name\))",
+    r"(__index_level_\d+__|"
+    r"unnamed[:. _]*\d+|index|idx|level_\d+|row[_ .]?(id|no|nr|num|number|names?|index)?|\d+ \(without a name\))",
     re.IGNORECASE,
 )
 

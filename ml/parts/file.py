@@ -192,6 +192,13 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help="designed share of treated units, to test the sample ratio",
     )
     experiment.add_argument(
+        "--allow-mismatch",
+        dest="experiment.allow_mismatch",
+        action="store_const",
+        const="true",
+        help="go on where sizes or features of the arms differ by more than chance, and say so",
+    )
+    experiment.add_argument(
         "--rows-per-day", type=_count, metavar="N", help="for the planner (default: the file's rows over the horizon)"
     )
     experiment.add_argument("--out", type=Path, metavar="DIR", help="folder for the files (default: --results)")

@@ -35,6 +35,19 @@ def test_one_row_a_unit_is_welchs_test() -> None:
     compared = CompareMeans(DescrStatsW(outcome[treatment == 1]), DescrStatsW(outcome[treatment == 0]))
     assert found.effect[1:] == pytest.approx(compared.tconfint_diff(usevar="unequal"), abs=1e-12)
     assert found.p_value == pytest.approx(compared.ttest_ind(usevar="unequal")[1], abs=1e-12)
+    # The delta method on the logarithm of the ratio, by hand.
+    assert found.relative is not None
+    logs = [
+        (rows.mean(), rows.var(ddof=1) / len(rows), len(rows))
+        for rows in (outcome[treatment == 1], outcome[treatment == 0])
+    ]
+    parts = np.array([variance / mean**2 for mean, variance, _ in logs])
+    degrees = parts.sum() ** 2 / sum(part**2 / (n - 1) for part, (*_, n) in zip(parts, logs, strict=True))
+    reach = stats.t.ppf(0.975, degrees) * np.sqrt(parts.sum())
+    ratio = logs[0][0] / logs[1][0]
+    assert found.relative == pytest.approx(
+        (ratio - 1, ratio * np.exp(-reach) - 1, ratio * np.exp(reach) - 1), abs=1e-12
+    )
 
 
 def test_pairs_are_the_paired_t_test_and_strata_are_weighted_by_their_rows() -> None:
@@ -188,6 +201,22 @@ def test_real_trials_give_their_effect(shared_data: Path, name: str) -> None:
     assert found.randomisation.balances
     assert found.average.adjusted is not None
     assert found.average.adjusted[1] < right[0] < found.average.adjusted[2]
+
+
+def test_families_that_no_column_names_are_a_mismatch_that_can_be_let_through(shared_data: Path) -> None:
+    """In the RAND experiment families were drawn, and the file does not name them."""
+    others = "plan zper meddol outpdol inpdol mdvis totadm binexp year"
+    columns = Columns("coins", "any_use", "0", "95", stratum="site", ignore=tuple(others.split()))
+    path = shared_data / "rct" / "rand_hie_year1.csv"
+    with pytest.raises(GateError, match=r"gate balance failed: black.*such as families"):
+        from_file(path, columns, CONFIG)
+    found = from_file(path, columns, load_config(None, {"experiment.allow_mismatch": "true"}, {}))
+    rows = pd.read_csv(path).query("coins in (0, 95)")
+    cells = rows.groupby(["site", "coins"])["any_use"].mean().unstack().dropna()
+    sizes = rows.groupby("site").size()[cells.index]
+    assert found.average.effect[0] == pytest.approx(((cells[0] - cells[95]) * sizes).sum() / sizes.sum())
+    assert found.average.effect[1] > 0.1
+    assert "black, mean among treated" in found.randomisation.warnings[-1]
 
 
 def test_what_is_no_experiment_is_refused(shared_data: Path) -> None:

@@ -417,6 +417,8 @@ def test_numbers_of_rows_and_ids_are_no_features(tmp_path: Path) -> None:
     frame["account_id"] = rng.permutation(10**6)[:6000]
     frame["person"] = rng.permutation(6000) + 10_000.0
     frame.to_csv(tmp_path / "index.csv", date_format="%Y-%m-%d")
+    frame[frame.index % 2 < 1].set_index("person").rename_axis(None).to_parquet(tmp_path / "index.parquet")
+    assert read(tmp_path / "index.parquet").dropped["__index_level_0__"] == "it numbers rows"
     made = read(tmp_path / "index.csv")
     assert made.mart.names == ["age", "joined", "city", "member"]
     assert made.dropped["1 (without a name)"] == "it numbers rows"
