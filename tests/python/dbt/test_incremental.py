@@ -211,7 +211,7 @@ def test_each_reason_touches_whom_it_concerns(tmp_path: Path) -> None:
 
     assert counted() == {"bought first", "other"}
     # A part of a build sees a load that no whole build will.
-    never_built = load((1, "came and went", "transaction", "i", "o2", None), (20, "filler", "view", "i", None, None))
+    never_built = load((1, "came and went", "transaction", "p", "o2", None), (20, "filler", "view", "p", None, None))
     build(database, "--select", "+int_session_totals")
     for number in (late, corrected, never_built):
         history.withdraw(number)
