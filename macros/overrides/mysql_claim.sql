@@ -8,6 +8,8 @@
 {% macro mysql__claim_build() %}
     {% if execute and flags.WHICH in ['run', 'build'] %}
         {% set seconds, looks, state = 60, 5, {'quiet': 0} %}
+        {# Nodes look at the claim from here on, also when it is refused: dbt goes on after a hook that failed. #}
+        {% do graph.update({'claimed_by': invocation_id}) %}
         {% do run_query(
             'create table if not exists ' ~ build_claim()
             ~ ' (place int primary key, build_id varchar(64) not null, begun_at datetime not null) engine = InnoDB'
@@ -30,7 +32,7 @@
 
 {# In the session of each node: takes a lock that is free, and sees that no other build has begun. #}
 {% macro mysql_hold_build() %}
-    {% if execute and flags.WHICH in ['run', 'build'] %}
+    {% if execute and graph.get('claimed_by') == invocation_id %}
         {% set claim = run_query(
             'select build_id, case ' ~ build_locks(target.threads, 'when 1 = get_lock', ', 0', ' then 1 ') ~ ' then 1 end as slot from '
             ~ build_claim()
