@@ -22,7 +22,7 @@ RAW, BARE = "funnelift_raw", "funnelift_bench"
 FILES = {
     "raw_events": (
         "timestamp, visitorid, event, itemid, transactionid, null as price, null as categoryid, null as event_id, "
-        "null as line_number, $load_id as load_id, 1 as load_number",
+        "null as line_number, null as quantity, $load_id as load_id, 1 as load_number",
         "events.csv",
     ),
     "raw_item_properties": (

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from ingest.mapping import RETAILROCKET, Assignments, Mapping
+from ingest.field_path import column_of
+from ingest.mapping import RETAILROCKET, Assignments, Cell, Mapping, cell_names
+from ingest.source import Dialect, Source, split_line
 from warehouse.errors import FunneliftError
 
 
@@ -21,21 +23,23 @@ CATEGORY_TREE = Kind("category tree", "raw_category_tree", ("categoryid", "paren
 TREATMENT_ASSIGNMENTS = Kind(
     "treatment assignments", "raw_treatment_assignments", tuple(RETAILROCKET.assignments.columns.names())
 )
+# The fields of a mapping in the words of the raw contract, where these differ.
+_CELLS = {"visitor": "visitorid", "item": "itemid", "transaction": "transactionid", "category": "categoryid"}
 
 
 @dataclass(frozen=True)
 class Layout:
     """What a file is and where its cells are.
 
-    `positions` gives, for each cell that the kind needs, the columns of the file that may hold it (0-based, the first
-    one that is not blank counts); a cell that the file does not have is left out.
+    `cells` gives, for each cell that the kind needs, the columns or paths that it is read from; a cell that the source
+    does not have is left out.
     """
 
     kind: Kind
     mapping: Mapping
-    delimiter: str
+    dialect: Dialect
     header: tuple[str, ...]
-    positions: dict[str, tuple[int, ...]]
+    cells: dict[str, Cell]
 
     @property
     def words(self) -> Mapping | Assignments:
@@ -47,18 +51,29 @@ class Layout:
         """Hash of the mapping the file is read with; None where no mapping applies."""
         return self.words.fingerprint() if self.kind in (EVENTS, TREATMENT_ASSIGNMENTS) else None
 
+    @property
+    def positions(self) -> set[int]:
+        """The columns, 0-based, that are read."""
+        names = [name for cell in self.cells.values() for name in cell_names(cell)]
+        if self.kind is EVENTS:
+            names += rule_names(self.mapping)
+        return {self.header.index(column_of(name, self.header)) for name in names}
 
-def recognise(headers: dict[str, list[str]], mapping: Mapping | None, optional_may_lack: bool = False) -> Layout:
+
+def rule_names(mapping: Mapping) -> list[str]:
+    """List the columns and paths that the rules of a mapping look at."""
+    return list(dict.fromkeys(name for rule in mapping.event_rules for name in rule.when))
+
+
+def recognise(source: Source, mapping: Mapping | None) -> Layout:
     """Tell from its header what a file is.
 
     Parameters
     ----------
-    headers : dict of str to list of str
-        The header as each delimiter in question splits it.
+    source : Source
+        The file.
     mapping : Mapping or None
         The mapping that events and assignments follow; None for files that follow the contract as they are.
-    optional_may_lack : bool
-        Whether a column that may be blank may also be absent, as keys are in JSON.
 
     Returns
     -------
@@ -71,52 +86,59 @@ def recognise(headers: dict[str, list[str]], mapping: Mapping | None, optional_m
         The header fits nothing, or has columns that the mapping says nothing about.
     """
     words = mapping or RETAILROCKET
-    needed = words.columns.names()[:4] if optional_may_lack else words.columns.names()
-    for delimiter, header in headers.items():
-        if set(needed) <= set(header):
-            _check_header(header, words)
-            # An optional key that the first lines lack may still come later.
-            whole = [*header, *(name for name in words.columns.names() if name not in header)]
-            return Layout(EVENTS, words, delimiter, tuple(whole), _event_positions(words, whole))
+    mapped = Dialect(words.delimiter, words.quote)
+    headers: dict[Dialect, tuple[str, ...]] = {}
+    for dialect in dict.fromkeys((mapped, Dialect(words.assignments.delimiter), Dialect())):
+        headers[dialect] = tuple(source.header(dialect.delimiter, dialect.quote))
+    # In JSON a key that may be blank may also be absent.
+    may_lack = source.format == "jsonl"
+    for dialect, header in headers.items():
+        if words.header is None and _fits(words, header, may_lack):
+            return _events(words, dialect, header)
         for kind in (ITEM_PROPERTIES, CATEGORY_TREE):
             if set(header) == set(kind.columns):
                 _check_twice(header)
-                positions: dict[str, tuple[int, ...]] = {name: (header.index(name),) for name in kind.columns}
-                return Layout(kind, RETAILROCKET, delimiter, tuple(header), positions)
+                return Layout(kind, RETAILROCKET, dialect, header, {name: name for name in kind.columns})
         names = words.assignments.columns.names()
         if set(names) <= set(header):
-            _check_header(header, words.assignments, "assignments.")
-            positions = {
-                cell: (header.index(name),) for cell, name in zip(TREATMENT_ASSIGNMENTS.columns, names, strict=True)
-            }
-            return Layout(TREATMENT_ASSIGNMENTS, words, delimiter, tuple(header), positions)
-    raise FunneliftError(_misfit(list(headers.values()), mapping))
+            _check_header(header, names, words.assignments, "assignments.")
+            cells: dict[str, Cell] = dict(zip(TREATMENT_ASSIGNMENTS.columns, names, strict=True))
+            return Layout(TREATMENT_ASSIGNMENTS, words, dialect, header, cells)
+    if words.header is not None and source.format == "csv":
+        found = len(split_line(source.head, words.delimiter, words.quote))
+        if found == len(words.header):
+            return _events(words, Dialect(words.delimiter, words.quote, has_header=False), tuple(words.header))
+        raise FunneliftError(
+            f"its first line has {found} fields; header in the mapping names {len(words.header)} columns"
+        )
+    raise FunneliftError(_misfit([list(header) for header in headers.values()], mapping))
 
 
-def _event_positions(mapping: Mapping, header: list[str]) -> dict[str, tuple[int, ...]]:
-    columns = mapping.columns
-    cells: dict[str, list[str | None]] = {
-        "timestamp": [columns.timestamp],
-        "visitorid": [columns.visitor],
-        "event": [columns.event],
-        "itemid": [columns.item],
-        "transactionid": [columns.transaction],
-        "price": [columns.price],
-        "categoryid": [*columns.category],
-        "event_id": [columns.event_id],
-    }
-    found = {cell: tuple(header.index(name) for name in names if name) for cell, names in cells.items()}
-    return {cell: places for cell, places in found.items() if places}
+def _fits(words: Mapping, header: tuple[str, ...], may_lack: bool) -> bool:
+    """Whether a file has the columns of mapped events; in JSON those that no event can do without."""
+    if not may_lack:
+        return all(column_of(name, header) in header for name in words.columns.names() + rule_names(words))
+    needed = [words.columns.timestamp, words.columns.visitor, words.columns.event, words.columns.item]
+    return all(any(column_of(name, header) in header for name in cell_names(cell)) for cell in needed if cell)
 
 
-def _check_twice(header: list[str]) -> None:
+def _events(words: Mapping, dialect: Dialect, header: tuple[str, ...]) -> Layout:
+    names = words.columns.names() + rule_names(words)
+    _check_header(header, [column_of(name, header) for name in names], words)
+    # An optional key that the first lines lack may still come later.
+    whole = (*header, *dict.fromkeys(root for name in names if (root := column_of(name, header)) not in header))
+    cells = {_CELLS.get(name, name): cell for name, cell in words.columns.cells().items()}
+    return Layout(EVENTS, words, dialect, whole, cells)
+
+
+def _check_twice(header: tuple[str, ...]) -> None:
     if twice := sorted({name for name in header if header.count(name) > 1}):
         raise FunneliftError(f"the header has {', '.join(twice)} more than once")
 
 
-def _check_header(header: list[str], words: Mapping | Assignments, section: str = "") -> None:
+def _check_header(header: tuple[str, ...], mapped: list[str], words: Mapping | Assignments, section: str = "") -> None:
     _check_twice(header)
-    unknown = [name for name in header if name not in (*words.columns.names(), *words.ignore_columns)]
+    unknown = [name for name in header if name not in (*mapped, *words.ignore_columns)]
     if unknown and not words.ignore_other_columns:
         raise FunneliftError(
             f"nothing says what to do with the column(s) {', '.join(unknown)}; map them in a mapping file "
@@ -127,7 +149,7 @@ def _check_header(header: list[str], words: Mapping | Assignments, section: str 
 def _misfit(headers: list[list[str]], mapping: Mapping | None) -> str:
     words = mapping or RETAILROCKET
     wanted = {
-        EVENTS.name + _as_mapped(words.columns, RETAILROCKET.columns): words.columns.names(),
+        EVENTS.name + _as_mapped(words.columns, RETAILROCKET.columns): words.columns.names() + rule_names(words),
         ITEM_PROPERTIES.name: list(ITEM_PROPERTIES.columns),
         CATEGORY_TREE.name: list(CATEGORY_TREE.columns),
         TREATMENT_ASSIGNMENTS.name
@@ -138,8 +160,9 @@ def _misfit(headers: list[list[str]], mapping: Mapping | None) -> str:
     found = ", ".join(name[:60] for name in header[:30])
     if any(name.replace(".", "", 1).isdigit() for name in header):
         return f"the first line ({found}) looks like data: the file needs a header line with the column names"
-    missing = [name for name in wanted[nearest] if name not in header]
-    unexpected = [name for name in header if name not in wanted[nearest]]
+    missing = [name for name in wanted[nearest] if column_of(name, tuple(header)) not in header]
+    roots = {column_of(name, tuple(header)) for name in wanted[nearest]}
+    unexpected = [name for name in header if name not in roots]
     if len(missing) == len(wanted[nearest]):
         expected = "; or ".join(f"{name}: {', '.join(columns)}" for name, columns in wanted.items())
         problem = f"expected one of {expected}"

@@ -1,8 +1,11 @@
 """The files of a load: found, recognised by their columns, and told apart by their content."""
 
 import hashlib
+import json
 import time
+import zipfile
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,12 +16,14 @@ from rich.progress import Progress, TaskID
 
 from ingest.contract import EVENTS, Layout, recognise
 from ingest.limits import FILE_CHARACTERS
-from ingest.mapping import Mapping
-from ingest.source import Source, content_hash, inspect
+from ingest.mapping import RETAILROCKET, Mapping
+from ingest.mapping_file import mapping_of
+from ingest.source import HEAD_BYTES, Source, content_hash, inspect
 from warehouse.errors import FunneliftError, UsageError
 
 SYNTHETIC_MARKER = "synthetic.json"
-DATA_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
+DATA_SUFFIXES = (".csv", ".tsv", ".dat", ".jsonl", ".ndjson", ".json", ".parquet")
+PACKED_SUFFIXES = (".gz", ".zst", ".zip")
 
 
 class LoadColumns(TypedDict):
@@ -46,6 +51,7 @@ class Input:
     reasons: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
     categories: set[str] = field(default_factory=set)
+    float_ids: set[str] = field(default_factory=set)
 
     @property
     def name(self) -> str:
@@ -63,15 +69,17 @@ class Input:
         return {"load_id": self.load_id, "load_number": self.load_number}
 
 
-def inspect_all(raw: list[Path], mapping: Mapping | None) -> list[Input]:
+def inspect_all(raw: list[Path], mappings: list[Mapping] | None, passed_over: list[str]) -> list[Input]:
     """Look at every file before anything is loaded, so that all that is wrong with them shows at once.
 
     Parameters
     ----------
     raw : list of Path
         Folders or files.
-    mapping : Mapping or None
-        The mapping that events and assignments follow.
+    mappings : list of Mapping or None
+        What events and assignments follow, each for the files that its `match` fits.
+    passed_over : list of str
+        Gets what of a folder is not read, and why.
 
     Returns
     -------
@@ -86,15 +94,12 @@ def inspect_all(raw: list[Path], mapping: Mapping | None) -> list[Input]:
         A path does not exist.
     """
     inputs, problems = [], []
-    delimiters = dict.fromkeys((mapping.delimiter, mapping.assignments.delimiter, ",") if mapping else (",",))
-    for path in _find_files(raw):
+    for path in _find_files(raw, passed_over):
         if len(str(path)) > FILE_CHARACTERS:
             problems.append(f"{path}: a path of more than {FILE_CHARACTERS:,} characters; give a shorter one")
             continue
         try:
-            source = inspect(path)
-            headers = {delimiter: source.header(delimiter) for delimiter in delimiters}
-            layout = recognise(headers, mapping, optional_may_lack=source.format == "jsonl")
+            source, layout = _recognised(path, mappings)
         except FunneliftError as error:
             text = str(error)
             problems.append(text if text.startswith(str(path)) else f"{path}: {text}")
@@ -103,7 +108,7 @@ def inspect_all(raw: list[Path], mapping: Mapping | None) -> list[Input]:
     if problems:
         raise FunneliftError("\n".join(problems))
     for folder in (path for path in raw if path.is_dir()):
-        if not any(each.layout.kind is EVENTS and each.source.path.parent == folder for each in inputs):
+        if not any(each.layout.kind is EVENTS and folder in each.source.path.parents for each in inputs):
             found = ", ".join(f"{each.source.path.name} ({each.layout.kind.name})" for each in inputs)
             raise FunneliftError(
                 f"{folder}: no events file in this folder; found only {found}. To load these alone, name the files "
@@ -112,32 +117,102 @@ def inspect_all(raw: list[Path], mapping: Mapping | None) -> list[Input]:
     return inputs
 
 
-def _find_files(raw: list[Path]) -> list[Path]:
+def _recognised(path: Path, mappings: list[Mapping] | None) -> tuple[Source, Layout]:
+    mapping = mapping_of(mappings, path)
+    if mappings and mapping is None:
+        mapping = RETAILROCKET.model_copy(update={"assignments": mappings[0].assignments})
+        source = inspect(path)
+        layout = recognise(source, mapping)
+        if layout.kind is EVENTS:
+            raise FunneliftError("events, but no match under files in the mapping file fits the name")
+        return source, layout
+    if mapping and mapping.encoding != "utf-8":
+        # What lies beside mapped events follows the contract, which is in UTF-8.
+        with suppress(FunneliftError):
+            source = inspect(path)
+            layout = recognise(source, mapping)
+            if layout.kind is not EVENTS:
+                return source, layout
+        source = inspect(path, mapping.encoding)
+        return source, recognise(source, mapping)
+    source = inspect(path)
+    return source, recognise(source, mapping)
+
+
+def _find_files(raw: list[Path], passed_over: list[str]) -> list[Path]:
     files: dict[Path, None] = {}
     for path in raw:
-        if not path.exists():
+        try:
+            is_there, is_folder = path.exists(), path.is_dir()
+        except OSError as error:
+            raise UsageError(f"--raw: {path} cannot be read: {error.strerror}") from error
+        if not is_there:
             raise UsageError(f"--raw: {path} does not exist")
-        if not path.is_dir():
+        if not is_folder:
             files[path] = None
             continue
-        entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
-        found = [
-            entry
-            for entry in entries
-            if entry.is_file() and entry.name != SYNTHETIC_MARKER and _data_suffix(entry) in DATA_SUFFIXES
-        ]
+        found: list[Path] = []
+        _scan(path, found, passed_over)
         if not found:
-            names = ", ".join(entry.name + ("/" if entry.is_dir() else "") for entry in entries[:20]) or "nothing"
+            names = ", ".join(passed_over[:20]) or "nothing"
             raise FunneliftError(
-                f"{path}: no events file in this folder; looked for {', '.join(DATA_SUFFIXES)} (or .gz of these), "
-                f"found {names}. Unpack archives first, or name the files themselves after --raw"
+                f"{path}: no events file in this folder; looked for {', '.join(DATA_SUFFIXES)} (or "
+                f"{', '.join(PACKED_SUFFIXES)} of these), found {names}. Name the files themselves after --raw"
             )
         files.update(dict.fromkeys(found))
     return list(files)
 
 
+def _scan(folder: Path, found: list[Path], passed_over: list[str]) -> None:
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise FunneliftError(f"{folder}: cannot be read: {error.strerror}") from error
+    for entry in entries:
+        if entry.name.startswith(".") or entry.name == SYNTHETIC_MARKER:
+            continue
+        if not entry.exists():
+            raise FunneliftError(f"{entry}: a link to {entry.readlink()}, which does not exist; mend or remove it")
+        if entry.is_dir():
+            parts = _parquet_parts(entry)
+            found += parts
+            if not parts:
+                passed_over.append(f"{entry.name}/ (a folder; only folders of Parquet files are read too)")
+        elif _data_suffix(entry) not in DATA_SUFFIXES:
+            passed_over.append(f"{entry.name} (its ending is none of data)")
+        elif entry.suffix.lower() == ".json" and not _is_json_lines(entry):
+            passed_over.append(f"{entry.name} (one JSON document, not a JSON object a line)")
+        elif not entry.is_file():
+            passed_over.append(f"{entry.name} (a pipe, device or socket)")
+        else:
+            found.append(entry)
+
+
+def _parquet_parts(folder: Path) -> list[Path]:
+    """The files of a table that was written as a folder of Parquet files, and maybe of folders for its partitions."""
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith((".", "_"))]
+    return sorted(files) if files and all(path.suffix == ".parquet" for path in files) else []
+
+
 def _data_suffix(path: Path) -> str:
-    return Path(path.name.lower().removesuffix(".gz")).suffix
+    name = path.name.lower()
+    for packed in PACKED_SUFFIXES:
+        name = name.removesuffix(packed)
+    if path.suffix.lower() == ".zip" and "." not in name:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                name = next(iter(archive.namelist()), "").lower()
+        except (zipfile.BadZipFile, OSError):
+            return ""
+    return Path(name).suffix
+
+
+def _is_json_lines(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return isinstance(json.loads(file.readline(HEAD_BYTES)), dict)
+    except (OSError, ValueError, RecursionError):
+        return False
 
 
 def hash_all(inputs: list[Input], progress: Progress) -> None:

@@ -15,7 +15,7 @@ from rich.progress import Progress
 
 from ingest.contract import EVENTS
 from ingest.inputs import SYNTHETIC_MARKER, Input, hash_all, inspect_all
-from ingest.mapping import read_mapping
+from ingest.mapping_file import read_mappings
 from ingest.raw_tables import (
     RAW_TABLES,
     LoadRow,
@@ -36,6 +36,7 @@ from warehouse.open import choose_engine
 
 MAX_REJECT_RATE = 0.01
 EXAMPLES_A_REASON = 3
+ID_COLUMNS = ("visitorid", "itemid", "transactionid")
 
 T = TypeVar("T")
 
@@ -148,8 +149,11 @@ def load(
     """
     settings, engine = choose_engine(target)
     transaction = engine.begin_load(settings, RAW_TABLES)
-    mapping = read_mapping(mapping_path) if mapping_path else None
-    inputs = inspect_all(paths, mapping)
+    mappings = read_mappings(mapping_path) if mapping_path else None
+    passed_over: list[str] = []
+    inputs = inspect_all(paths, mappings, passed_over)
+    if passed_over:
+        messages.print(f"passed over: {escape('; '.join(passed_over))}", soft_wrap=True)
     with progress_bar(messages) as progress:
         hash_all(inputs, progress)
         with transaction as raw:
@@ -242,6 +246,8 @@ def _write_block(each: Input, checked: Checked, raw: RawTables) -> None:
     each.rejected_count += raw.append("raw_rejects", checked.rejects, **each.load, file=each.name)
     each.ignored_count += checked.ignored_count
     _note_rejects(each, checked)
+    if each.layout.kind is EVENTS:
+        each.float_ids |= {name for name in ID_COLUMNS if pc.any(pc.ends_with(checked.accepted[name], ".0")).as_py()}
     if each.layout.kind is EVENTS and each.layout.mapping.category_path_separator:
         each.categories.update(pc.unique(checked.accepted["categoryid"]).drop_null().to_pylist())
 
@@ -267,12 +273,12 @@ def _checked_blocks(inputs: list[Input], progress: Progress) -> Iterator[tuple[I
     """Every block of every file with its file, and None after the last one of each."""
     for each in inputs:
         layout = each.layout
-        needed = {position for places in layout.positions.values() for position in places}
         task = progress.add_task(f"loading {escape(each.source.path.name)}", total=each.source.size)
         with Validator(each.source, layout, time.time_ns() // 1_000_000) as validator:
-            for block in blocks(each.source, layout.delimiter, len(layout.header), needed):
-                each.line_count += block.table.num_rows
-                yield each, validator.check(block)
+            for block in blocks(each.source, layout.dialect, len(layout.header), layout.positions):
+                checked = validator.check(block)
+                each.line_count += block.table.num_rows + checked.extra_count
+                yield each, checked
                 progress.update(task, completed=block.position)
         yield each, None
         progress.remove_task(task)

@@ -1,28 +1,20 @@
-"""The mapping file: how another shop's export says what the raw contract needs."""
+"""The mapping: how another shop's export says what the raw contract needs."""
 
+import codecs
 import hashlib
+import json
 import re
-from pathlib import Path
+from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
 import duckdb
-import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from ingest.limits import EVENT_CHARACTERS
-from warehouse.errors import UsageError
 
 CANONICAL_EVENTS = ("view", "addtocart", "transaction")
 TIME_KEYWORDS = ("epoch_s", "epoch_ms", "epoch_us", "iso")
+IGNORE = "ignore"
 
 
 def _listed(value: Any) -> Any:
@@ -35,9 +27,44 @@ def _one_character(value: str) -> str:
     return value
 
 
+def _quote(value: str) -> str:
+    if value == "none":
+        return ""
+    if len(value) != 1 or value in "\r\n\0" or not value.isascii():
+        raise ValueError("must be one character, or none where a quotation mark is a character as any other")
+    return value
+
+
 def _known_zone(value: str) -> str:
     if not _one("SELECT count(*) FROM pg_timezone_names() WHERE name = ?", value):
         raise ValueError(f"unknown time zone {value!r}; use an IANA name such as UTC or Europe/Berlin")
+    return value
+
+
+def _known_encoding(value: str) -> str:
+    try:
+        name = codecs.lookup(value).name
+        "\n".encode(name)
+    except (LookupError, UnicodeError, ValueError) as error:
+        raise ValueError(f"unknown encoding {value!r}; use a name such as utf-8, latin-1 or windows-1252") from error
+    return name
+
+
+def _number(value: Any) -> Any:
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _rate(value: str) -> str:
+    if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value) or not Decimal(value):
+        raise ValueError(f"{value!r} is no rate: a number above 0 with up to nine digits before and after the point")
+    return value
+
+
+def _is_regex(value: str) -> str:
+    try:
+        _one("SELECT regexp_matches('', ?)", value)
+    except duckdb.Error as error:
+        raise ValueError(f"no regular expression: {error}") from error
     return value
 
 
@@ -62,8 +89,10 @@ def _check_once(columns: list[str]) -> None:
         raise ValueError(f"columns: {', '.join(twice)} named more than once (ignore_columns counts too)")
 
 
-def _check_time(time_format: str, time_zone: str | None) -> None:
+def _check_time(time_format: str, time_zone: str | None, is_said: bool) -> None:
     if time_format in TIME_KEYWORDS:
+        if time_zone and is_said and time_format != "iso":
+            raise ValueError(f"time_zone: cannot apply, because {time_format} counts from a moment in UTC; remove it")
         return
     if "%" not in time_format:
         raise ValueError(f"time_format: {time_format!r} is none of {', '.join(TIME_KEYWORDS)} and no % pattern")
@@ -71,6 +100,8 @@ def _check_time(time_format: str, time_zone: str | None) -> None:
         _one("SELECT try_strptime('', ?)", time_format)
     except duckdb.Error as error:
         raise ValueError(f"time_format: {error}") from error
+    if has_zone(time_format) and time_zone:
+        raise ValueError("time_zone: cannot apply, because time_format reads the zone of each time; remove it")
     if not time_zone and not has_zone(time_format):
         raise ValueError("time_zone: needed, because time_format has neither %z nor %Z (say UTC if it is UTC)")
 
@@ -78,38 +109,85 @@ def _check_time(time_format: str, time_zone: str | None) -> None:
 Name = Annotated[str, Field(min_length=1)]
 Delimiter = Annotated[str, AfterValidator(_one_character)]
 TimeZone = Annotated[Name, AfterValidator(_known_zone)]
+ClockChange = Literal["reject", "before", "after"]
+Rate = Annotated[str, BeforeValidator(_number), AfterValidator(_rate)]
 
 
-class Columns(BaseModel):
-    """Which column of the export holds what."""
-
+class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    timestamp: Name
-    visitor: Name
-    event: Name
-    item: Name
-    transaction: Name | None = None
-    price: Name | None = None
-    category: Annotated[list[Name], BeforeValidator(_listed)] = []
-    event_id: Name | None = None
+
+class Join(_Model):
+    """A value that several columns make up; where one of them is blank, so is the whole."""
+
+    join: Annotated[list[Name], Field(min_length=2)]
+    between: str = " "
+
+
+# One column or path, several of which the first that is not blank counts, or several joined.
+Cell = Name | Annotated[list[Name], Field(min_length=1)] | Join
+
+
+def cell_names(cell: Cell | None) -> list[str]:
+    """List the columns and paths of a cell; none where the source does not have it."""
+    if cell is None or isinstance(cell, str):
+        return [] if cell is None else [cell]
+    return list(cell.join if isinstance(cell, Join) else cell)
+
+
+class Columns(_Model):
+    """Which column of the export holds what."""
+
+    timestamp: Cell
+    visitor: Cell
+    event: Cell | None = None
+    item: Cell
+    transaction: Cell | None = None
+    price: Cell | None = None
+    category: Annotated[list[Name] | Join, BeforeValidator(_listed)] = []
+    event_id: Cell | None = None
+    quantity: Cell | None = None
+    currency: Cell | None = None
+    elapsed_ms: Cell | None = None
+
+    def cells(self) -> dict[str, Cell]:
+        """List what is mapped, in the order of the fields."""
+        found = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: cell for name, cell in found.items() if cell}
 
     def names(self) -> list[str]:
-        """List the mapped columns of the export.
+        """List the mapped columns and paths of the export.
 
         Returns
         -------
         list of str
-            Column names in the order of the fields, unset ones left out.
+            In the order of the fields, unset ones left out.
         """
-        single = (self.timestamp, self.visitor, self.event, self.item, self.transaction, self.price)
-        return [name for name in (*single, *self.category, self.event_id) if name is not None]
+        return [name for cell in self.cells().values() for name in cell_names(cell)]
 
 
-class AssignmentColumns(BaseModel):
+class Condition(_Model):
+    """What a rule wants of a column."""
+
+    regex: Annotated[Name, AfterValidator(_is_regex)] | None = None
+    blank: bool | None = None
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> Self:
+        if (self.regex is None) == (self.blank is None):
+            raise ValueError("say regex or blank, one of both")
+        return self
+
+
+class EventRule(_Model):
+    """What an event is where columns say what the rule wants; `step` is ignore where it is none."""
+
+    step: Name
+    when: Annotated[dict[Name, str | list[str] | Condition], Field(min_length=1)]
+
+
+class AssignmentColumns(_Model):
     """Which column of an experiment's export holds what."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     visitor: Name = "visitorid"
     assigned_at: Name = "assigned_at"
@@ -126,10 +204,8 @@ class AssignmentColumns(BaseModel):
         return [self.visitor, self.assigned_at, self.treatment]
 
 
-class Assignments(BaseModel):
+class Assignments(_Model):
     """An experiment's export in the words of the raw contract; what is left out is as in the contract."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     columns: AssignmentColumns = AssignmentColumns()
     arms: dict[Name, Literal["treatment", "control"]] = {
@@ -155,7 +231,7 @@ class Assignments(BaseModel):
             )
         if missing := {"treatment", "control"} - set(self.arms.values()):
             raise ValueError(f"arms: none is the {missing.pop()}; an experiment has one of each")
-        _check_time(self.time_format, self.time_zone)
+        _check_time(self.time_format, self.time_zone, "time_format" in self.model_fields_set)
         return self
 
     def fingerprint(self) -> str:
@@ -169,15 +245,20 @@ class Assignments(BaseModel):
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
 
-class Mapping(BaseModel):
-    """One shop's event export in the words of the raw contract, and its experiment's where that is another."""
+class TextList(_Model):
+    """How a text holds a list: what parts its entries, and what the fields of an entry."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    entries: Annotated[str, Field(min_length=1)] = ","
+    fields: Annotated[str, Field(min_length=1)] = ";"
+
+
+class Mapping(_Model):
+    """One shop's event export in the words of the raw contract, and its experiment's where that is another."""
 
     columns: Columns
     time_format: Name = "epoch_ms"
     time_zone: TimeZone | None = None
-    events: Annotated[dict[Name, Name], Field(min_length=1)]
+    events: dict[Name, Name] = {}
     extra_steps: list[Name] = []
     ignore_events: list[Name] = []
     ignore_other_events: bool = False
@@ -186,12 +267,26 @@ class Mapping(BaseModel):
     delimiter: Delimiter = ","
     category_path_separator: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     assignments: Assignments = Assignments()
+    match: Name = "*"
+    header: Annotated[list[Name], Field(min_length=1)] | None = None
+    constant_event: Name | None = None
+    event_rules: list[EventRule] = []
+    null_values: list[str] = []
+    quote: Annotated[str, AfterValidator(_quote)] = '"'
+    encoding: Annotated[Name, AfterValidator(_known_encoding)] = "utf-8"
+    decimal: Literal[".", ","] = "."
+    thousands: Literal[".", ",", " ", "'"] | None = None
+    clock_change: ClockChange = "reject"
+    price_is: Literal["unit", "total"] = "unit"
+    currency: Annotated[str, Field(pattern="^[A-Za-z]{3}$")] | None = None
+    exchange_rates: dict[Name, Rate] = {}
+    text_lists: dict[Name, TextList] = {}
 
     @field_validator("extra_steps")
     @classmethod
     def _step_names(cls, value: list[str]) -> list[str]:
         for step in value:
-            if not re.fullmatch(r"[a-z][a-z0-9_]*", step) or step in CANONICAL_EVENTS:
+            if not re.fullmatch(r"[a-z][a-z0-9_]*", step) or step in (*CANONICAL_EVENTS, IGNORE):
                 raise ValueError(f"{step!r} must be a new name in lower case letters, digits and underscores")
             if len(step) > EVENT_CHARACTERS:
                 raise ValueError(f"{step!r} is longer than {EVENT_CHARACTERS} characters")
@@ -200,18 +295,50 @@ class Mapping(BaseModel):
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
         _check_once(self.columns.names() + self.ignore_columns)
-        steps = (*CANONICAL_EVENTS, *self.extra_steps)
-        for source, target in self.events.items():
-            if target not in steps:
-                raise ValueError(
-                    f"events.{source}: {target!r} is none of {', '.join(steps)}; declare a new step in extra_steps"
-                )
-        if both := sorted(set(self.events) & set(self.ignore_events)):
-            raise ValueError(f"ignore_events: {', '.join(both)} also stands in events")
+        self._check_events()
+        self._check_money()
+        if self.header and len(set(self.header)) < len(self.header):
+            raise ValueError("header: a column named more than once")
+        if self.quote and self.quote == self.delimiter:
+            raise ValueError("quote: is the delimiter too")
         if self.category_path_separator and not self.columns.category:
             raise ValueError("category_path_separator: needs columns.category")
-        _check_time(self.time_format, self.time_zone)
+        _check_time(self.time_format, self.time_zone, "time_format" in self.model_fields_set)
         return self
+
+    def _check_events(self) -> None:
+        steps = (*CANONICAL_EVENTS, *self.extra_steps)
+        said = {f"events.{source}": target for source, target in self.events.items()}
+        said |= {f"event_rules.{place}.step": rule.step for place, rule in enumerate(self.event_rules)}
+        said |= {"constant_event": self.constant_event} if self.constant_event else {}
+        for key, target in said.items():
+            if target not in steps and not (target == IGNORE and key.startswith("event_rules")):
+                raise ValueError(f"{key}: {target!r} is none of {', '.join(steps)}; declare a new step in extra_steps")
+        if both := sorted(set(self.events) & set(self.ignore_events)):
+            raise ValueError(f"ignore_events: {', '.join(both)} also stands in events")
+        if self.constant_event and (self.events or self.event_rules or self.columns.event):
+            raise ValueError(
+                "constant_event: says already what every line is; remove events, event_rules, columns.event"
+            )
+        if self.events and not self.columns.event:
+            raise ValueError("columns.event: missing; or say constant_event or event_rules instead of events")
+        if not said:
+            raise ValueError("events: missing (or constant_event, or event_rules)")
+
+    def _check_money(self) -> None:
+        columns = self.columns
+        if self.thousands == self.decimal:
+            raise ValueError("thousands: is the decimal mark too")
+        if self.price_is == "total" and not columns.quantity:
+            raise ValueError("price_is: total needs columns.quantity")
+        if (columns.currency or self.exchange_rates) and not self.currency:
+            raise ValueError(
+                "currency: missing; it says which currency the prices in the warehouse are of, such as EUR"
+            )
+        if self.currency and not columns.currency:
+            raise ValueError("columns.currency: missing; currency needs it")
+        if (columns.quantity or columns.currency) and not columns.price:
+            raise ValueError("columns.price: missing; quantity and currency need it")
 
     def fingerprint(self) -> str:
         """Hash what the mapping means for events, so that a changed comment is no change.
@@ -222,10 +349,18 @@ class Mapping(BaseModel):
             SHA-256, hexadecimal.
         """
         # What an older version did not know and is not used must not make its files look read in another way.
-        unused = {"event_id"} if self.columns.event_id is None else set()
-        meaning = self.model_dump_json(exclude={"assignments": True, "columns": unused})
-        return hashlib.sha256(meaning.encode()).hexdigest()
+        meaning = self.model_dump(mode="json", exclude={"assignments", "match"})
+        fields = type(self).model_fields
+        meaning = {key: value for key, value in meaning.items() if key not in _NEW or value != fields[key].default}
+        columns = meaning["columns"]
+        meaning["columns"] = {
+            key: value for key, value in columns.items() if key not in _NEW_COLUMNS or value is not None
+        }
+        return hashlib.sha256(json.dumps(meaning, separators=(",", ":"), ensure_ascii=False).encode()).hexdigest()
 
+
+_NEW = set(list(Mapping.model_fields)[list(Mapping.model_fields).index("match") :])
+_NEW_COLUMNS = {"event_id", "quantity", "currency", "elapsed_ms"}
 
 RETAILROCKET = Mapping(
     columns=Columns(
@@ -235,70 +370,7 @@ RETAILROCKET = Mapping(
 )
 
 
-def read_mapping(path: Path) -> Mapping:
-    """Read and check a mapping file.
-
-    Parameters
-    ----------
-    path : Path
-        YAML file.
-
-    Returns
-    -------
-    Mapping
-        The checked mapping.
-
-    Raises
-    ------
-    UsageError
-        The file is missing or not YAML, or a key is unknown, missing or has a bad value; the message names both.
-    """
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_UniqueKeys)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot read the mapping file: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not a readable YAML file: {error}") from error
-    if not isinstance(content, dict):
-        raise UsageError(f"{path}: expected keys such as columns and events, found {type(content).__name__}")
-    if "assignments" in content and not content.keys() & {"columns", "events"}:
-        # A shop may have an export of its own for the experiment only.
-        content = RETAILROCKET.model_dump(include={"columns", "events"}) | content
-    try:
-        return Mapping.model_validate(content)
-    except ValidationError as error:
-        raise UsageError("\n".join(f"{path}: {_explain(detail)}" for detail in error.errors())) from error
-
-
-def _explain(detail: Any) -> str:
-    *parents, last = detail["loc"] or ("",)
-    # For a key of the wrong type pydantic gives its own idea of the key, then this mark.
-    key = ".".join(map(str, [*parents[:-1], detail["input"]] if last == "[key]" else [*parents, last]))
-    if detail["type"] == "extra_forbidden":
-        return f"{key}: unknown key"
-    if detail["type"] == "missing":
-        return f"{key}: missing"
-    message = detail["msg"].removeprefix("Value error, ")
-    if detail["type"] == "string_type":
-        message = f"must be text, found {detail['input']!r}; put it in quotes"
-    return f"{key}: {message}" if key else message
-
-
 def _one(query: str, value: str) -> Any:
     with duckdb.connect() as connection:
         row = connection.execute(query, [value]).fetchone()
     return row[0] if row else None
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML lets the last of two equal keys win without a word; here that is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Build one YAML mapping, refusing a key that stands twice."""
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)

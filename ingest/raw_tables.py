@@ -24,6 +24,8 @@ _EVENT = (
     # Both set where the shop names its events: of those with one id the last one counts, in its file by its line.
     Column("event_id", ID, is_nullable=True),
     Column("line_number", "bigint", is_nullable=True),
+    # How many; null is one.
+    Column("quantity", "decimal(18, 4)", is_nullable=True),
 )
 RAW_TABLES: dict[str, tuple[Column, ...]] = {
     "raw_events": (*_EVENT, *_LOAD),

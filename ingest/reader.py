@@ -3,15 +3,19 @@
 import codecs
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingest.source import CHUNK_BYTES, Source, open_parquet, unpacked_chunks
+from ingest.source import CHUNK_BYTES, Dialect, Source, open_parquet, text_chunks
 from warehouse.errors import FunneliftError
+
+if TYPE_CHECKING:
+    import _csv
 
 MAX_LINE_BYTES = 64 << 20
 # A quoted field that is still open after this many lines was never meant to span them: somebody forgot a quote.
@@ -19,7 +23,10 @@ MAX_RECORD_LINES = 1000
 # Small enough that both the reader of a block and its checks can use every core.
 BATCH_ROWS = 32768
 
-_NEWLINE, _QUOTE, _NUL = 10, 34, 0
+# A file of line ends alone has a record a byte.
+MAX_BLOCK_LINES = 1 << 20
+
+_NEWLINE, _NUL = 10, 0
 _FIELDS = pa.list_(pa.string())
 
 
@@ -54,17 +61,17 @@ class Block:
         return [text if isinstance(text, str) else json.dumps(text, default=str, ensure_ascii=False) for text in texts]
 
 
-def blocks(source: Source, delimiter: str, width: int, needed: set[int]) -> Iterator[Block]:
+def blocks(source: Source, dialect: Dialect, width: int, needed: set[int]) -> Iterator[Block]:
     """Read a file.
 
     Parameters
     ----------
     source : Source
         The file.
-    delimiter : str
-        Field delimiter of a CSV file.
+    dialect : Dialect
+        How a CSV file is written.
     width : int
-        Number of columns in the header.
+        Number of columns of a CSV file.
     needed : set of int
         Columns (0-based) whose values matter; only Parquet saves work by it.
 
@@ -80,13 +87,13 @@ def blocks(source: Source, delimiter: str, width: int, needed: set[int]) -> Iter
     """
     if source.format == "parquet":
         return _parquet_blocks(source, needed)
-    return _text_blocks(source, delimiter if source.format == "csv" else None, width)
+    return _text_blocks(source, dialect if source.format == "csv" else None, width)
 
 
-def _text_blocks(source: Source, delimiter: str | None, width: int) -> Iterator[Block]:
+def _text_blocks(source: Source, dialect: Dialect | None, width: int) -> Iterator[Block]:
     rest, line, position = b"", 1, 0
-    is_start, header_pending = True, delimiter is not None
-    for chunk, position in unpacked_chunks(source, CHUNK_BYTES):
+    is_start, header_pending = True, dialect is not None and dialect.has_header
+    for chunk, position in text_chunks(source, CHUNK_BYTES):
         data = rest + chunk
         if is_start:
             data, is_start = data.removeprefix(codecs.BOM_UTF8), False
@@ -98,38 +105,56 @@ def _text_blocks(source: Source, delimiter: str | None, width: int) -> Iterator[
         complete, rest = data[:cut], data[cut:]
         if header_pending and cut:
             complete, line, header_pending = complete[complete.index(b"\n") + 1 :], 2, False
-        records = _Records(complete, line, delimiter, width, is_last=False)
-        line, rest = line + records.line_count, records.open_record + rest
-        if records.line_count:
-            yield records.block(position)
+        open_record = b""
+        for part in _parts(complete):
+            records = _Records(open_record + part, line, dialect, width, is_last=False)
+            line, open_record = line + records.line_count, records.open_record
+            if records.line_count:
+                yield records.block(position)
+        rest = open_record + rest
     if rest and not header_pending:
         is_terminated = rest.endswith(b"\n")
-        records = _Records(rest if is_terminated else rest + b"\n", line, delimiter, width, is_last=True)
+        records = _Records(rest if is_terminated else rest + b"\n", line, dialect, width, is_last=True)
         yield records.block(position, -1 if is_terminated else line + records.line_count - 1)
+
+
+def _parts(complete: bytes) -> Iterator[bytes]:
+    """Whole lines in parts of so many that checking them takes bounded memory."""
+    if complete.count(b"\n") <= MAX_BLOCK_LINES:
+        yield complete
+        return
+    ends = np.flatnonzero(np.frombuffer(complete, np.uint8) == _NEWLINE)[MAX_BLOCK_LINES - 1 :: MAX_BLOCK_LINES] + 1
+    start = 0
+    for end in [*ends.tolist(), len(complete)]:
+        if end > start:
+            yield complete[start:end]
+        start = end
 
 
 class _Records:
     """Whole lines to records. Most lines are a record as they stand; the others are gone through one by one."""
 
-    def __init__(self, data: bytes, first_line: int, delimiter: str | None, width: int, is_last: bool) -> None:
+    def __init__(self, data: bytes, first_line: int, dialect: Dialect | None, width: int, *, is_last: bool) -> None:
         self.data = data.replace(b"\r\n", b"\n") if b"\r" in data else data
         self.bytes = np.frombuffer(self.data, np.uint8)
         self.ends = np.flatnonzero(self.bytes == _NEWLINE)
         self.starts = np.concatenate(([0], self.ends[:-1] + 1)) if len(self.ends) else self.ends
         self.first_line = first_line
         self.width = width
+        self.dialect = dialect or Dialect(quote="")
         self.line_count = len(self.ends)
         self.open_record = b""
         # line index -> (text, fields, problem) of a record that is not simply its line
         self.special: dict[int, tuple[str, list[str] | None, str | None]] = {}
         self.continuations: list[int] = []
         broken = self._broken_lines()
-        quoted = self._lines_with(_QUOTE) if delimiter else set()
+        quote = self.dialect.quote
+        quoted = self._lines_with(ord(quote)) if quote else set()
         if broken or quoted:
             self.lines = self.data.decode(errors="replace").replace("\0", "\ufffd").split("\n")
-            self._go_through(broken, quoted, delimiter or "", is_last)
+            self._go_through(broken, quoted, is_last)
 
-    def _go_through(self, broken: dict[int, str], quoted: set[int], delimiter: str, is_last: bool) -> None:
+    def _go_through(self, broken: dict[int, str], quoted: set[int], is_last: bool) -> None:
         following = 0
         for index in sorted(broken.keys() | quoted):
             if index < following:
@@ -137,7 +162,7 @@ class _Records:
             if index not in quoted:
                 self.special[index] = (self.lines[index], None, broken[index])
                 continue
-            fields, span, is_open = self._quoted_record(index, delimiter)
+            fields, span, is_open = self._quoted_record(index)
             if is_open and not is_last:
                 self.open_record = self.data[self.starts[index] :]
                 self.line_count = index
@@ -178,22 +203,25 @@ class _Records:
         table = pa.table({"line": rows + self.first_line, "raw": raw, "fields": fields, "problem": problem})
         return Block(_batched(table), raw, position, unterminated_line)
 
-    def _quoted_record(self, index: int, delimiter: str) -> tuple[list[str] | None, int, bool]:
+    def _quoted_record(self, index: int) -> tuple[list[str] | None, int, bool]:
         """The record that starts at a line: its fields (None if its quotes make no sense), its number of lines, and
         whether it may go on after the last line."""
         try:
-            return next(csv.reader((self.lines[index],), delimiter=delimiter, strict=True)), 1, False
+            return next(self._csv((self.lines[index],))), 1, False
         except csv.Error as error:
             if not _ends_inside_quotes(error):
                 return None, 1, False
         stop = min(index + MAX_RECORD_LINES, self.line_count)
-        reader = csv.reader((line + "\n" for line in self.lines[index:stop]), delimiter=delimiter, strict=True)
+        reader = self._csv(line + "\n" for line in self.lines[index:stop])
         try:
             fields = next(reader)
         except csv.Error as error:
             return None, 1, stop < index + MAX_RECORD_LINES and _ends_inside_quotes(error)
         # A stray quote can swallow lines up to the next stray quote; then only the first line is to blame.
         return (fields, reader.line_num, False) if len(fields) == self.width else (None, 1, False)
+
+    def _csv(self, lines: Iterable[str]) -> "_csv.Reader":
+        return csv.reader(lines, delimiter=self.dialect.delimiter, quotechar=self.dialect.quote, strict=True)
 
     def _broken_lines(self) -> dict[int, str]:
         broken = dict.fromkeys(self._lines_with(_NUL), "nul_byte")
@@ -240,6 +268,8 @@ def _parquet_blocks(source: Source, needed: set[int]) -> Iterator[Block]:
 
 def _as_text(column: pa.Array, source: Source, name: str) -> pa.Array:
     """Numbers as a person writes them (an id that pandas made a float loses its .0), times in ISO format."""
+    if pa.types.is_nested(column.type):
+        return column  # becomes JSON text where it is checked
     if pa.types.is_timestamp(column.type) and column.type.tz:
         column = pc.cast(column, pa.timestamp(column.type.unit, "UTC"))
     if pa.types.is_floating(column.type):

@@ -31,6 +31,12 @@ def print_summary(inputs: list[Input]) -> None:
     for each in inputs:
         if note := each.note or ("" if each.line_count else "a header and no lines"):
             output.print(f"{escape(each.name)}: {escape(note)}", soft_wrap=True)
+        if each.float_ids:
+            output.print(
+                f"{escape(each.name)}: ids in {', '.join(sorted(each.float_ids))} end in .0, as if written as floats; "
+                "4000.0 and 4000 are two ids",
+                soft_wrap=True,
+            )
         if each.reasons:
             output.print(f"rejected in {escape(each.name)} (kept in funnelift_raw.raw_rejects):", soft_wrap=True)
             output.print(escape(reject_reasons(each)), soft_wrap=True)

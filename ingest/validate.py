@@ -7,11 +7,13 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingest.contract import CATEGORY_TREE, EVENTS, ITEM_PROPERTIES, TREATMENT_ASSIGNMENTS, Layout
+from ingest.cells import Cells
+from ingest.contract import CATEGORY_TREE, EVENTS, ITEM_PROPERTIES, TREATMENT_ASSIGNMENTS, Layout, rule_names
+from ingest.field_path import column_of
 from ingest.limits import ID_CHARACTERS, PROPERTY_CHARACTERS, VALUE_BYTES
-from ingest.mapping import has_zone
+from ingest.mapping import CANONICAL_EVENTS, IGNORE, Condition, Mapping, cell_names
 from ingest.reader import Block
-from ingest.source import Source, is_typed_time
+from ingest.source import Source, is_typed_time, nested_columns
 from warehouse.errors import FunneliftError
 
 RAW_TEXT_CHARACTERS = 2000
@@ -38,7 +40,7 @@ _FIELDS_OF_CSV = """
     FROM (SELECT *, coalesce(fields, string_split(raw, $delimiter)) AS f FROM block)
 """
 _FIELDS_OF_JSONL = """
-    SELECT line, f,
+    SELECT line, f, raw,
         CASE
             WHEN problem IS NOT NULL THEN problem
             WHEN trim(raw) = '' THEN 'empty_line'
@@ -65,46 +67,91 @@ _TIMES = {
     # A cast to TIMESTAMPTZ costs three times as much, so only the offsets take it.
     "iso": """CASE WHEN regexp_full_match(t, $iso_utc) THEN epoch_ms(try_cast(rtrim(t, ' UTCZ') AS TIMESTAMP))
         WHEN regexp_full_match(t, $iso_offset) THEN epoch_ms(try_cast(t AS TIMESTAMPTZ))
-        WHEN $time_zone IS NOT NULL AND regexp_full_match(t, $iso)
-        THEN epoch_ms(timezone($time_zone, try_cast(t AS TIMESTAMP))) END""",
+    END""",
     "pattern": "epoch_ms(try_strptime(t, $time_format))",
-    "pattern in zone": "epoch_ms(timezone($time_zone, try_strptime(t, $time_format)))",
 }
+# Local times, where the zone has to be told by the mapping.
+_LOCAL_TIMES = {
+    "iso": "CASE WHEN regexp_full_match(t, $iso) THEN try_cast(t AS TIMESTAMP) END",
+    "pattern": "try_strptime(t, $time_format)::TIMESTAMP",
+}
+# A time on which clocks are put back exists twice, one that they skip never. The offsets of a day before and a day
+# after then differ; each of them may be right.
+_IN_ZONE = """
+    WITH named AS (SELECT *, {local} AS local_time FROM cells),
+    placed AS (
+        SELECT *, epoch_ms(local_time) AS wall,
+            CASE WHEN local_time IS NOT NULL THEN epoch_ms(timezone($time_zone, local_time - INTERVAL 1 DAY)) END
+                + 86400000 AS before_ms,
+            CASE WHEN local_time IS NOT NULL THEN epoch_ms(timezone($time_zone, local_time + INTERVAL 1 DAY)) END
+                - 86400000 AS after_ms
+        FROM named
+    )
+    SELECT * EXCLUDE (local_time, wall, before_ms, after_ms),
+        CASE WHEN local_time IS NULL THEN {time}
+            WHEN before_ms = after_ms THEN before_ms
+            WHEN is_before AND NOT is_after THEN before_ms
+            WHEN is_after AND NOT is_before THEN after_ms
+            ELSE {choice} END AS ms,
+        before_ms <> after_ms AND is_before AND is_after AS is_twice,
+        before_ms <> after_ms AND NOT is_before AND NOT is_after AS is_never
+    FROM (
+        SELECT *,
+            {before} AS is_before,
+            {after} AS is_after
+        FROM placed
+    )
+"""
+_HOLDS = "{ms} IS NULL OR before_ms = after_ms OR epoch_ms(timezone($time_zone, make_timestamptz({ms} * 1000))) = wall"
+_CLOCK_CHOICES = {"reject": "before_ms", "before": "before_ms", "after": "after_ms"}
+_WITH_ELAPSED = "CASE WHEN elapsed_ms = '' THEN ms ELSE TRY(ms + try_cast(elapsed_ms AS BIGINT)) END"
 _TIME_REASONS = """
+            {clock_reasons}
             WHEN ms IS NULL THEN 'bad_timestamp'
             WHEN ms < 0 THEN 'negative_timestamp'
             WHEN ms < $oldest THEN 'too_old_timestamp'
             WHEN ms > $newest THEN 'future_timestamp'
 """
 
+_NUMBER = r"'\+?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?'"
 _EVENTS = """
     WITH split AS ({fields}),
     cells AS (
         SELECT line, structure, {timestamp} AS t, {visitorid} AS visitorid, {event} AS source_event, {itemid} AS itemid,
             {transactionid} AS transactionid, {price} AS price_text, {categoryid} AS categoryid,
-            {event_id} AS event_id
+            {event_id} AS event_id, {quantity} AS quantity_text, {currency} AS currency,
+            {elapsed_ms} AS elapsed_ms{rule_cells}
         FROM split
     ),
+    timed AS ({timed}),
     typed AS (
-        SELECT *, {time} AS ms, $targets[list_position($sources, source_event)] AS event,
-            CASE WHEN regexp_full_match(price_text, '\\+?(\\d+\\.?\\d*|\\.\\d+)([eE][+-]?\\d+)?')
-                THEN try_cast(price_text AS DECIMAL(18, 4)) END AS price
-        FROM cells
+        SELECT *, {target} AS event,
+            CASE WHEN regexp_full_match(price_text, {number}) THEN try_cast(price_text AS DECIMAL(18, 4)) END
+                AS price_as_written,
+            CASE WHEN regexp_full_match(quantity_text, {number}) THEN try_cast(quantity_text AS DECIMAL(18, 4)) END
+                AS quantity,
+            {price_value} AS price
+        FROM timed
     )
     SELECT line, ms AS timestamp, visitorid, event, itemid,
         CASE WHEN event = 'transaction' THEN nullif(transactionid, '') END AS transactionid,
         price, nullif(categoryid, '') AS categoryid,
         nullif(event_id, '') AS event_id, CASE WHEN event_id <> '' THEN line END AS line_number,
+        quantity,
         CASE
             WHEN structure IS NOT NULL THEN structure
+            {ignored_by_rule}
             WHEN event IS NULL AND ($ignore_others OR list_contains($ignored::VARCHAR[], source_event)) THEN $ignore
             {time_reasons}
             WHEN event IS NULL THEN 'unknown_event'
             WHEN visitorid = '' THEN 'empty_visitor'
-            WHEN itemid = '' THEN 'empty_item'
+            WHEN itemid = '' {and_needs_item} THEN 'empty_item'
             WHEN greatest(length(visitorid), length(itemid), length(categoryid), length(event_id)) > {id_characters}
                 OR (event = 'transaction' AND length(transactionid) > {id_characters}) THEN 'id_too_long'
             WHEN $has_order_ids AND event = 'transaction' AND transactionid = '' THEN 'missing_transaction_id'
+            WHEN price_as_written IS NULL AND price_text <> '' THEN 'bad_price'
+            {bad_quantity}
+            {other_currency}
             WHEN price IS NULL AND price_text <> '' THEN 'bad_price'
         END AS reason
     FROM typed
@@ -113,10 +160,10 @@ _ITEM_PROPERTIES = """
     WITH split AS ({fields}),
     cells AS (
         SELECT line, structure, {timestamp} AS t, {itemid} AS itemid, {property} AS property,
-            f[{value_position}] AS value
+            {value} AS value
         FROM split
     ),
-    typed AS (SELECT *, {time} AS ms FROM cells)
+    typed AS ({timed})
     SELECT line, ms AS timestamp, itemid, property, nullif(value, '') AS value,
         CASE
             WHEN structure IS NOT NULL THEN structure
@@ -146,10 +193,11 @@ _TREATMENT_ASSIGNMENTS = """
         SELECT line, structure, {visitorid} AS visitorid, {assigned_at} AS t, lower({treatment}) AS arm
         FROM split
     ),
+    timed AS ({timed}),
     typed AS (
-        SELECT *, {time} AS ms,
+        SELECT *,
             $treatments[list_position(list_transform($arms, lambda name: lower(name)), arm)] AS treatment
-        FROM cells
+        FROM timed
     )
     SELECT line, visitorid, ms AS assigned_at, treatment,
         CASE
@@ -162,8 +210,6 @@ _TREATMENT_ASSIGNMENTS = """
         END AS reason
     FROM typed
 """
-# Looking for what there could be to trim takes a third of the time that trimming every cell does.
-_TRIMMED = "CASE WHEN contains({cell}, ' ') OR strlen({cell}) <> length({cell}) THEN trim({cell}) ELSE {cell} END"
 _LIMITS = {
     "id_characters": ID_CHARACTERS,
     "property_characters": PROPERTY_CHARACTERS,
@@ -176,7 +222,19 @@ _QUERIES = {
     TREATMENT_ASSIGNMENTS: _TREATMENT_ASSIGNMENTS,
 }
 _CELLS = {
-    EVENTS: ("timestamp", "visitorid", "event", "itemid", "transactionid", "price", "categoryid", "event_id"),
+    EVENTS: (
+        "timestamp",
+        "visitorid",
+        "event",
+        "itemid",
+        "transactionid",
+        "price",
+        "categoryid",
+        "event_id",
+        "quantity",
+        "currency",
+        "elapsed_ms",
+    ),
     ITEM_PROPERTIES: ("timestamp", "itemid", "property"),
     CATEGORY_TREE: ("categoryid", "parentid"),
     TREATMENT_ASSIGNMENTS: ("visitorid", "assigned_at", "treatment"),
@@ -185,23 +243,22 @@ _CELLS = {
 
 @dataclass(frozen=True)
 class Checked:
-    """What became of a block: rows for the raw table, rejects (line, reason, raw_text), and how many were ignored."""
+    """What became of a block: rows for the raw table, rejects (line, reason, raw_text), and how many were ignored.
+
+    `extra_count` says how many more records there are than lines, where lists were opened.
+    """
 
     accepted: pa.Table
     rejects: pa.Table
     ignored_count: int
-
-    @property
-    def line_count(self) -> int:
-        """Records that went in."""
-        return int(self.accepted.num_rows + self.rejects.num_rows + self.ignored_count)
+    extra_count: int = 0
 
 
 class Validator:
     """Checks the blocks of one file in SQL, on an in-memory DuckDB whatever the target engine is."""
 
     def __init__(self, source: Source, layout: Layout, now_ms: int) -> None:
-        self._query, self._parameters = _statement(source, layout, now_ms)
+        self._query, self._parameters, self._opens_lists = _statement(source, layout, now_ms)
         self._path = source.path
         self._by_line = source.format != "parquet"
         self._connection = duckdb.connect()
@@ -238,16 +295,16 @@ class Validator:
             rows = self._connection.execute(self._query, parameters).to_arrow_table()
         except duckdb.Error as error:
             raise FunneliftError(f"{self._path}: its lines could not be checked: {error}") from error
+        extra = rows.num_rows - pc.count_distinct(rows["line"]).as_py() if self._opens_lists else 0
         if rows["reason"].null_count == rows.num_rows:
-            return Checked(rows.drop_columns(["line", "reason"]), _rejects([], [], []), 0)
+            return Checked(rows.drop_columns(["line", "reason"]), _rejects([], [], []), 0, extra)
         accepted = rows.filter(pc.is_null(rows["reason"])).drop_columns(["line", "reason"])
         refused = rows.select(["line", "reason"]).filter(pc.is_valid(rows["reason"])).sort_by("line")
         rejected = refused.filter(pc.not_equal(refused["reason"], _IGNORED))
         lines = rejected["line"].to_pylist()
         texts = [text[:RAW_TEXT_CHARACTERS] for text in block.raw_text(lines)]
-        return Checked(
-            accepted, _rejects(lines, rejected["reason"].to_pylist(), texts), refused.num_rows - rejected.num_rows
-        )
+        rejects = _rejects(lines, rejected["reason"].to_pylist(), texts)
+        return Checked(accepted, rejects, refused.num_rows - rejected.num_rows, extra)
 
 
 def category_paths(category_ids: set[str], separator: str) -> pa.Table:
@@ -275,53 +332,122 @@ def category_paths(category_ids: set[str], separator: str) -> pa.Table:
     return pa.table(columns, schema=pa.schema([("categoryid", pa.string()), ("parentid", pa.string())]))
 
 
-def _statement(source: Source, layout: Layout, now_ms: int) -> tuple[str, dict[str, Any]]:
-    mapping, words, kind = layout.mapping, layout.words, layout.kind
+def _statement(source: Source, layout: Layout, now_ms: int) -> tuple[str, dict[str, Any], bool]:
+    kind = layout.kind
+    mapping = layout.mapping if kind is EVENTS else None
+    cells = Cells(source, layout.header, mapping)
+    parts = {cell: cells.cell(layout.cells.get(cell)) for cell in _CELLS[kind]}
     parameters: dict[str, Any] = {}
-    if source.format == "csv":
-        fields = _FIELDS_OF_CSV
-        parameters |= {"width": len(layout.header), "delimiter": layout.delimiter}
-    elif source.format == "jsonl":
-        fields = _FIELDS_OF_JSONL
-        parameters |= {
-            "pointers": ["/" + name.replace("~", "~0").replace("/", "~1") for name in layout.header],
-            "known": sorted({*layout.header, *words.ignore_columns}),
-            "others_allowed": words.ignore_other_columns,
-        }
-    else:
-        fields = _FIELDS_OF_PARQUET.format(columns=", ".join(f"c{index}" for index in range(len(layout.header))))
-    cells = {cell: _cell(layout.positions.get(cell, ())) for cell in _CELLS[kind]}
     if kind is ITEM_PROPERTIES:
-        cells["value_position"] = str(layout.positions["value"][0] + 1)
-    time = ""
+        parts["value"] = cells.column("value")
     if kind is not CATEGORY_TREE:
-        time, time_parameters = _time(source, layout)
+        timed, time_parameters = _timed(source, layout)
+        if "elapsed_ms" in layout.cells:
+            timed = f"SELECT * REPLACE ({_WITH_ELAPSED} AS ms) FROM ({timed})"
+        parts |= {"timed": timed, "time_reasons": _TIME_REASONS.format(clock_reasons=_clock_reasons(layout, timed))}
         parameters |= time_parameters | {"oldest": OLDEST_MS, "newest": now_ms + DAY_MS}
-    if kind is EVENTS:
+    if mapping:
+        parts |= _event(mapping, cells, parameters) | _money(mapping, parts, parameters) | {"number": _NUMBER}
+        if cells.opens_lists:
+            # Entries of one record have its id and their place.
+            parts["event_id"] = f"CASE WHEN opened > 0 THEN nullif({parts['event_id']}, '') || '/' || entry_number END"
+            parts["event_id"] = f"coalesce({parts['event_id']}, {cells.cell(layout.cells.get('event_id'))})"
         parameters |= {
-            "sources": list(mapping.events),
-            "targets": list(mapping.events.values()),
             "ignored": mapping.ignore_events,
             "ignore_others": mapping.ignore_other_events,
             "ignore": _IGNORED,
             "has_order_ids": mapping.columns.transaction is not None,
         }
     if kind is TREATMENT_ASSIGNMENTS:
-        arms = mapping.assignments.arms
+        arms = layout.mapping.assignments.arms
         parameters |= {
             "arms": list(arms),
             "treatments": [int(arm == "treatment") for arm in arms.values()],
-            "ignored": mapping.assignments.ignore_arms,
+            "ignored": layout.mapping.assignments.ignore_arms,
             "ignore": _IGNORED,
         }
-    query = _QUERIES[kind].format(fields=fields, time=time, time_reasons=_TIME_REASONS, **_LIMITS, **cells)
-    return query, parameters
+    fields, field_parameters = _fields(source, layout, cells.pointers)
+    query = _QUERIES[kind].format(fields=cells.records(fields), **_LIMITS, **parts)
+    return query, parameters | field_parameters | cells.parameters, cells.opens_lists
 
 
-def _cell(positions: tuple[int, ...]) -> str:
-    """The first of some fields that is not blank, without the spaces around it; '' where there is none."""
-    choices = [f"nullif({_TRIMMED.format(cell=f'f[{position + 1}]')}, '')" for position in positions]
-    return f"coalesce({', '.join([*choices, chr(39) * 2])})"
+def _fields(source: Source, layout: Layout, pointers: list[str]) -> tuple[str, dict[str, Any]]:
+    if source.format == "csv":
+        parameters = {"width": len(layout.header), "delimiter": layout.dialect.delimiter}
+        return _FIELDS_OF_CSV, parameters
+    if source.format == "jsonl":
+        words = layout.words
+        return _FIELDS_OF_JSONL, {
+            "pointers": pointers,
+            "known": sorted({*layout.header, *words.ignore_columns}),
+            "others_allowed": words.ignore_other_columns,
+        }
+    nested = nested_columns(source)
+    columns = (f"to_json(c{index})::VARCHAR" if index in nested else f"c{index}" for index in range(len(layout.header)))
+    return _FIELDS_OF_PARQUET.format(columns=", ".join(columns)), {}
+
+
+def _event(mapping: Mapping, cells: Cells, parameters: dict[str, Any]) -> dict[str, str]:
+    """What an event is: by the first rule that holds, else by its name; '' where a rule says to ignore it."""
+    places = {name: f"rule_{place}" for place, name in enumerate(rule_names(mapping))}
+    target = "NULL::VARCHAR"
+    if mapping.constant_event:
+        parameters["constant_event"] = mapping.constant_event
+        target = "$constant_event"
+    elif mapping.events:
+        parameters |= {"sources": list(mapping.events), "targets": list(mapping.events.values())}
+        target = "$targets[list_position($sources, source_event)]"
+    whens = []
+    for place, rule in enumerate(mapping.event_rules):
+        parameters[f"step_{place}"] = "" if rule.step == IGNORE else rule.step
+        conditions: list[str] = []
+        for name, wanted in rule.when.items():
+            key = f"wanted_{place}_{len(conditions)}"
+            if isinstance(wanted, Condition) and wanted.regex is None:
+                conditions.append(f"{places[name]} {'=' if wanted.blank else '<>'} ''")
+                continue
+            if isinstance(wanted, Condition):
+                parameters[key] = wanted.regex
+                conditions.append(f"regexp_matches({places[name]}, ${key})")
+            else:
+                parameters[key] = [wanted] if isinstance(wanted, str) else wanted
+                conditions.append(f"list_contains(${key}::VARCHAR[], {places[name]})")
+        whens.append(f"WHEN {' AND '.join(conditions)} THEN $step_{place}")
+    itemless = [step for step in mapping.extra_steps if step not in CANONICAL_EVENTS]
+    if itemless:
+        parameters["itemless"] = itemless
+    return {
+        "rule_cells": "".join(f", {cells.cell(name)} AS {place}" for name, place in places.items()),
+        "target": f"CASE {' '.join(whens)} ELSE {target} END" if whens else target,
+        "ignored_by_rule": "WHEN event = '' THEN $ignore" if whens else "",
+        "and_needs_item": "AND NOT list_contains($itemless, event)" if itemless else "",
+    }
+
+
+def _money(mapping: Mapping, parts: dict[str, str], parameters: dict[str, Any]) -> dict[str, str]:
+    found = {"other_currency": "", "price_value": "price_as_written", "bad_quantity": ""}
+    if mapping.columns.quantity:
+        found["bad_quantity"] = "WHEN quantity_text <> '' AND coalesce(quantity, 0) = 0 THEN 'bad_quantity'"
+        found["bad_quantity"] += " WHEN price * quantity >= 1e14 THEN 'bad_quantity'"
+    for cell in ("price", "quantity"):
+        if mapping.thousands:
+            parameters["thousands"] = mapping.thousands
+            parts[cell] = f"replace({parts[cell]}, $thousands, '')"
+        if mapping.decimal == ",":
+            # With a decimal comma a point means nothing.
+            parts[cell] = f"translate({parts[cell]}, ',.', '.,')"
+        found[cell] = parts[cell]
+    if mapping.price_is == "total":
+        found["price_value"] = "try_cast(price_as_written / coalesce(quantity, 1) AS DECIMAL(18, 4))"
+    if mapping.currency:
+        rates = {mapping.currency: "1"} | mapping.exchange_rates
+        parameters |= {"currencies": ["", *(name.upper() for name in rates)], "rates": ["1", *rates.values()]}
+        rate = "$rates[list_position($currencies, upper(currency))]::DECIMAL(18, 9)"
+        found["price_value"] = f"try_cast(({found['price_value']}) * {rate} AS DECIMAL(18, 4))"
+        found["other_currency"] = (
+            "WHEN price_text <> '' AND NOT list_contains($currencies, upper(currency)) THEN 'other_currency'"
+        )
+    return found
 
 
 def _rejects(lines: list[int], reasons: list[str], texts: list[str]) -> pa.Table:
@@ -329,15 +455,36 @@ def _rejects(lines: list[int], reasons: list[str], texts: list[str]) -> pa.Table
     return pa.table({"line": lines, "reason": reasons, "raw_text": texts}, schema=schema)
 
 
-def _time(source: Source, layout: Layout) -> tuple[str, dict[str, Any]]:
-    time_format, zone = layout.words.time_format, layout.words.time_zone
-    column = "assigned_at" if layout.kind is TREATMENT_ASSIGNMENTS else "timestamp"
-    if is_typed_time(source, layout.positions[column][0]):
+def _timed(source: Source, layout: Layout) -> tuple[str, dict[str, Any]]:
+    """SQL for the cells with their time, and its parameters."""
+    words = layout.words
+    time_format, zone = words.time_format, words.time_zone
+    names = cell_names(layout.cells["assigned_at" if layout.kind is TREATMENT_ASSIGNMENTS else "timestamp"])
+    if len(names) == 1 and is_typed_time(source, layout.header.index(column_of(names[0], layout.header))):
         time_format, zone = "iso", zone or "UTC"
-    if time_format == "iso":
-        return _TIMES["iso"], {"iso_utc": _ISO_UTC, "iso_offset": _ISO_OFFSET, "iso": _ISO, "time_zone": zone}
-    if "%" not in time_format:
-        return _TIMES[time_format], {}
-    if has_zone(time_format):
-        return _TIMES["pattern"], {"time_format": time_format}
-    return _TIMES["pattern in zone"], {"time_format": time_format, "time_zone": zone}
+    kind = "pattern" if "%" in time_format else time_format
+    if zone and kind.startswith("epoch"):
+        raise FunneliftError(
+            f"{source.path}: time_zone cannot apply to time_format {time_format}, which counts from a moment in UTC; "
+            "remove it, or say the time_format"
+        )
+    parameters: dict[str, Any] = {"time_format": time_format} if kind == "pattern" else {}
+    parameters |= {"iso_utc": _ISO_UTC, "iso_offset": _ISO_OFFSET} if kind == "iso" else {}
+    if not zone:
+        return f"SELECT *, {_TIMES[kind]} AS ms FROM cells", parameters
+    if zone.upper() in ("UTC", "ETC/UTC"):
+        local = f"epoch_ms({_LOCAL_TIMES[kind]})"
+        time = f"coalesce({_TIMES[kind]}, {local})" if kind == "iso" else local
+        return f"SELECT *, {time} AS ms FROM cells", parameters | ({"iso": _ISO} if kind == "iso" else {})
+    parameters |= {"time_zone": zone} | ({"iso": _ISO} if kind == "iso" else {})
+    time = _TIMES[kind] if kind == "iso" else "NULL"
+    choice = _CLOCK_CHOICES[getattr(words, "clock_change", "reject")]
+    before, after = (_HOLDS.format(ms=ms) for ms in ("before_ms", "after_ms"))
+    timed = _IN_ZONE.format(local=_LOCAL_TIMES[kind], time=time, choice=choice, before=before, after=after)
+    return timed, parameters
+
+
+def _clock_reasons(layout: Layout, timed: str) -> str:
+    if "is_twice" not in timed or getattr(layout.words, "clock_change", "reject") != "reject":
+        return ""
+    return "WHEN is_twice THEN 'ambiguous_timestamp' WHEN is_never THEN 'nonexistent_timestamp'"

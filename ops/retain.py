@@ -18,11 +18,12 @@ EVENTS, KEPT, RETENTION = "raw_events", "raw_kept_events", "raw_retention"
 NEEDED = ("build_plan", "last_build", "built_loads")
 # Lines that are equal in every column are one event, of the load that brought it first; every line with an id stays.
 DISTINCT = f"""
-select timestamp, visitorid, event, itemid, transactionid, price, categoryid, event_id, line_number, min(load_number)
+select timestamp, visitorid, event, itemid, transactionid, price, categoryid, event_id, line_number, quantity,
+    min(load_number)
 from {RAW_SCHEMA}.{EVENTS}
 where timestamp < ?
 group by
-    timestamp, visitorid, event, itemid, transactionid, price, categoryid, event_id, line_number,
+    timestamp, visitorid, event, itemid, transactionid, price, categoryid, event_id, line_number, quantity,
     case when event_id is null then 0 else load_number end
 order by min(load_number), visitorid, timestamp
 """

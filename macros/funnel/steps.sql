@@ -13,7 +13,7 @@
 {# The order of a visitor's events: time, step, then what is left to tell two events apart. #}
 {% macro event_order() -%}
     event_ms, event_rank, item_id,
-    {{- ' ' ~ nulls_first('transaction_id') }}, {{ nulls_first('own_price') }}, {{ nulls_first('own_category_id') }},
+    {{- ' ' ~ nulls_first('transaction_id') }}, {{ nulls_first('own_price') }}, {{ nulls_first('quantity') }}, {{ nulls_first('own_category_id') }},
     {{- ' ' ~ nulls_first('event_id') }}
 {%- endmacro %}
 

@@ -31,6 +31,7 @@ events as (
         sent.own_category_id,
         {{ to_integer(step_rank('sent.event_type')) }} as event_rank,
         sent.own_price,
+        sent.quantity,
         sent.event_id,
         sent.load_number,
         sent.event_ms
@@ -55,11 +56,13 @@ distinct_events as (
         own_category_id,
         event_rank,
         own_price,
+        quantity,
         event_id,
         min(load_number) as load_number,
         event_ms
     from events
-    group by visitor_key, event_ms, event_rank, item_key, transaction_id, own_price, own_category_id, event_id
+    group by
+        visitor_key, event_ms, event_rank, item_key, transaction_id, own_price, quantity, own_category_id, event_id
 
 ),
 
@@ -80,6 +83,7 @@ select
     own_category_id,
     event_rank,
     own_price,
+    quantity,
     event_id,
     load_number,
     event_ms

@@ -18,6 +18,7 @@ select
     events.event_key - bounds.first_event_key + 1 as event_number,
     coalesce(repeats.item_prior_views, 0) as item_prior_views,
     event_items.price,
+    event_items.price * coalesce(events.quantity, 1) as amount,
     event_items.item_is_available,
     event_items.is_repeated_order,
     places.is_first_in_session,

@@ -23,8 +23,8 @@ cart_values as (
     select
         events.session_key,
         events.visitor_key,
-        sum(events.price) as carted_value,
-        sum(case when purchased_items.item_key is null then events.price end) as abandoned_value
+        sum(events.amount) as carted_value,
+        sum(case when purchased_items.item_key is null then events.amount end) as abandoned_value
     from events
     left join purchased_items
         on
@@ -41,7 +41,7 @@ purchases as (
     select
         session_key,
         visitor_key,
-        price,
+        amount,
         row_number() over (
             partition by
                 session_key, transaction_id, item_key, case when transaction_id is null then event_number end
@@ -65,7 +65,7 @@ moved as (
     select
         session_key,
         visitor_key,
-        price as revenue,
+        amount as revenue,
         0 as carted_value,
         0 as abandoned_value
     from purchases

@@ -4,7 +4,7 @@
 {%- set columns = {
     'timestamp': to_bigint, 'visitorid': to_short_text, 'event': to_short_text, 'itemid': to_short_text,
     'transactionid': to_short_text, 'price': to_money, 'categoryid': to_short_text, 'event_id': to_short_text,
-    'line_number': to_bigint, 'load_number': to_bigint,
+    'quantity': to_money, 'line_number': to_bigint, 'load_number': to_bigint,
 } %}
 {%- set sources = ['raw_events'] + (['raw_kept_events'] if has_rows('raw_kept_events') else []) %}
 {%- for name in sources %}
@@ -15,6 +15,7 @@ select
     categoryid as own_category_id,
     event as event_type,
     price as own_price,
+    quantity,
     event_id,
     timestamp as event_ms,
     load_number,

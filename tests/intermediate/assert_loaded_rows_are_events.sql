@@ -50,6 +50,7 @@ distinct_rows as (
     from (
         select count(distinct {{ join_text([
             "coalesce(transaction_id, '')", "'|'", "coalesce(" ~ to_text('own_price') ~ ", '')", "'|'",
+            "coalesce(" ~ to_text('quantity') ~ ", '')", "'|'",
             "coalesce(own_category_id, '')", "'|'", "coalesce(event_id, '')"
         ]) }}) as versions
         from {{ looked_at(ref('int_events')) }}

@@ -91,9 +91,11 @@ def test_every_raw_table_exists_with_the_promised_types_even_where_nothing_was_l
     )
     assert dict(found) == {
         "raw_events": "timestamp BIGINT, visitorid VARCHAR, event VARCHAR, itemid VARCHAR, transactionid VARCHAR, "
-        "price DECIMAL(18,4), categoryid VARCHAR, event_id VARCHAR, line_number BIGINT, " + load,
+        "price DECIMAL(18,4), categoryid VARCHAR, event_id VARCHAR, line_number BIGINT, quantity DECIMAL(18,4), "
+        + load,
         "raw_kept_events": "timestamp BIGINT, visitorid VARCHAR, event VARCHAR, itemid VARCHAR, transactionid VARCHAR, "
-        "price DECIMAL(18,4), categoryid VARCHAR, event_id VARCHAR, line_number BIGINT, load_number BIGINT",
+        "price DECIMAL(18,4), categoryid VARCHAR, event_id VARCHAR, line_number BIGINT, quantity DECIMAL(18,4), "
+        "load_number BIGINT",
         "raw_item_properties": "timestamp BIGINT, itemid VARCHAR, property VARCHAR, value VARCHAR, " + load,
         "raw_category_tree": "categoryid VARCHAR, parentid VARCHAR, " + load,
         "raw_treatment_assignments": "visitorid VARCHAR, assigned_at BIGINT, treatment BIGINT, " + load,
@@ -541,7 +543,7 @@ def test_all_bad_files_are_named_at_once(shop: Shop) -> None:
     ("files", "said"),
     [
         ({}, "found nothing"),
-        ({"notes.md": "x", "archive.zip": "x"}, "found archive.zip, notes.md"),
+        ({"notes.md": "x", "archive.zip": "x"}, "found archive.zip (its ending is none of data), notes.md"),
         ({"tree.csv": TREE, "props.csv": PROPERTIES}, "props.csv (item properties), tree.csv (category tree)"),
         ({"a.csv": ASSIGNMENTS}, "a.csv (treatment assignments). To load these alone, name the files themselves"),
     ],

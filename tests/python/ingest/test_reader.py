@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ingest import reader
-from ingest.source import inspect
+from ingest.source import Dialect, inspect
 from warehouse.errors import FunneliftError
 
 HEADER = "a,b,c"
@@ -20,7 +20,7 @@ def read(path: Path, width: int = 3) -> list[tuple[int, str, list[str] | None, s
     """Line, raw text, fields and problem of every record; plain lines are split here as the checks split them."""
     source = inspect(path)
     found = []
-    for block in reader.blocks(source, ",", width, set()):
+    for block in reader.blocks(source, Dialect(), width, set()):
         for row in block.table.to_pylist():
             fields = row["fields"] if row["fields"] is not None or row["problem"] else row["raw"].split(",")
             found.append((row["line"], row["raw"], fields, row["problem"]))

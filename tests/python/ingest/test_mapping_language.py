@@ -1,0 +1,383 @@
+"""What a mapping can say of formats beyond a plain table: paths, lists, rules, joined cells, money, times, files."""
+
+import gzip
+import io
+import json
+import zipfile
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ingest.mapping_file import read_mappings
+from loading import EVENTS_HEADER, GOOD_LINE, Outcome, Shop, make_shop
+from warehouse.errors import UsageError
+
+AT = 1569888000000
+MINIMAL = "columns: {timestamp: at, visitor: who, event: what, item: thing}\nevents: {view: view, buy: transaction}\n"
+COUNTS = "select line_count, accepted_count, rejected_count, ignored_count from funnelift_raw.raw_loads"
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shop:
+    return make_shop(tmp_path, monkeypatch, capsys)
+
+
+def load(shop: Shop, mapping: str, name: str, content: str | bytes, code: int = 0) -> Outcome:
+    path = shop.write("mapping.yml", mapping)
+    outcome = shop.load(shop.write(name, content), options=["--mapping", str(path), "--max-reject-rate", "1"])
+    assert outcome.code == code, outcome.output
+    assert "Traceback" not in outcome.output
+    return outcome
+
+
+def events(shop: Shop, columns: str) -> list[tuple[object, ...]]:
+    return shop.rows(f"select {columns} from funnelift_raw.raw_events order by timestamp, itemid")
+
+
+def reasons(shop: Shop) -> list[tuple[int, str]]:
+    return [(line, reason) for line, reason, _ in shop.rejects()]
+
+
+# --- nested values ----------------------------------------------------------------------------------------------------
+
+NESTED = """
+columns: {timestamp: at, visitor: [user.id, device], event: what, item: "data.item.0.sku", price: data.price}
+events: {view: view}
+ignore_other_columns: true
+"""
+RECORDS = [
+    {"at": AT, "user": {"id": "u"}, "device": "d", "what": "view", "data": {"item": [{"sku": "a"}], "price": 2}},
+    {"at": AT + 1, "user": {}, "device": "d", "what": "view", "data": {"item": [{"sku": "b"}]}},
+    {"at": AT + 2, "user": None, "device": "d", "what": "view", "data": json.dumps({"item": [{"sku": "c"}]})},
+    {"at": AT + 3, "device": "d", "what": "view", "data": "no JSON {"},
+]
+
+
+def test_paths_lead_into_objects_lists_and_json_text(shop: Shop) -> None:
+    load(shop, NESTED, "e.jsonl", "\n".join(map(json.dumps, RECORDS)) + "\n")
+    assert events(shop, "visitorid, itemid, price") == [("u", "a", Decimal(2)), ("d", "b", None), ("d", "c", None)]
+    assert reasons(shop) == [(4, "empty_item")]
+
+
+def test_paths_lead_into_json_text_of_a_csv_column(shop: Shop) -> None:
+    lines = [f'{AT},v,view,"{{""item"":{{""sku"":""a""}}}}"', f"{AT + 1},v,view,broken{{", f"{AT + 2},v,view,"]
+    mapping = MINIMAL.replace("thing", "data.item.sku")
+    load(shop, mapping, "e.csv", "\n".join(["at,who,what,data", *lines, ""]))
+    assert events(shop, "itemid") == [("a",)]
+    assert reasons(shop) == [(3, "empty_item"), (4, "empty_item")]
+
+
+def test_a_column_of_exactly_that_name_comes_before_a_path(shop: Shop) -> None:
+    load(shop, MINIMAL.replace("thing", "a.b"), "e.csv", f"at,who,what,a.b\n{AT},v,view,i\n")
+    load(shop, MINIMAL.replace("thing", "a.b") + "ignore_other_columns: true\n", "e.jsonl",
+         f'{{"at":{AT + 1},"who":"v","what":"view","a.b":"k","a":{{"b":"l"}}}}\n')  # fmt: skip
+    assert events(shop, "itemid") == [("i",), ("k",)]
+
+
+LISTED = """
+columns: {timestamp: at, visitor: who, event: what, item: ["lines[].sku", sku], price: "lines[].price", event_id: id}
+events: {view: view, buy: transaction}
+"""
+
+
+def test_a_list_opens_into_events_with_the_fields_of_their_line(shop: Shop) -> None:
+    records = [
+        {"at": AT, "who": "v", "what": "buy", "id": "1", "lines": [{"sku": "a", "price": 1}, {"sku": "b"}, {}, None]},
+        {"at": AT + 1, "who": "v", "what": "view", "id": "2", "sku": "c", "lines": []},
+        {"at": AT + 2, "who": "v", "what": "view", "id": "3", "sku": "d"},
+        {"at": AT + 3, "who": "v", "what": "buy", "id": "4", "lines": "[{\"sku\": \"e\"}]"},
+        {"at": AT + 4, "who": "v", "what": "buy", "id": "5", "lines": {"sku": "f"}},
+    ]  # fmt: skip
+    load(shop, LISTED, "e.jsonl", "\n".join(map(json.dumps, records)) + "\nbroken\n")
+    assert events(shop, "itemid, price, event_id") == [
+        ("a", Decimal(1), "1/1"), ("b", None, "1/2"), ("c", None, "2"), ("d", None, "3"), ("e", None, "4/1")
+    ]  # fmt: skip
+    assert reasons(shop) == [(1, "empty_item"), (1, "empty_item"), (5, "empty_item"), (6, "bad_json")]
+    assert shop.rows(COUNTS) == [(9, 5, 4, 0)]
+
+
+def test_the_first_list_with_entries_is_opened(shop: Shop) -> None:
+    mapping = LISTED.replace('["lines[].sku", sku]', '["lines[].sku", "more[].sku"]').replace(", event_id: id", "")
+    records = [
+        {"at": AT, "who": "v", "what": "buy", "lines": [{"sku": "a"}], "more": [{"sku": "x"}]},
+        {"at": AT + 1, "who": "v", "what": "buy", "lines": [], "more": [{"sku": "b"}, {"sku": "c"}]},
+    ]
+    load(shop, mapping, "e.jsonl", "\n".join(map(json.dumps, records)) + "\n")
+    assert events(shop, "itemid") == [("a",), ("b",), ("c",)]
+
+
+def test_an_entry_is_found_by_its_key(shop: Shop) -> None:
+    mapping = MINIMAL.replace("thing", '"params[key=sku].value.text"')
+    line = {"at": AT, "who": "v", "what": "view", "params": [{"key": "x"}, {"key": "sku", "value": {"text": "i"}}]}
+    load(shop, mapping, "e.jsonl", json.dumps(line) + "\n")
+    assert events(shop, "itemid") == [("i",)]
+
+
+def test_nested_parquet_reads_as_json_does(shop: Shop) -> None:
+    pq.write_table(pa.Table.from_pylist([RECORDS[0], RECORDS[1]]), shop.raw / "e.parquet")
+    lists = [{"at": AT + 9, "who": "v", "what": "buy", "lines": [{"sku": "a", "price": 1.5}, {"sku": "b"}]}]
+    pq.write_table(pa.Table.from_pylist(lists), shop.raw / "l.parquet")
+    for name, mapping in (
+        ("e.parquet", NESTED),
+        ("l.parquet", LISTED.replace(", event_id: id", "").replace(", sku", "")),
+    ):
+        load(shop, mapping, name, (shop.raw / name).read_bytes())
+    assert events(shop, "itemid, price") == [("a", Decimal(2)), ("b", None), ("a", Decimal("1.5")), ("b", None)]
+
+
+def test_a_text_may_hold_a_list(shop: Shop) -> None:
+    mapping = MINIMAL.replace("thing", '"list[].1", price: "list[].2"') + 'text_lists: {list: {entries: "|"}}\n'
+    load(shop, mapping, "e.csv", f"at,who,what,list\n{AT},v,buy,x;a;1|;b;2\n{AT + 1},v,buy,\n")
+    assert events(shop, "itemid, price") == [("a", Decimal(1)), ("b", Decimal(2))]
+    assert reasons(shop) == [(3, "empty_item")]
+
+
+# --- files and rules --------------------------------------------------------------------------------------------------
+
+
+def test_files_have_their_own_rules_and_need_no_header(shop: Shop) -> None:
+    mapping = shop.write(
+        "mapping.yml",
+        """
+time_format: epoch_s
+columns: {timestamp: at, visitor: who, item: thing}
+files:
+  - {match: "clicks*", header: [who, at, thing], constant_event: view}
+  - {match: "buys*", header: [who, at, thing, cost], constant_event: transaction, columns: {price: cost}}
+""",
+    )
+    shop.write("clicks.csv", "v,1569888000,i\nv,1569888001\n")
+    shop.write("buys.csv", "v,1569888002,k,9\n")
+    shop.write("tree.csv", "categoryid,parentid\n1,\n")
+    assert shop.load(options=["--mapping", str(mapping), "--max-reject-rate", "1"]).code == 0
+    assert events(shop, "event, itemid, price") == [("view", "i", None), ("transaction", "k", Decimal(9))]
+    assert reasons(shop) == [(2, "wrong_field_count")]
+    outcome = shop.load(shop.write("sales.csv", "a,b\n"), options=["--mapping", str(mapping)])
+    assert outcome.code == 1
+
+
+def test_events_by_rules_in_their_order(shop: Shop) -> None:
+    mapping = """
+columns: {timestamp: at, visitor: who, event: what, item: thing}
+event_rules:
+  - {step: ignore, when: {who: {blank: true}}}
+  - {step: addtocart, when: {what: page, thing: {regex: "^cart-"}}}
+  - {step: view, when: {what: [page, screen]}}
+events: {buy: transaction}
+"""
+    lines = [",page,i", "v,page,cart-i", "v,screen,k", "v,buy,l", "v,else,m"]
+    load(shop, mapping, "e.csv", "at,who,what,thing\n" + "".join(f"{AT + n},{line}\n" for n, line in enumerate(lines)))
+    assert [event for (event,) in events(shop, "event")] == ["addtocart", "view", "transaction"]
+    assert reasons(shop) == [(6, "unknown_event")]
+    assert shop.rows(COUNTS) == [(5, 3, 1, 1)]
+
+
+def test_joined_cells_and_null_values(shop: Shop) -> None:
+    mapping = """
+columns:
+  timestamp: {join: [day, hour]}
+  visitor: {join: [high, low], between: "-"}
+  item: [thing, other]
+time_format: iso
+time_zone: UTC
+constant_event: view
+null_values: ["(not set)", '\\N']
+"""
+    lines = ["2019-10-01,00:00:00,1,2,(not set),k", "2019-10-01,00:00:01,1,\\N,i,", "2019-10-01,,1,2,i,"]
+    load(shop, mapping, "e.csv", "day,hour,high,low,thing,other\n" + "\n".join(lines) + "\n")
+    assert events(shop, "timestamp, visitorid, itemid") == [(AT, "1-2", "k")]
+    assert reasons(shop) == [(3, "empty_visitor"), (4, "bad_timestamp")]
+
+
+def test_quotes_can_be_characters_as_any_other(shop: Shop) -> None:
+    load(shop, MINIMAL + "quote: none\n", "e.csv", f'at,who,what,thing\n{AT},v,view,"a\n{AT + 1},v,view,b"\n')
+    assert events(shop, "itemid") == [('"a',), ('b"',)]
+    load(shop, MINIMAL + 'quote: "\'"\n', "f.csv", f"at,who,what,thing\n{AT + 2},v,view,'c,\"d'\n")
+    assert events(shop, "itemid")[-1] == ('c,"d',)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "windows-1252", "utf-16"])
+def test_other_encodings(shop: Shop, encoding: str) -> None:
+    shop.write("tree.csv", "categoryid,parentid\né,\n")
+    mapping = shop.write("m.yml", f"{MINIMAL}encoding: {encoding}\n")
+    shop.write("e.csv", f"at,who,what,thing\n{AT},v,view,caf\u00e9\n".encode(encoding))
+    outcome = shop.load(options=["--mapping", str(mapping)])
+    assert outcome.code == 0, outcome.output
+    assert events(shop, "itemid") == [("caf\u00e9",)]
+
+
+def test_a_byte_that_the_encoding_does_not_have_costs_its_line(shop: Shop) -> None:
+    content = f"at,who,what,thing\n{AT},v,view,".encode() + b"\x81\n" + f"{AT},v,view,\u20ac\n".encode("cp1252")
+    load(shop, MINIMAL + "encoding: windows-1252\n", "e.csv", content)
+    assert events(shop, "itemid") == [("\u20ac",)]
+    assert reasons(shop) == [(2, "invalid_utf8")]
+
+
+# --- money ------------------------------------------------------------------------------------------------------------
+
+PRICED = MINIMAL.replace("item: thing", "item: thing, price: cost, quantity: units, currency: money")
+
+
+def test_decimal_commas_quantities_and_currencies(shop: Shop) -> None:
+    mapping = PRICED + 'decimal: ","\nthousands: "."\ndelimiter: ";"\ncurrency: EUR\nexchange_rates: {USD: 0.5}\n'
+    cells = [";;", "1.012,50;2;EUR", "3;0,5;usd", "3;1;JPY", "3.5x;1;EUR", "3;0;EUR", "3;-1;EUR", "3;;", ";1;JPY"]
+    lines = "".join(f"{AT + n};v;view;i;{each}\n" for n, each in enumerate(cells))
+    load(shop, mapping, "e.csv", "at;who;what;thing;cost;units;money\n" + lines)
+    assert events(shop, "price, quantity") == [
+        (None, None), (Decimal("1012.5"), 2), (Decimal("1.5"), Decimal("0.5")), (Decimal(3), None), (None, 1)
+    ]  # fmt: skip
+    assert reasons(shop) == [(5, "other_currency"), (6, "bad_price"), (7, "bad_quantity"), (8, "bad_quantity")]
+
+
+def test_the_price_of_a_line_is_divided_by_its_quantity(shop: Shop) -> None:
+    mapping = MINIMAL.replace("item: thing", "item: thing, price: cost, quantity: units") + "price_is: total\n"
+    load(shop, mapping, "e.csv", f"at,who,what,thing,cost,units\n{AT},v,buy,i,10,4\n{AT + 1},v,buy,i,10,\n")
+    assert events(shop, "price, quantity") == [(Decimal("2.5"), 4), (10, None)]
+
+
+# --- times ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("clock_change", "text", "expected"),
+    [
+        ("reject", "2019-10-27 02:30:00", "ambiguous_timestamp"),
+        ("before", "2019-10-27 02:30:00", 1572136200000),
+        ("after", "2019-10-27 02:30:00", 1572139800000),
+        ("reject", "2019-10-27 01:59:59", 1572134399000),
+        ("reject", "2019-10-27 03:00:00", 1572141600000),
+        ("reject", "2019-03-31 02:30:00", "nonexistent_timestamp"),
+        ("before", "2019-03-31 02:30:00", 1553995800000),
+        ("after", "2019-03-31 02:30:00", 1553992200000),
+        ("reject", "2019-03-31 01:59:59", 1553993999000),
+        ("reject", "2019-03-31 03:00:00", 1553994000000),
+        ("reject", "2019-10-27 02:30:00Z", 1572143400000),
+    ],
+)
+@pytest.mark.parametrize("time_format", ["iso", "%Y-%m-%d %H:%M:%S"])
+def test_hours_in_which_clocks_change(
+    shop: Shop, clock_change: str, text: str, expected: int | str, time_format: str
+) -> None:
+    if text.endswith("Z") and time_format != "iso":
+        return
+    more = f'time_format: "{time_format}"\ntime_zone: Europe/Berlin\nclock_change: {clock_change}\n'
+    load(shop, MINIMAL + more, "e.csv", f"at,who,what,thing\n{text},v,view,i\n")
+    found = [value for (value,) in events(shop, "timestamp")] or [reason for _, reason in reasons(shop)]
+    assert found == [expected]
+
+
+def test_milliseconds_since_a_time_are_added(shop: Shop) -> None:
+    mapping = MINIMAL.replace("timestamp: at,", "timestamp: at, elapsed_ms: ms,")
+    cells = [",v,view,i", "5,v,view,k", "x,v,view,l", "99999999999999999999,v,view,m"]
+    load(shop, mapping, "e.csv", "at,ms,who,what,thing\n" + "".join(f"{AT},{each}\n" for each in cells))
+    assert events(shop, "timestamp - 1569888000000") == [(0,), (5,)]
+    assert reasons(shop) == [(4, "bad_timestamp"), (5, "bad_timestamp")]
+
+
+# --- packed files and folders -----------------------------------------------------------------------------------------
+
+
+def packed(content: bytes) -> dict[str, bytes]:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("__MACOSX/._events.csv", b"x")
+        file.writestr("events.csv", content)
+    zstd = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(zstd, "zstd") as stream:
+        stream.write(content)
+    return {".gz": gzip.compress(content), ".zip": archive.getvalue(), ".zst": zstd.getvalue().to_pybytes()}
+
+
+@pytest.mark.parametrize("ending", [".gz", ".zip", ".zst"])
+def test_packed_files_load_and_damaged_ones_are_refused(shop: Shop, ending: str) -> None:
+    lines = "".join(f"{AT},{visitor},view,i,\n" for visitor in range(2000))
+    content = packed((EVENTS_HEADER + lines).encode())[ending]
+    shop.write(f"events.csv{ending}", content[: len(content) // 2])
+    outcome = shop.load()
+    assert outcome.code == 1
+    assert f"events.csv{ending}" in outcome.output
+    shop.write(f"events.csv{ending}", content)
+    assert shop.load().code == 0
+    assert shop.rows(COUNTS) == [(2000, 2000, 0, 0)]
+    shop.write(f"events.csv{ending}", (EVENTS_HEADER + GOOD_LINE).encode())
+    assert f"named {ending} but not" in shop.load().output
+
+
+def test_a_folder_says_what_it_passed_over_and_reads_folders_of_parquet(shop: Shop) -> None:
+    row = {"timestamp": [AT], "visitorid": ["v"], "event": ["view"], "itemid": ["i"], "transactionid": [None]}
+    for part in (0, 1):
+        path = shop.write(f"events.parquet/day={part}/part-{part}.parquet", b"")
+        pq.write_table(pa.table(row | {"itemid": [str(part)]}), path)
+    shop.write("events.parquet/_SUCCESS", "")
+    shop.write("notes.txt", "x")
+    shop.write("old/events.csv", "x")
+    shop.write("meta.json", '{\n "a": 1\n}\n')
+    outcome = shop.load()
+    assert outcome.code == 0, outcome.output
+    assert events(shop, "itemid") == [("0",), ("1",)]
+    for said in ("meta.json (one JSON document", "notes.txt (its ending", "old/ (a folder"):
+        assert said in outcome.output
+
+
+def test_a_link_that_leads_nowhere_is_refused(shop: Shop) -> None:
+    shop.write("events.csv", EVENTS_HEADER + GOOD_LINE)
+    (shop.raw / "more.csv").symlink_to(shop.raw / "gone.csv")
+    outcome = shop.load()
+    assert outcome.code == 1
+    assert "more.csv: a link to" in outcome.output
+
+
+# --- errors in the mapping --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (MINIMAL + "time_format: epoch_s\ntime_zone: Europe/Berlin\n", ":4: time_zone: cannot apply"),
+        (MINIMAL + 'time_format: "%Y-%m-%d %z"\ntime_zone: UTC\n', ":4: time_zone: cannot apply"),
+        (MINIMAL + "constant_event: view\n", ":3: constant_event: says already"),
+        (MINIMAL + "event_rules:\n  - {step: pay, when: {a: b}}\n", ":4: event_rules.0.step: 'pay' is none of"),
+        (MINIMAL + "event_rules:\n  - {step: view, when: {a: {regex: '('}}}\n", "event_rules.0.when.a.regex: no reg"),
+        (MINIMAL + "encoding: klingon\n", ":3: encoding: unknown encoding"),
+        (MINIMAL + "currency: EUR\n", ":1: columns.currency: missing"),
+        (PRICED, "currency: missing"),
+        (PRICED + "currency: EUR\nexchange_rates: {USD: -1}\n", ":4: exchange_rates.USD: '-1' is no rate"),
+        (MINIMAL + "files: [{header: [a]}]\n", ":3: files.0.match: missing"),
+        (MINIMAL + "files:\n  - match: a\n    quote: none\n    delimitr: x\n", ":6: files.0.delimitr: unknown key"),
+        ("columns: {timestamp: at, visitor: who, item: thing}\n", "events: missing (or constant_event"),
+        (MINIMAL + "? [a, b]\n: c\n", "not a readable YAML file"),
+        (MINIMAL + f"delimiter: {'9' * 5000}\n", "not a readable YAML file"),
+        (MINIMAL + "a: " + "[" * 5000 + "\n", "not a readable YAML file"),
+        ("a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+            f"{chr(98 + n)}: &{chr(98 + n)} [{', '.join(['*' + chr(97 + n)] * 9)}]\n" for n in range(9)
+        ), "too large"),
+    ],
+)  # fmt: skip
+def test_an_error_names_key_and_line(tmp_path: Path, content: str, said: str) -> None:
+    path = tmp_path / "shop.yml"
+    path.write_text(content)
+    with pytest.raises(UsageError) as error:
+        read_mappings(path)
+    assert said in str(error.value)
+
+
+def test_a_zone_beside_epochs_is_refused_even_if_the_format_is_not_said(shop: Shop) -> None:
+    outcome = load(shop, MINIMAL + "time_zone: Europe/Berlin\n", "e.csv", f"at,who,what,thing\n{AT},v,view,i\n", 1)
+    assert "time_zone cannot apply to time_format epoch_ms" in outcome.output
+
+
+def test_names_that_look_like_sql_are_names(shop: Shop) -> None:
+    name = "x'); drop table block; --\"{0}$p_1"
+    mapping = json.dumps({"columns": {"timestamp": "at", "visitor": name, "item": f"{name}.k[a=']].b"},
+                          "constant_event": "view", "null_values": ["'"], "ignore_other_columns": True})  # fmt: skip
+    row = {"at": AT, name: "v", f"{name}.k[a=']].b": "i"}
+    load(shop, mapping, "e.jsonl", json.dumps(row) + "\n")
+    assert events(shop, "visitorid, itemid") == [("v", "i")]
+
+
+def test_ids_that_look_like_floats_are_told(shop: Shop) -> None:
+    assert "end in .0" not in load(shop, MINIMAL, "e.csv", f"at,who,what,thing\n{AT},v,view,1.01\n").output
+    assert "ids in itemid end in .0" in load(shop, MINIMAL, "f.csv", f"at,who,what,thing\n{AT},v,view,1.0\n").output
