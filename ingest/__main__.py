@@ -1,6 +1,7 @@
 """The command line: `python -m ingest load|loads|unload|synth|baseline`."""
 
 import argparse
+import io
 import sys
 from importlib import import_module
 
@@ -22,6 +23,9 @@ def main() -> int:
     for command in asked or COMMANDS:
         import_module(COMMANDS[command]).add_parser(commands)
     args = parser.parse_args()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     code: int = args.run(args)
     return code
 

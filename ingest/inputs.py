@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import math
+import os
 import time
 import zipfile
 from collections import Counter
@@ -18,11 +20,14 @@ from ingest.contract import EVENTS, Layout, recognise
 from ingest.limits import FILE_CHARACTERS
 from ingest.mapping import RETAILROCKET, Mapping
 from ingest.mapping_file import mapping_of
+from ingest.reader import MAX_RECORD_LINES
 from ingest.source import HEAD_BYTES, Source, content_hash, inspect
 from warehouse.errors import FunneliftError, UsageError
 
 SYNTHETIC_MARKER = "synthetic.json"
 DATA_SUFFIXES = (".csv", ".tsv", ".dat", ".jsonl", ".ndjson", ".json", ".parquet")
+# What the reader of a packed file has taken from it and not yet unpacked.
+READ_AHEAD_BYTES = 1 << 18
 PACKED_SUFFIXES = (".gz", ".zst", ".zip")
 
 
@@ -42,6 +47,7 @@ class Input:
     is_synthetic: bool
     content_sha256: str = ""
     load_number: int = 0
+    position: int = 0
     line_count: int = 0
     accepted_count: int = 0
     rejected_count: int = 0
@@ -56,7 +62,17 @@ class Input:
     @property
     def name(self) -> str:
         """The file as the user named it."""
-        return str(self.source.path)
+        # Without a locale Python reads the bytes of a path as surrogates, which no warehouse takes.
+        return os.fsencode(self.source.path).decode(errors="replace")
+
+    @property
+    def most_lines(self) -> float:
+        """The most lines that the file can turn out to have, as far as it has been read."""
+        largest = self.source.largest_unpacking
+        if largest is None or self.source.format == "parquet":
+            return math.inf
+        left = self.source.size - self.position + (READ_AHEAD_BYTES if self.source.packing else 0)
+        return self.line_count + left * largest + MAX_RECORD_LINES
 
     @property
     def load_id(self) -> str:

@@ -160,7 +160,7 @@ def load(
             new = _choose_new(inputs, raw, replace_synthetic, engine.settings_names)
             for number, each in enumerate(new, next_load_number(raw)):
                 each.load_number = number
-            _load_files(new, raw, progress)
+            _load_files(new, raw, progress, max_reject_rate)
             _check_reject_rates(inputs, max_reject_rate)
     return inputs
 
@@ -229,13 +229,15 @@ def _not_loaded(inputs: list[Input], loads: list[LoadRow], replace_synthetic: bo
     return new
 
 
-def _load_files(inputs: list[Input], raw: RawTables, progress: Progress) -> None:
+def _load_files(inputs: list[Input], raw: RawTables, progress: Progress, max_reject_rate: float) -> None:
     started = time.monotonic()
     for each, checked in _one_ahead(_checked_blocks(inputs, progress)):
         if checked is None:
             _finish_file(each, raw)
         else:
             _write_block(each, checked, raw)
+            if each.rejected_count > max_reject_rate * each.most_lines:
+                _check_reject_rates([each], max_reject_rate)
         ended = time.monotonic()
         each.seconds += ended - started
         started = ended
@@ -278,6 +280,7 @@ def _checked_blocks(inputs: list[Input], progress: Progress) -> Iterator[tuple[I
             for block in blocks(each.source, layout.dialect, len(layout.header), layout.positions):
                 checked = validator.check(block)
                 each.line_count += block.table.num_rows + checked.extra_count
+                each.position = block.position
                 yield each, checked
                 progress.update(task, completed=block.position)
         yield each, None
@@ -296,11 +299,13 @@ def _one_ahead(items: Iterator[T]) -> Iterator[T]:
 def _note_rejects(each: Input, checked: Checked) -> None:
     if not checked.rejects.num_rows:
         return
-    for row in checked.rejects.to_pylist():
-        each.reasons[row["reason"]] += 1
-        examples = each.examples.setdefault(row["reason"], [])
-        if len(examples) < EXAMPLES_A_REASON:
-            examples.append(f"{each.name}:{row['line']}: {row['raw_text'][:120]}")
+    for counted in pc.value_counts(checked.rejects["reason"]).to_pylist():
+        reason = counted["values"]
+        each.reasons[reason] += counted["counts"]
+        examples = each.examples.setdefault(reason, [])
+        if missing := EXAMPLES_A_REASON - len(examples):
+            rows = checked.rejects.filter(pc.equal(checked.rejects["reason"], reason)).slice(0, missing).to_pylist()
+            examples += [f"{each.name}:{row['line']}: {row['raw_text'][:120]}" for row in rows]
 
 
 def _load_row(each: Input) -> LoadRow:

@@ -24,7 +24,7 @@ MAX_RECORD_LINES = 1000
 BATCH_ROWS = 32768
 
 # A file of line ends alone has a record a byte.
-MAX_BLOCK_LINES = 1 << 20
+MAX_BLOCK_LINES = 1 << 19
 
 _NEWLINE, _NUL = 10, 0
 _FIELDS = pa.list_(pa.string())

@@ -129,6 +129,8 @@ def _tidy_up(results: Path, is_registered: Callable[[str], bool]) -> None:
 def write_csv(path: Path, rows: "pa.Table") -> None:
     """Write a table as CSV, a batch at a time.
 
+    Text that a spreadsheet would take for a formula gets an apostrophe in front.
+
     Parameters
     ----------
     path : Path
@@ -148,4 +150,15 @@ def write_csv(path: Path, rows: "pa.Table") -> None:
     )
     with csv.CSVWriter(path, schema, write_options=csv.WriteOptions(quoting_style="needed")) as writer:
         for start in range(0, len(rows), CSV_ROWS):
-            writer.write_table(rows.slice(start, CSV_ROWS).cast(schema))
+            batch = rows.slice(start, CSV_ROWS).cast(schema)
+            for place, field in enumerate(schema):
+                if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
+                    batch = batch.set_column(place, field, _harmless(batch.column(place)))
+            writer.write_table(batch)
+
+
+def _harmless(texts: "pa.ChunkedArray") -> "pa.ChunkedArray":
+    import pyarrow.compute as pc
+
+    is_formula = pc.match_substring_regex(texts, r"^[=+\-@\t\r]")
+    return pc.if_else(is_formula, pc.binary_join_element_wise("'", texts, ""), texts)

@@ -3,6 +3,10 @@
 import gzip
 import io
 import json
+import os
+import re
+import subprocess
+import sys
 import zipfile
 from decimal import Decimal
 from pathlib import Path
@@ -11,8 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from ingest import inputs, reader
 from ingest.mapping_file import read_mappings
 from loading import EVENTS_HEADER, GOOD_LINE, Outcome, Shop, make_shop
+from paths import ROOT
 from warehouse.errors import UsageError
 
 AT = 1569888000000
@@ -381,3 +387,70 @@ def test_names_that_look_like_sql_are_names(shop: Shop) -> None:
 def test_ids_that_look_like_floats_are_told(shop: Shop) -> None:
     assert "end in .0" not in load(shop, MINIMAL, "e.csv", f"at,who,what,thing\n{AT},v,view,1.01\n").output
     assert "ids in itemid end in .0" in load(shop, MINIMAL, "f.csv", f"at,who,what,thing\n{AT},v,view,1.0\n").output
+
+
+# --- hostile files ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_a_file_of_line_ends_is_refused_while_it_is_read(
+    shop: Shop, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "MAX_BLOCK_LINES", 50_000)
+    monkeypatch.setattr(inputs, "READ_AHEAD_BYTES", 1000)
+    content = EVENTS_HEADER.encode() + b"\n" * 4_000_000
+    outcome = shop.load(shop.write(f"events.csv{ending}", gzip.compress(content) if ending else content))
+    assert outcome.code == 1
+    read = re.search(r"([\d,]+) of ([\d,]+) lines rejected", outcome.output)
+    assert read is not None
+    assert int(read[2].replace(",", "")) < (4_000_000 if not ending else 4_000_001)
+
+
+def test_early_refusal_never_meets_a_file_that_would_have_passed(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "CHUNK_BYTES", 100)
+    bad, good = "x\n" * 5, "".join(f"{AT},{visitor},view,i,\n" for visitor in range(500))
+    outcome = shop.load(shop.write("events.csv", EVENTS_HEADER + bad + good))
+    assert outcome.code == 0, outcome.output
+    assert shop.rows(COUNTS) == [(505, 500, 5, 0)]
+
+
+def test_a_pipe_does_not_hang_a_load(shop: Shop) -> None:
+    os.mkfifo(shop.raw / "events.csv")
+    outcome = shop.load(shop.raw / "events.csv")
+    assert outcome.code == 1
+    assert "not a file but a pipe" in outcome.output
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (EVENTS_HEADER.replace("\n", "\r") + GOOD_LINE.replace("\n", "\r"), "lines end in CR alone"),
+        ('{"a":' * 20_000 + "1" + "}" * 20_000 + "\n", "no line of its first"),
+    ],
+)
+def test_text_of_other_kinds_is_refused_in_words(shop: Shop, content: str, said: str) -> None:
+    outcome = shop.load(shop.write("events.csv", content))
+    assert outcome.code == 1
+    assert said in outcome.output
+
+
+def test_deep_json_costs_its_line(shop: Shop) -> None:
+    deep = f'{{"at":{AT},"who":"v","what":"view","thing":' + "[" * 20_000 + "]" * 20_000 + "}\n"
+    load(shop, MINIMAL, "e.jsonl", f'{{"at":{AT},"who":"v","what":"view","thing":"i"}}\n{deep}')
+    assert events(shop, "itemid") == [("i",)]
+    assert len(shop.rejects()) == 1
+
+
+def test_a_path_that_is_too_long_is_an_error_in_words(shop: Shop) -> None:
+    outcome = shop.load(shop.raw / ("x" * 300))
+    assert outcome.code == 2
+    assert "cannot be read" in outcome.output
+
+
+def test_a_path_loads_without_a_locale(shop: Shop) -> None:
+    path = shop.write("caf\u00e9/events.csv", EVENTS_HEADER + GOOD_LINE)
+    environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-m", "ingest", "load", "--raw", str(path)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    assert shop.rows("select file from funnelift_raw.raw_loads") == [(str(path),)]

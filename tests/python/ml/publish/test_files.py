@@ -6,9 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
-from ml.publish.files import place_models, staged_files
+from ml.publish.files import place_models, staged_files, write_csv
 from paths import ROOT
 from warehouse.errors import FunneliftError
 
@@ -17,7 +18,7 @@ DEAD, ALIVE, OWN = "20150503T030000000Z", "20150503T040000000Z", "20150503T05000
 RUN = """
 import sys
 from pathlib import Path
-from ml.publish.files import place_models, staged_files
+from ml.publish.files import place_models, staged_files, write_csv
 results, run_id, placed = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "placed"
 with staged_files(results, run_id) as folder:
     (folder / "models" / run_id).mkdir(parents=True)
@@ -115,3 +116,12 @@ def test_a_file_in_the_place_of_the_folder_is_named(tmp_path: Path) -> None:
         staged_files(tmp_path / "results", OWN),
     ):
         pass
+
+
+def test_a_csv_starts_no_cell_as_a_formula(tmp_path: Path) -> None:
+    texts = ["=1+1", "+1", "-1", "@x", "\tx", "a=1", "", None]
+    table = pa.table({"id": texts, "code": pa.array(texts).dictionary_encode(), "score": [-1.0] * len(texts)})
+    write_csv(tmp_path / "rows.csv", table)
+    lines = (tmp_path / "rows.csv").read_text().replace('"', "").splitlines()[1:]
+    expected = ["'=1+1", "'+1", "'-1", "'@x", "'\tx", "a=1", "", ""]
+    assert lines == [f"{text},{text},-1" for text in expected]
