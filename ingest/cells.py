@@ -16,11 +16,13 @@ _TRIMMED = "CASE WHEN contains({cell}, ' ') OR strlen({cell}) <> length({cell}) 
 _MAY_HOLD_TEXT = r"(contains(raw, '\"') OR contains(raw, '\u0022'))"
 # Without entries there is one row all the same, so that its line is accounted for.
 _OPENED = """
-    SELECT line, structure, f{raw}, opened, unnest(if(opened > 0, lists[opened], [NULL]::JSON[])) AS entry,
-        unnest(range(1, if(opened > 0, len(lists[opened]), 1) + 1)) AS entry_number
+    SELECT {carried}, {level}opened,
+        unnest(if({level}opened > 0, lists[{level}opened], [NULL]::JSON[])) AS {level}entry,
+        unnest(range(1, if({level}opened > 0, len(lists[{level}opened]), 1) + 1)) AS {level}number
     FROM (
-        SELECT *, coalesce(list_position(list_transform(lists, lambda entries: len(entries) > 0), true), 0) AS opened
-        FROM (SELECT *, [{lists}]::JSON[][] AS lists FROM ({fields}))
+        SELECT {carried}, lists,
+            coalesce(list_position(list_transform(lists, lambda entries: len(entries) > 0), true), 0) AS {level}opened
+        FROM (SELECT *, [{lists}]::JSON[][] AS lists FROM ({records}))
     )
 """
 
@@ -45,10 +47,17 @@ class Cells:
         self._header = header
         self._named: dict[str, str] = {}
         self._opened: dict[tuple[Step, ...], None] = {}
+        self._inner: dict[tuple[int, tuple[Step, ...]], None] = {}
         self._text_lists = mapping.text_lists if mapping else {}
         self._has_null_values = bool(mapping and mapping.null_values)
         if mapping and mapping.null_values:
             self.parameters["null_values"] = mapping.null_values
+
+    @property
+    def entry_place(self) -> str:
+        """SQL of the place of a record among those of its line; null where no list was opened."""
+        inner = " || CASE WHEN inner_opened > 0 THEN '/' || inner_number ELSE '' END" if self._inner else ""
+        return f"CASE WHEN opened > 0 THEN '/' || number{inner} END"
 
     @property
     def opens_lists(self) -> bool:
@@ -80,13 +89,21 @@ class Cells:
         str
             A query for these, and for what cell() names.
         """
+        carried = "line, structure, f, raw" if self._is_json else "line, structure, f"
         if self._opened:
             lists = ", ".join(self._entries(steps) for steps in self._opened)
-            fields = _OPENED.format(fields=fields, lists=lists, raw=", raw" if self._is_json else "")
+            fields = _OPENED.format(carried=carried, level="", lists=lists, records=fields)
+            carried += ", opened, entry, number"
+        if self._inner:
+            lists = ", ".join(
+                f"CASE WHEN opened = {place} THEN {self._listed(self._walk('entry', steps))} END"
+                for place, steps in self._inner
+            )
+            fields = _OPENED.format(carried=carried, level="inner_", lists=lists, records=fields)
+            carried += ", inner_opened, inner_entry, inner_number"
         if self._named:
             named = ", ".join(f"{text} AS {name}" for text, name in self._named.items())
-            entry_number = ", opened, entry_number" if self._opened else ""
-            fields = f"SELECT line, structure, f{entry_number}, {named} FROM ({fields})"
+            fields = f"SELECT {carried}, {named} FROM ({fields})"
         return fields
 
     def _text(self, name: str) -> str:
@@ -104,9 +121,13 @@ class Cells:
             return self.column(name)
         if path.opened is not None:
             self._opened.setdefault(path.opened)
-            text = self._walk("entry", path.steps) if path.steps else "json_extract_string(entry, '$')"
-            place = list(self._opened).index(path.opened) + 1
-            return self._name(f"CASE WHEN opened = {place} THEN {text} END")
+            place, entry = list(self._opened).index(path.opened) + 1, "entry"
+            condition = f"opened = {place}"
+            if path.inner is not None:
+                self._inner.setdefault((place, path.inner))
+                entry, condition = "inner_entry", f"inner_opened = {list(self._inner).index((place, path.inner)) + 1}"
+            text = self._walk(entry, path.steps) if path.steps else f"json_extract_string({entry}, '$')"
+            return self._name(f"CASE WHEN {condition} THEN {text} END")
         if not self._is_json:
             return self._name(self._walk(self.column(path.root), path.steps[1:]))
         # A key of exactly that name comes before the path.
@@ -124,6 +145,10 @@ class Cells:
             items = f"string_split(nullif({text}, ''), {self._parameter(text_list.entries)})"
             return f"to_json(list_transform({items}, lambda item: {split}))::JSON[]"
         text = self._walk("raw", steps) if self._is_json else self._walk(self.column(str(steps[0])), steps[1:])
+        return self._listed(text)
+
+    @staticmethod
+    def _listed(text: str) -> str:
         return f"try_cast(try_cast({text} AS JSON) AS JSON[])"
 
     def _walk(self, text: str, steps: tuple[Step, ...], one_by_one: bool = False) -> str:
@@ -133,7 +158,7 @@ class Cells:
             if isinstance(step, Found):
                 listed = self._extract(text, keys) if keys else text
                 wanted = f"json_extract_string(item, {self._pointer([step.key])}) = {self._parameter(step.value)}"
-                items = f"try_cast(try_cast({listed} AS JSON) AS JSON[])"
+                items = self._listed(listed)
                 text, keys = f"list_filter({items}, lambda item: {wanted})[1]", []
             elif one_by_one:
                 text = self._extract(text, [step])

@@ -22,11 +22,13 @@ class FieldPath:
     """Where a value is.
 
     `steps` lead to it from the record; where `opened` is set, they lead from an entry of the list to which `opened`
-    leads. A name that is no path has one step, itself.
+    leads, and where `inner` is set too, from an entry of the list to which that leads from there. A name that is no
+    path has one step, itself.
     """
 
     steps: tuple[Step, ...]
     opened: tuple[Step, ...] | None = None
+    inner: tuple[Step, ...] | None = None
 
     @property
     def root(self) -> str:
@@ -45,7 +47,8 @@ def field_path(name: str) -> FieldPath:
     Parameters
     ----------
     name : str
-        `column`, `column.key`, `column.0.key`, `column[].key` for each entry of a list, or `column[key=value].other`
+        `column`, `column.key`, `column.0.key`, `column[].key` for each entry of a list (and `column[].key[].other` for
+        each of a list in it), or `column[key=value].other`
         for the entry whose key has that value. What does not read as a path is a column of that name.
 
     Returns
@@ -56,23 +59,29 @@ def field_path(name: str) -> FieldPath:
     Examples
     --------
     >>> field_path("properties.products[].product_id")
-    FieldPath(steps=('product_id',), opened=('properties', 'products'))
+    FieldPath(steps=('product_id',), opened=('properties', 'products'), inner=None)
     >>> field_path("event_params[key=coupon].value.string_value").steps
     ('event_params', Found(key='key', value='coupon'), 'value', 'string_value')
     """
     steps: list[Step] = []
-    opened: tuple[Step, ...] | None = None
+    lists: list[tuple[Step, ...]] = []
     position = 0
     while position < len(name):
         step = _STEP.match(name, position)
-        if step is None or name.startswith(".") or (not steps and not step["key"]) or (step["entry"] and opened):
+        if (
+            step is None
+            or name.startswith(".")
+            or (not steps and not step["key"])
+            or (step["entry"] and len(lists) == 2)
+        ):
             return FieldPath((name,))
         if step["entry"]:
-            opened, steps = tuple(steps), []
+            lists.append(tuple(steps))
+            steps = []
         else:
             steps.append(step["key"] if step["key"] is not None else Found(step["found_key"], step["found_value"]))
         position = step.end()
-    return FieldPath(tuple(steps), opened)
+    return FieldPath(tuple(steps), *lists)
 
 
 def column_of(name: str, header: tuple[str, ...]) -> str:

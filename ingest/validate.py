@@ -349,9 +349,8 @@ def _statement(source: Source, layout: Layout, now_ms: int) -> tuple[str, dict[s
     if mapping:
         parts |= _event(mapping, cells, parameters) | _money(mapping, parts, parameters) | {"number": _NUMBER}
         if cells.opens_lists:
-            # Entries of one record have its id and their place.
-            parts["event_id"] = f"CASE WHEN opened > 0 THEN nullif({parts['event_id']}, '') || '/' || entry_number END"
-            parts["event_id"] = f"coalesce({parts['event_id']}, {cells.cell(layout.cells.get('event_id'))})"
+            # Entries of one line have its id and their place.
+            parts["event_id"] = f"coalesce(nullif({parts['event_id']}, '') || {cells.entry_place}, {parts['event_id']})"
         parameters |= {
             "ignored": mapping.ignore_events,
             "ignore_others": mapping.ignore_other_events,

@@ -115,6 +115,23 @@ def test_the_first_list_with_entries_is_opened(shop: Shop) -> None:
     assert events(shop, "itemid") == [("a",), ("b",), ("c",)]
 
 
+def test_lists_in_the_entries_of_a_list_open_too(shop: Shop) -> None:
+    mapping = """
+columns: {timestamp: at, visitor: who, event: "acts[].what", item: ["acts[].lines[].sku", "acts[].sku"], event_id: id}
+events: {view: view, buy: transaction}
+"""
+    acts = [{"what": "buy", "lines": [{"sku": "a"}, {"sku": "b"}]}, {"what": "view", "sku": "c", "lines": []}]
+    records = [{"at": AT, "who": "v", "id": "1", "acts": acts}, {"at": AT + 1, "who": "w", "id": "2", "acts": []}]
+    load(shop, mapping, "e.jsonl", "\n".join(map(json.dumps, records)) + "\n")
+    assert events(shop, "event, itemid, event_id") == [
+        ("transaction", "a", "1/1/1"),
+        ("transaction", "b", "1/1/2"),
+        ("view", "c", "1/2"),
+    ]
+    assert reasons(shop) == [(2, "unknown_event")]
+    assert shop.rows(COUNTS) == [(4, 3, 1, 0)]
+
+
 def test_an_entry_is_found_by_its_key(shop: Shop) -> None:
     mapping = MINIMAL.replace("thing", '"params[key=sku].value.text"')
     line = {"at": AT, "who": "v", "what": "view", "params": [{"key": "x"}, {"key": "sku", "value": {"text": "i"}}]}

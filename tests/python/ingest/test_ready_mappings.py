@@ -63,6 +63,7 @@ SAMPLES = {
             ("view", "a1b2", "P1", None, 19.0, None),
             ("addtocart", "a1b2", "P1", None, 19.0, 2.0),
             ("transaction", "c3d4", "P1", "o1", 19.0, 2.0),
+            ("transaction", "c3d4", "P2", "o1", 5.0, 1.0),
         ],
     ),
     "mixpanel": (
