@@ -5,7 +5,7 @@
 {% materialization test, default %}
     {%- set relations = dbt.materialization_test_default() -%}
     {%- set failures, should_warn, should_error = load_result('main').table.rows[0].values() -%}
-    {%- if failures and model.test_metadata.name in ['rules', 'references'] -%}
+    {%- if failures and (model.get('test_metadata') or {}).get('name') in ['rules', 'references'] -%}
         {%- set table = graph.nodes[model.attached_node] -%}
         {%- set complaints = [table.name ~ ' breaks ' ~ failures ~ (' rule' if failures == 1 else ' rules') ~ ' of its yml:'] -%}
         {%- for rule in run_query(sql) -%}

@@ -34,8 +34,8 @@ bought as (
 from_events as (
 
     select
-        coalesce(sum(events.price), 0) as carted_value,
-        coalesce(sum(case when bought.item_key is null then 0 else events.price end), 0) as bought_value
+        coalesce(sum(events.amount), 0) as carted_value,
+        coalesce(sum(case when bought.item_key is null then 0 else events.amount end), 0) as bought_value
     from first_additions
     inner join events
         on

@@ -1,5 +1,8 @@
 """The ready mappings: what the made-up sample of each format becomes, on both engines."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -174,3 +177,15 @@ def test_the_schema_for_editors_is_that_of_the_code() -> None:
     assert (EXAMPLES / "mapping.schema.json").read_text() == text()
     keys = {key for path in EXAMPLES.glob("*.yml") for key in yaml.safe_load(path.read_text())}
     assert keys <= schema()["properties"].keys()
+
+
+@pytest.mark.end_to_end
+def test_two_units_bring_twice_their_price_to_revenue_and_cart(shop: AnyShop, tmp_path: Path) -> None:
+    options = ["--mapping", str(EXAMPLES / "segment.yml")]
+    assert shop.load(EXAMPLES / "samples" / "segment", options=options).code == 0
+    environment = os.environ | {"DBT_TARGET_PATH": str(tmp_path / "target"), "DBT_LOG_PATH": str(tmp_path / "logs")}
+    command = [str(Path(sys.executable).parent / "dbt"), "--quiet", "build"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:]
+    money = "select sum(revenue), sum(carted_value), sum(abandoned_value) from funnelift.session_funnels"
+    assert [tuple(map(float, row)) for row in shop.rows(money)] == [(43.0, 38.0, 0.0)]
