@@ -3,15 +3,16 @@
 -- Run: dbt show --select revenue_lost_to_abandonment --limit -1 --output json   (other ways: docs/analyses.md)
 --
 -- An item is abandoned when a session put it in the cart and did not buy it in the same session. It is worth its price
--- (property 790, var price_property, or the event's own) when it first went into that cart, once per session.
+-- (property 790, var price_property, or the event's own) times a told quantity, when it first went into that cart, once
+-- per session.
 --   leaving_sessions  = sessions that abandoned at least one item, with or without buying another
 --   abandoned_value   = left by sessions that bought nothing + left beside a purchase (the two columns after it)
 --   recovered_value   = the part of it that the same visitor bought in a later session: late, not lost
 --   abandoned_share   = abandoned_value over carted_value
 -- Honest limits: an item without a known price counts 0 (see priced_share: with a low one every value here is too
--- low, and with none it is 0 or null because nobody knows, not because nothing was lost). Quantities are not known. An
--- item left in two sessions counts twice, and a purchase after the last day loaded is not seen, so recovered_value is
--- too low near the end.
+-- low, and with none it is 0 or null because nobody knows, not because nothing was lost). An item
+-- left in two sessions counts twice, and a purchase after the last day loaded is not seen, so recovered_value is too low
+-- near the end.
 {%- set breakdowns = {
     'all': 'whole_shop', 'visitor_type': 'visitor_type', 'category': 'category', 'weekday': 'weekday',
     'hour': 'started_hour', 'day': 'started_day',
@@ -53,7 +54,7 @@ carted as (
 
     select
         events.session_id,
-        events.price,
+        events.amount,
         case when bought_in_session.item_id is null then 1 else 0 end as is_abandoned,
         case
             when bought_in_session.item_id is null and last_purchases.session_number > events.session_number then 1
@@ -77,11 +78,11 @@ carts as (
     select
         session_id,
         count(*) as carted_items,
-        count(price) as priced_carted_items,
+        count(amount) as priced_carted_items,
         sum(is_abandoned) as abandoned_items,
-        sum(case when price is not null then is_abandoned else 0 end) as priced_abandoned_items,
+        sum(case when amount is not null then is_abandoned else 0 end) as priced_abandoned_items,
         sum(is_recovered) as recovered_items,
-        sum(is_recovered * price) as recovered_value
+        sum(is_recovered * amount) as recovered_value
     from carted
     group by session_id
 

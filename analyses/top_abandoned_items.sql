@@ -3,9 +3,9 @@
 -- Run: dbt show --select top_abandoned_items --limit -1 --output json   (other ways: docs/analyses.md)
 --
 -- A cart is a session that put the item in the cart; the item is abandoned there when the session did not buy it. Its
--- value is its price when it first went into that cart; carts_without_price were left at an unknown price and count 0,
--- so a dear item without a price stands too low. recovered_carts were followed by a purchase of the item by the same
--- visitor in a later session.
+-- value is its price, times a told quantity, when it first went into that cart. carts_without_price were left at an
+-- unknown price and count 0, so a dear item without a price stands too low. recovered_carts were followed by a purchase
+-- of the item by the same visitor in a later session.
 {%- set top = 50 %}
 with sessions as (
 
@@ -47,7 +47,7 @@ carted as (
     select
         events.item_id,
         events.visitor_id,
-        events.price,
+        events.amount,
         case when bought_in_session.item_id is null then 1 else 0 end as is_abandoned,
         case
             when bought_in_session.item_id is null and last_purchases.session_number > events.session_number then 1
@@ -74,8 +74,8 @@ items as (
         sum(is_abandoned) as abandoned_carts,
         count(distinct case when is_abandoned = 1 then visitor_id end) as abandoning_visitors,
         sum(is_recovered) as recovered_carts,
-        sum(case when is_abandoned = 1 and price is null then 1 else 0 end) as carts_without_price,
-        {{ to_money('coalesce(sum(is_abandoned * price), 0)') }} as abandoned_value
+        sum(case when is_abandoned = 1 and amount is null then 1 else 0 end) as carts_without_price,
+        {{ to_money('coalesce(sum(is_abandoned * amount), 0)') }} as abandoned_value
     from carted
     group by item_id
 

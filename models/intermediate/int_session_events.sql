@@ -18,7 +18,10 @@ select
     events.event_key - bounds.first_event_key + 1 as event_number,
     coalesce(repeats.item_prior_views, 0) as item_prior_views,
     event_items.price,
-    event_items.price * coalesce(events.quantity, 1) as amount,
+    case
+        when events.quantity is null then event_items.price
+        else {{ to_money('cast(event_items.price as decimal(28, 4)) * events.quantity') }}
+    end as amount,
     event_items.item_is_available,
     event_items.is_repeated_order,
     places.is_first_in_session,
