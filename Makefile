@@ -4,6 +4,7 @@
 # make docs    dbt's documentation with the metrics of the last training, and the gate's Data Docs, under results/docs
 # make check   set-up, then lint, types, SQL lint and the fast tests: no server, browser, whole shop or statistics
 # make test    set-up, then every check
+# make soak    kill commands at random (long)
 # make bench   the benchmarks (long)      make lock   pin the dependencies anew (needs uv)      make clean
 DBT ?=
 ifeq ($(DBT),latest)
@@ -54,7 +55,7 @@ SHELL := /bin/bash
 PIP_INSTALL = $(BIN)/python -m pip install --require-hashes --no-deps --progress-bar off -r $< 2>&1 \
 	| { grep --line-buffered -E '^ *(Collecting|Installing|ERROR|error)' || true; } | cut -c1-160
 
-.PHONY: help setup setup-dev demo docs check fast test lint bench lock clean
+.PHONY: help setup setup-dev demo docs check fast test soak lint bench lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -108,6 +109,9 @@ test: lint
 
 lint: setup-dev
 	@$(BIN)/pre-commit run --all-files
+
+soak: setup-dev
+	@FUNNELIFT_SOAK_DUCKDB=$(or $(KILLS),200) FUNNELIFT_SOAK_MYSQL=$(or $(KILLS_MYSQL),50) $(BIN)/python -m pytest -s tests/python/ops/test_soak.py
 
 bench: setup
 	@$(BIN)/python -m benchmarks.run

@@ -86,11 +86,17 @@ class Place:
         return self.folder / "results" / "models" / str(run["run_id"])
 
 
+def quick_settings(folder: Path, settings: dict[str, Any] = QUICK) -> Path:
+    """Write settings for a training into a folder; returns the file."""
+    (folder / "quick.json").write_text(json.dumps(settings))
+    return folder / "quick.json"
+
+
 def train_shop(folder: Path, rows: int, seed: int, buy_rate: float, settings: dict[str, Any]) -> Place:
     """Make marts of a small shop in a folder, and train on them."""
     place = Place(folder)
     ml_mart.write(folder, ml_mart.marts(rows, seed=seed, buy_rate=buy_rate))
-    (folder / "quick.json").write_text(json.dumps(settings))
+    quick_settings(folder, settings)
     train.train(place.config(), Progress())
     return place
 

@@ -180,3 +180,23 @@ def synthetic_world(visitors: int, seed: int = 11) -> World:
     with TemporaryDirectory() as folder:
         synthesise(Path(folder), visitors, seed, show_progress=False)
         return read_retailrocket(Path(folder))
+
+
+def shop_events(random: Random, visitors: int = 700, days: int = 60) -> list[Event]:
+    """Enough sessions and buyers for a training, and few enough for many builds; in the order of time."""
+    events = []
+    for visitor in range(visitors):
+        day = random.randrange(days)
+        while day < days:
+            ms = MIDNIGHT_MS + day * DAY_MS + random.randrange(DAY_MS)
+            items = random.sample("abcdefgh", random.randint(1, 3))
+            steps = ["view"] * random.randint(1, 3) + ["addtocart"] * (random.random() < 0.4)
+            steps += ["transaction"] * (
+                random.random() < 0.1 + 0.2 * (steps[-1] == "addtocart") + 0.1 * (items[0] < "d")
+            )
+            for step in steps:
+                order = f"o{random.randrange(2000)}" if step == "transaction" else None
+                events.append(Event(ms, f"v{visitor}", step, random.choice(items), order))
+                ms += random.randrange(5 * MINUTE_MS)
+            day += random.randint(1, 40)
+    return sorted(events)

@@ -1,6 +1,5 @@
 """Predictions are those of the mart after any order of arrivals, builds, trainings and scorings."""
 
-import json
 import os
 import shutil
 from functools import cache
@@ -19,33 +18,12 @@ from history import FIRST_LOAD, History
 from ml import score, train
 from ml.cli import Progress
 from reference import Event
-from training import QUICK, Place, copy_of
-from worlds import DAY_MS, MIDNIGHT_MS, MINUTE_MS
+from training import Place, copy_of, quick_settings
+from worlds import shop_events
 
 PREDICTED, SCORES = "conversion_predictions", "uplift_scores"
 # Several times as many with FUNNELIFT_EXAMPLES=20, say.
 EXAMPLES = int(os.environ.get("FUNNELIFT_EXAMPLES", "2"))
-VISITORS, DAYS = 700, 60
-
-
-def shop_events(random: Random) -> list[Event]:
-    """Enough sessions and buyers for a training, and few enough for many builds; in the order of time."""
-    events = []
-    for visitor in range(VISITORS):
-        day = random.randrange(DAYS)
-        while day < DAYS:
-            ms = MIDNIGHT_MS + day * DAY_MS + random.randrange(DAY_MS)
-            items = random.sample("abcdefgh", random.randint(1, 3))
-            steps = ["view"] * random.randint(1, 3) + ["addtocart"] * (random.random() < 0.4)
-            steps += ["transaction"] * (
-                random.random() < 0.1 + 0.2 * (steps[-1] == "addtocart") + 0.1 * (items[0] < "d")
-            )
-            for step in steps:
-                order = f"o{random.randrange(2000)}" if step == "transaction" else None
-                events.append(Event(ms, f"v{visitor}", step, random.choice(items), order))
-                ms += random.randrange(5 * MINUTE_MS)
-            day += random.randint(1, 40)
-    return sorted(events)
 
 
 def build(place: Place, *arguments: str) -> None:
@@ -67,7 +45,7 @@ def build(place: Place, *arguments: str) -> None:
 def trained_shop() -> tuple[Place, History, list[Event]]:
     """A shop that was built and trained on, and what has not arrived yet."""
     place = Place(Path(mkdtemp(prefix="histories-")))
-    (place.folder / "quick.json").write_text(json.dumps(QUICK))
+    quick_settings(place.folder)
     parsed_project().writable_manifest().write(str(place.folder / "manifest.json"))
     history = History(place.folder / "warehouse.duckdb")
     random = Random(3)

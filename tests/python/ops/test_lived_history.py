@@ -2,7 +2,6 @@
 
 import csv
 import datetime as dt
-import os
 import shutil
 import subprocess
 import sys
@@ -10,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from parity import Warehouse, differences, on_duckdb, on_server
+from lived_shop import Shop
+from parity import on_duckdb, on_server
 from paths import ROOT
 from servers import DatabaseServer
-from warehouse.contract import read_project
 
 pytestmark = pytest.mark.end_to_end
 MAPPING = (
@@ -21,49 +20,7 @@ MAPPING = (
     "event_id: id}\nevents: {view: view, addtocart: addtocart, transaction: transaction}\n"
 )
 HEADER = ["id", "timestamp", "visitorid", "event", "itemid", "transactionid"]
-# When the loads were made is all that may differ.
-CONTRACTS = [contract for contract in read_project().of_layer("marts", "bi") if contract.name != "bi_status"]
 DAY_MS = 86_400_000
-
-
-class Shop:
-    """A warehouse and the commands that work on it."""
-
-    def __init__(self, warehouse: Warehouse, folder: Path) -> None:
-        self.warehouse, self.folder = warehouse, folder
-        folder.mkdir(parents=True)
-
-    def run(self, *command: str) -> str:
-        places = {"FUNNELIFT_RESULTS": "results", "DBT_TARGET_PATH": "target", "DBT_LOG_PATH": "logs"}
-        environment = {name: str(self.folder / place) for name, place in places.items()}
-        words = [str(Path(sys.executable).with_name("dbt")), "--no-use-colors", *command[1:]]
-        done = subprocess.run(
-            words if command[0] == "dbt" else [sys.executable, "-m", *command],
-            env={**os.environ, **self.warehouse.environment, **environment},
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    def load(self, history: Path, *names: str) -> None:
-        files = [str(history / name) for name in names]
-        self.run("ingest", "load", "--raw", *files, "--mapping", str(history / "mapping.yml"))
-
-    def differs(self, other: "Shop") -> list[str]:
-        return [
-            f"{contract.name}: {difference}"
-            for contract in CONTRACTS
-            for difference in differences(
-                *(
-                    shop.warehouse.query(f"select {', '.join(contract.column_names)} from funnelift.{contract.name}")
-                    for shop in (other, self)
-                ),
-                contract.grain or None,
-            )
-        ]
 
 
 @pytest.fixture(scope="module")

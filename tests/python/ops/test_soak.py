@@ -1,0 +1,183 @@
+"""A command that is killed at any moment, and run once more, leaves what an undisturbed one leaves.
+
+Two shops live the same life. In one every command is killed first, at a moment drawn from how long the other
+took for it. `make soak` does it many times; the tests do it once for each command.
+"""
+
+import csv
+import os
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from contracts import PUBLISHED
+from lived_shop import CONTRACTS, Shop
+from parity import Warehouse, on_duckdb, on_server
+from reference import Event
+from servers import start_private_mariadb
+from training import quick_settings
+from worlds import shop_events
+
+pytestmark = pytest.mark.end_to_end
+# How many commands are killed on each engine.
+KILLS = {
+    "duckdb": int(os.environ.get("FUNNELIFT_SOAK_DUCKDB", "5")),
+    "mysql": int(os.environ.get("FUNNELIFT_SOAK_MYSQL", "5")),
+}
+# What lists trainings and scorings: one that was killed once it had published, and was run again, stands there twice.
+LISTS = {"ml_runs", "uplift_runs", "score_runs"}
+COMPARED = [
+    contract
+    for contract in (*CONTRACTS, *PUBLISHED.values())
+    if contract.name not in LISTS and not contract.name.startswith("drift_")
+]
+# What a reader looks at: tables whose two sums belong together.
+SUMS = {
+    "sessions": "event_count",
+    "session_funnels": "has_transaction",
+    "session_features": "events_so_far",
+    "conversion_predictions": "is_mature",
+    "uplift_scores": "outcome",
+}
+LEFT_OVERS = ("__", ".tmp", ".part", ".wal")
+HEADER = ["timestamp", "visitorid", "event", "itemid", "transactionid"]
+
+
+def look(warehouse: Warehouse, table: str) -> tuple[int, int]:
+    """How many rows a table has, and a sum over them."""
+    count, total = warehouse.query(f"select count(*) as n, sum({SUMS[table]}) as total from funnelift.{table}").rows[0]
+    return int(count), int(total or 0)
+
+
+def looks(warehouse: Warehouse) -> dict[str, tuple[int, int]]:
+    return {table: look(warehouse, table) for table in SUMS}
+
+
+@dataclass
+class Reader:
+    """Someone who reads all the time; on DuckDB a file that is being written cannot be read."""
+
+    warehouse: Warehouse
+    seen: dict[str, set[tuple[int, int]]] = field(default_factory=lambda: defaultdict(set))
+    reads: int = 0
+    stopped: threading.Event = field(default_factory=threading.Event)
+    faults: list[str] = field(default_factory=list)
+
+    def __enter__(self) -> "Reader":
+        self.thread = threading.Thread(target=self.read)
+        if self.warehouse.name != "DuckDB":
+            self.thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stopped.set()
+        if self.warehouse.name != "DuckDB":
+            self.thread.join()
+
+    def read(self) -> None:
+        try:
+            while not self.stopped.wait(0.05):
+                for table in SUMS:
+                    self.seen[table].add(look(self.warehouse, table))
+                    self.reads += 1
+        except Exception as error:
+            self.faults.append(repr(error))
+
+
+def write(folder: Path, name: str, events: list[Event]) -> Path:
+    with (folder / f"{name}.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(HEADER)
+        writer.writerows(event[: len(HEADER)] for event in events)
+    return folder / f"{name}.csv"
+
+
+def life(folder: Path, seed: int) -> Iterator[tuple[str, ...]]:
+    """Commands without an end: the shop's days arrive, some late, and what was loaded by mistake is taken back."""
+    random = Random(seed)
+    events = shop_events(random)
+    settings = ["--config", str(quick_settings(folder))]
+    late = random.sample(events, len(events) // 5)
+    cut = len(events) * 3 // 4
+    yield "ingest", "load", "--raw", str(write(folder, "history", [event for event in events[:cut] if event not in late]))
+    yield "dbt", "build"
+    yield "ml.train", *settings, "--force"
+    for number in range(10_000):
+        arriving = events[cut : cut + 20] + [event for event in random.sample(late, 20) if event < events[cut]]
+        cut = min(cut + 20, len(events) - 1)
+        file = write(folder, f"day{number}", arriving)
+        yield "ingest", "load", "--raw", str(file)
+        yield "dbt", "build"
+        yield ("ml.train", *settings, "--force") if number % 4 == 0 else ("ml.score", *settings)
+        yield ("ml.score", *settings) if number % 4 == 0 else ("ingest", "loads")
+        if number % 2 == 0:
+            yield "ingest", "unload", file.name
+
+
+def left_behind(shop: Shop) -> list[str]:
+    """Files and tables that only a command at work may have."""
+    files = [path.name for path in shop.folder.rglob("*") if path.relative_to(shop.folder).parts[0] == "results"]
+    tables = shop.warehouse.query(
+        "select table_name from information_schema.tables where table_schema in ('funnelift', 'funnelift_raw')"
+    ).rows
+    claimed = "select build_id from funnelift.build_claim" if ("build_claim",) in tables else None
+    return [
+        *(name for name in files if name.startswith(".") or name.endswith(LEFT_OVERS[1:])),
+        *(name for (name,) in tables if LEFT_OVERS[0] in name),
+        *(f"claim of {build}" for (build,) in (shop.warehouse.query(claimed).rows if claimed else [])),
+    ]
+
+
+@pytest.mark.parametrize("target", ["duckdb", pytest.param("mysql", marks=pytest.mark.server)])
+def test_what_was_killed_and_run_again_equals_what_was_never_disturbed(target: str, tmp_path: Path) -> None:
+    (tmp_path / "server").mkdir()
+    server = start_private_mariadb(tmp_path / "server") if target == "mysql" else None
+    try:
+        warehouse = on_server(server) if server else on_duckdb(tmp_path / "soaked.duckdb")
+        soak(Shop(on_duckdb(tmp_path / "calm.duckdb"), tmp_path / "calm"), Shop(warehouse, tmp_path / "soaked"), target)
+    finally:
+        if server is not None:
+            server.stop()
+
+
+def soak(calm: Shop, soaked: Shop, target: str) -> None:
+    """Live the same life in both, and kill each command of one of them first."""
+    seed = int(os.environ.get("FUNNELIFT_SOAK_SEED", "7"))
+    moments, table, reads = Random(seed), Counter[tuple[str, str]](), 0
+    for number, command in enumerate(life(calm.folder, seed)):
+        began = time.monotonic()
+        calm.run(*command)
+        took = time.monotonic() - began
+        if number < 3 or command == ("ingest", "loads"):
+            # What both begin with.
+            soaked.run(*command)
+            continue
+        before, what = looks(soaked.warehouse), " ".join(command[:2] if command[0] == "ingest" else command[:1])
+        with Reader(soaked.warehouse) as reader:
+            killed = soaked.run_and_kill(moments.uniform(0.1, 1) * took, *command)
+            if target == "duckdb":
+                for name, sums in looks(soaked.warehouse).items():
+                    reader.seen[name].add(sums)
+            # A withdrawal that had happened already is refused: there is no such load any more.
+            again = soaked.start(*command)
+            said = again.communicate()[0]
+        assert again.returncode == 0 or (command[1] == "unload" and "no load" in said), said
+        assert reader.faults == []
+        table[what, "killed" if killed else "ended before"] += 1
+        reads += reader.reads
+        assert soaked.differs(calm, COMPARED) == [], command
+        after = looks(soaked.warehouse)
+        for name, seen in reader.seen.items():
+            assert seen <= {before[name], after[name]}, (command, name)
+        assert left_behind(soaked) == []
+        if sum(count for (_, how), count in table.items() if how == "killed") >= KILLS[target]:
+            break
+    for (what, how), count in sorted(table.items()):
+        print(f"{target} | {what} | {how} | {count}")
+    print(f"{target} | reads beside | {reads}")

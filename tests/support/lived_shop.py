@@ -1,0 +1,72 @@
+"""A warehouse that lives: the commands that work on it, and how it differs from another."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from parity import Warehouse, differences
+from paths import ROOT
+from warehouse.contract import Contract, read_project
+
+# When the loads were made is all that may differ.
+CONTRACTS = [contract for contract in read_project().of_layer("marts", "bi") if contract.name != "bi_status"]
+
+
+class Shop:
+    """A warehouse and the commands that work on it."""
+
+    def __init__(self, warehouse: Warehouse, folder: Path) -> None:
+        self.warehouse, self.folder = warehouse, folder
+        folder.mkdir(parents=True)
+
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        """Start a command, which can be killed with all that it starts."""
+        places = {"FUNNELIFT_RESULTS": "results", "DBT_TARGET_PATH": "target", "DBT_LOG_PATH": "logs"}
+        environment = {name: str(self.folder / place) for name, place in places.items()}
+        words = [str(Path(sys.executable).with_name("dbt")), "--no-use-colors", *command[1:]]
+        return subprocess.Popen(
+            words if command[0] == "dbt" else [sys.executable, "-m", *command],
+            env={**os.environ, **self.warehouse.environment, **environment},
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *command: str) -> str:
+        """Run a command to its end, which must be a good one; returns what it said."""
+        process = self.start(*command)
+        said = process.communicate()[0]
+        assert process.returncode == 0, said
+        return said
+
+    def run_and_kill(self, seconds: float, *command: str) -> bool:
+        """Kill a command after so many seconds; returns whether it was still at work."""
+        process = self.start(*command)
+        try:
+            process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+        return process.returncode == -signal.SIGKILL
+
+    def load(self, history: Path, *names: str) -> None:
+        files = [str(history / name) for name in names]
+        self.run("ingest", "load", "--raw", *files, "--mapping", str(history / "mapping.yml"))
+
+    def differs(self, other: "Shop", contracts: list[Contract] = CONTRACTS) -> list[str]:
+        """What stands differently in marts and pages, told by table."""
+        return [
+            f"{contract.name}: {difference}"
+            for contract in contracts
+            for difference in differences(
+                *(
+                    shop.warehouse.query(f"select {', '.join(contract.column_names)} from funnelift.{contract.name}")
+                    for shop in (other, self)
+                ),
+                contract.grain or None,
+            )
+        ]
