@@ -40,10 +40,10 @@
 {% endmacro %}
 
 {# The rows that this model has to look at, to stand behind `from`: those of touched units, or all of them. #}
-{% macro touched(relation, unit='visitor_key', by='int_touched_visitors', alias=none) -%}
+{% macro touched(relation, unit='visitor_key', by='int_touched_visitors', alias=none, are_few=true) -%}
     {%- set units = ref(by) -%}
     {%- if is_touched_build() -%}
-    (select * from {{ relation }} where {{ unit }} in (select {{ unit }} from {{ units }})) as {{ alias or 'touched_rows' }}
+    {{ rows_of_units(relation, unit, units, alias or 'touched_rows', are_few) }}
     {%- else -%}
     {{ relation }}{% if alias %} as {{ alias }}{% endif %}
     {%- endif -%}
@@ -57,6 +57,20 @@
     select {{ columns | join(', ') }} from {{ this }}
     {%- endif -%}
 {%- endmacro %}
+
+{#
+    The numbers of a raw table's loads that are new or withdrawn in a build of what has changed, to stand behind `in`. As
+    numbers, because no engine then looks them up for every raw row; a null where there are none.
+#}
+{% macro loads_that_are(what, raw_table) %}
+    {%- set numbers = [] -%}
+    {%- if is_changes_build() -%}
+        {%- set numbers = run_query(
+            'select load_number from ' ~ built('build_loads') ~ " where raw_table = '" ~ raw_table ~ "' and is_" ~ what ~ ' = 1'
+        ).columns[0].values() | map('int') | list -%}
+    {%- endif -%}
+    {{ return((numbers or ['null']) | join(', ')) }}
+{% endmacro %}
 
 {#
     A visitor's events and sessions are numbered from 1; a key is the visitor's number and theirs in one whole number. So

@@ -4,11 +4,11 @@
 #}
 {% macro optional_source(name, columns) -%}
     {%- set relation = existing_source(name) -%}
-    {%- set present = columns_of(relation) -%}
+    {%- set present, typed = columns_of(relation), columns_of_type(relation, columns) -%}
     (
         select
         {%- for column, to_type in columns.items() %}
-            {{ to_type(adapter.quote(column) if column in present else 'null') }} as {{ adapter.quote(column) }}
+            {% if column not in typed %}{{ to_type(adapter.quote(column) if column in present else 'null') }} as {% endif %}{{ adapter.quote(column) }}
             {%- if not loop.last %},{% endif %}
         {%- endfor %}
         {%- if relation is not none %}
@@ -19,6 +19,31 @@
         {%- endif %}
     )
 {%- endmacro %}
+
+{#
+    Those of a raw table's columns that are of their type already, where casting them again would cost something: MySQL and
+    MariaDB look up no cast in an index and put none into a hash table.
+#}
+{% macro columns_of_type(relation, columns) %}{{ return(adapter.dispatch('columns_of_type')(relation, columns)) }}{% endmacro %}
+{% macro default__columns_of_type(relation, columns) %}{{ return([]) }}{% endmacro %}
+{% macro mysql__columns_of_type(relation, columns) %}
+    {%- set typed = [] -%}
+    {%- if relation is none -%}{{ return(typed) }}{%- endif -%}
+    {%- for column in run_query(
+        'select lower(column_name) as name, data_type as type, column_type as whole_type, character_maximum_length as size, '
+        ~ 'collation_name as collation from information_schema.columns where table_schema = ' ~ mysql_text(relation.schema, 64)
+        ~ ' and table_name = ' ~ mysql_text(relation.identifier, 64)
+    ) if column['name'] in columns -%}
+        {%- set cast = columns[column['name']]('') -%}
+        {%- if (cast == to_bigint('') and column['type'] == 'bigint' and 'unsigned' not in column['whole_type'])
+            or (cast == to_money('') and column['whole_type'] == 'decimal(18,4)')
+            or (cast == to_short_text('') and column['type'] == 'varchar' and column['size'] <= 128
+                and column['collation'] in ['utf8mb4_nopad_bin', 'utf8mb4_0900_bin']) -%}
+            {%- do typed.append(column['name']) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {{ return(typed) }}
+{% endmacro %}
 
 {# A raw table, where it is there; else none. #}
 {% macro existing_source(name) %}

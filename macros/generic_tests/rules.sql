@@ -66,7 +66,7 @@ where broken_rows > 0
 #}
 {% macro looked_at(relation, unit='visitor_key', by='int_touched_visitors') -%}
     {%- if execute and flags.WHICH == 'build' and is_changes_build() -%}
-    (select * from {{ relation }} where {{ unit }} in (select {{ unit }} from {{ built(by) }})) as looked_at
+    {{ rows_of_units(relation, unit, built(by), 'looked_at') }}
     {%- else -%}
     {{ relation }}
     {%- endif -%}

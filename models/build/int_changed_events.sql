@@ -6,19 +6,14 @@
 {%- set columns = ['visitor_id', 'item_id', 'category_id', 'day_number'] %}
 {%- set events, event_items = built('int_events'), built('int_event_items') %}
 {%- set orders = built('int_order_events') %}
+{%- set new_loads, withdrawn_loads = loads_that_are('new', 'raw_events'), loads_that_are('withdrawn', 'raw_events') %}
+{%- set new_properties = loads_that_are('new', 'raw_item_properties') %}
 {%- set looks_back = is_changes_build() and events is not none and event_items is not none and orders is not none %}
 with new_events as (
 
     select *
     from {{ ref('stg_events') }}
-    where
-        load_number in (
-            select loads.load_number from {{ ref('build_loads') }} as loads
-            where loads.raw_table = 'raw_events' and loads.is_new = 1
-        )
-        {%- if not is_changes_build() %}
-        and 1 = 0
-        {%- endif %}
+    where load_number in ({{ new_loads }})
 
 ),
 
@@ -46,7 +41,7 @@ arrived as (
         union all
         select withdrawn.event_id
         from {{ events }} as withdrawn
-        where withdrawn.load_number in (select load_number from {{ ref('build_loads') }} where is_withdrawn = 1)
+        where withdrawn.load_number in ({{ withdrawn_loads }})
     )
     {%- endif %}
 
@@ -60,7 +55,7 @@ late_properties as (
         min(properties.known_from_ms) as known_from_ms
     from {{ ref('stg_item_properties') }} as properties
     inner join {{ built('int_items') }} as items on properties.item_id = items.item_id
-    where properties.load_number in (select load_number from {{ ref('build_loads') }} where is_new = 1)
+    where properties.load_number in ({{ new_properties }})
     group by items.item_key
 
 ),
@@ -87,7 +82,7 @@ stood as (
         visitor_key,
         event_key
     from {{ events }}
-    where load_number in (select load_number from {{ ref('build_loads') }} where is_withdrawn = 1)
+    where load_number in ({{ withdrawn_loads }})
     union
     select
         visitor_key,

@@ -6,14 +6,7 @@ with items as (
     union
     select item_id
     from {{ ref('stg_item_properties') }}
-    where
-        load_number in (
-            select loads.load_number from {{ ref('build_loads') }} as loads
-            where loads.is_new = 1
-        )
-        {%- if not is_changes_build() %}
-        and 1 = 0
-        {%- endif %}
+    where load_number in ({{ loads_that_are('new', 'raw_item_properties') }})
 
 )
 

@@ -25,6 +25,8 @@ with touched as (
     where
         {{ local_day_number('features.decided_ms') }} > changes.day_number
         and {{ local_day_number('features.decided_ms') }} <= changes.day_number + 28
+        -- Says no more than the first of these; but few rows are left to look up.
+        and features.decided_date > (select {{ day_number_to_date('min(earliest.day_number)') }} from {{ changes }} as earliest)
     {%- endfor %}
     {%- endif %}
 

@@ -5,7 +5,7 @@ with events as (
         category_id,
         price,
         {{ local_day_number('event_ms') }} as day_number
-    from {{ touched(ref('int_event_items'), 'category_id', 'int_changed_categories') }}
+    from {{ touched(ref('int_event_items'), 'category_id', 'int_changed_categories', are_few=false) }}
     where category_id is not null
 
 ),

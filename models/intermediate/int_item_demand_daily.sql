@@ -8,7 +8,7 @@ with events as (
         event_rank,
         is_repeated_order,
         {{ local_day_number('event_ms') }} as day_number
-    from {{ touched(ref('int_event_items'), 'item_key', 'int_changed_items') }}
+    from {{ touched(ref('int_event_items'), 'item_key', 'int_changed_items', are_few=false) }}
 
 ),
 
