@@ -7,7 +7,10 @@
 {% macro default__sorted_groups() %}{% endmacro %}
 {% macro mysql__sorted_groups() %}sql_big_result{% endmacro %}
 
-{# The same for a table's groups by some of its columns: where they are its key, its rows are sorted already. #}
+{#
+    The same for a table's groups by some of its columns: where they are its key, its rows are sorted already. A view has no
+    key; its rows come in the order of the table that it reads first.
+#}
 {% macro sorted_groups_of(relation, columns) %}{{ return(adapter.dispatch('sorted_groups_of')(relation, columns)) }}{% endmacro %}
 {% macro default__sorted_groups_of(relation, columns) %}{% endmacro %}
 {% macro mysql__sorted_groups_of(relation, columns) -%}
@@ -18,5 +21,5 @@
             ~ mysql_text(relation.schema, 64) ~ ' and table_name = ' ~ mysql_text(relation.identifier, 64) ~ ' group by index_name'
         ).columns[0].values() -%}
     {%- endif -%}
-    {%- if columns | join(',') not in keys %}sql_big_result{% endif -%}
+    {%- if keys and columns | join(',') not in keys %}sql_big_result{% endif -%}
 {%- endmacro %}

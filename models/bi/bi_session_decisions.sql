@@ -41,7 +41,7 @@ select
     decisions.decided_date,
     decisions.decided_at
 from decisions
-inner join facts on decisions.session_id = facts.session_id
+{{ join_in_order() }} facts on decisions.session_id = facts.session_id
 left join predictions
     on
         decisions.session_id = predictions.session_id

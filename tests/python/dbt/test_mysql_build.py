@@ -298,3 +298,18 @@ def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
     )
     assert outcome.returncode != 0
     assert "Can't connect to MySQL server on '127.0.0.1:1'" in outcome.stdout
+
+
+def test_a_build_says_which_server_settings_would_make_it_faster(shop: tuple[DatabaseServer, Path]) -> None:
+    server, folder = shop
+    session = server.session()
+    session.execute("set @before = @@innodb_flush_log_at_trx_commit")
+    try:
+        session.execute("set global innodb_flush_log_at_trx_commit = 1")
+        small = run(server, *dbt(folder, "run", "--select", "stg_categories"))
+        told = run(server, *dbt(folder, "run-operation", "server_advice", "--args", "{least_bytes: 0}"))
+    finally:
+        session.execute("set global innodb_flush_log_at_trx_commit = @before")
+        session.close()
+    assert "builds faster" not in small.stdout, small.stdout
+    assert "innodb_flush_log_at_trx_commit = 2" in told.stdout, told.stdout
