@@ -70,7 +70,7 @@ moved_orders as (
     select transaction_id
     from {{ events }}
     where
-        load_number in (select load_number from {{ ref('build_loads') }} where is_withdrawn = 1)
+        load_number in ({{ withdrawn_loads }})
         and transaction_id <> ''
 
 ),
