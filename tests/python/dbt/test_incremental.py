@@ -193,11 +193,17 @@ def test_each_reason_touches_whom_it_concerns(tmp_path: Path) -> None:
         (12, "looked after", "view", "i", None, None),
         (11, "moved", "transaction", "j", "o2", "e1"),
         (5, "met", "view", "k", None, None),
+        (14, "wanted long after", "view", "q", None, None),
         *((15 + number / 100, "filler", "view", "l", None, None) for number in range(30)),
         (16, "goes on", "view", "m", None, None),
     )
     build(database, *TABLES)
-    late = load((2, "bought first", "transaction", "n", "o1", None), (19, "later", "view", "n", None, None))
+    late = load(
+        (2, "bought first", "transaction", "n", "o1", None),
+        (19, "later", "view", "n", None, None),
+        # Demand of an item reaches 28 days back.
+        (-8, "wanted once", "view", "q", None, None),
+    )
     corrected = load((11, "other", "transaction", "n", "o3", "e1"))
     told = [(MIDNIGHT_MS + 4 * DAY_MS, "k", "790", "n10.000")]
     history.load("raw_item_properties", Property._fields, told, FIRST_LOAD)
