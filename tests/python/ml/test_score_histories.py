@@ -18,8 +18,8 @@ from history import FIRST_LOAD, History
 from ml import score, train
 from ml.cli import Progress
 from reference import Event
-from training import Place, copy_of, quick_settings
-from worlds import shop_events
+from training import QUICK, Place, copy_of, quick_settings
+from worlds import MINUTE_MS, shop_events
 
 PREDICTED, SCORES = "conversion_predictions", "uplift_scores"
 # Several times as many with FUNNELIFT_EXAMPLES=20, say.

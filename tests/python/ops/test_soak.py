@@ -105,7 +105,8 @@ def life(folder: Path, seed: int) -> Iterator[tuple[str, ...]]:
     settings = ["--config", str(quick_settings(folder))]
     late = random.sample(events, len(events) // 5)
     cut = len(events) * 3 // 4
-    yield "ingest", "load", "--raw", str(write(folder, "history", [event for event in events[:cut] if event not in late]))
+    history = write(folder, "history", [event for event in events[:cut] if event not in late])
+    yield "ingest", "load", "--raw", str(history)
     yield "dbt", "build"
     yield "ml.train", *settings, "--force"
     for number in range(10_000):
