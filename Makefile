@@ -111,7 +111,7 @@ lint: setup-dev
 	@$(BIN)/pre-commit run --all-files
 
 soak: setup-dev
-	@FUNNELIFT_SOAK_DUCKDB=$(or $(KILLS),200) FUNNELIFT_SOAK_MYSQL=$(or $(KILLS_MYSQL),50) $(BIN)/python -m pytest -s tests/python/ops/test_soak.py
+	@SOAK_DUCKDB=$(or $(KILLS),200) SOAK_MYSQL=$(or $(KILLS_MYSQL),50) $(BIN)/python -m pytest -s tests/python/ops/test_soak.py
 
 bench: setup
 	@$(BIN)/python -m benchmarks.run

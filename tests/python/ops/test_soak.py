@@ -27,8 +27,8 @@ from worlds import shop_events
 pytestmark = pytest.mark.end_to_end
 # How many commands are killed on each engine.
 KILLS = {
-    "duckdb": int(os.environ.get("FUNNELIFT_SOAK_DUCKDB", "5")),
-    "mysql": int(os.environ.get("FUNNELIFT_SOAK_MYSQL", "5")),
+    "duckdb": int(os.environ.get("SOAK_DUCKDB", "5")),
+    "mysql": int(os.environ.get("SOAK_MYSQL", "5")),
 }
 # What lists trainings and scorings: one that was killed once it had published, and was run again, stands there twice.
 LISTS = {"ml_runs", "uplift_runs", "score_runs"}
@@ -149,7 +149,7 @@ def test_what_was_killed_and_run_again_equals_what_was_never_disturbed(target: s
 
 def soak(calm: Shop, soaked: Shop, target: str) -> None:
     """Live the same life in both, and kill each command of one of them first."""
-    seed = int(os.environ.get("FUNNELIFT_SOAK_SEED", "7"))
+    seed = int(os.environ.get("SOAK_SEED", "7"))
     moments, table, reads = Random(seed), Counter[tuple[str, str]](), 0
     for number, command in enumerate(life(calm.folder, seed)):
         began = time.monotonic()
