@@ -240,7 +240,8 @@ def unpacked_chunks(source: Source, size: int) -> Iterator[tuple[bytes, int]]:
         raise FunneliftError(
             f"{source.path}: the {source.packing} file ends early; it was not copied or written to its end"
         ) from error
-    except (gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
+    except (gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
+        # A zip file with a password, or packed in a way that Python does not know, is a RuntimeError.
         raise FunneliftError(f"{source.path}: the {source.packing} file is damaged or locked: {error}") from error
     except OSError as error:
         if source.packing == "zstd":  # Arrow has one error for all that can be wrong

@@ -329,6 +329,20 @@ def test_packed_files_load_and_damaged_ones_are_refused(shop: Shop, ending: str)
     assert f"named {ending} but not" in shop.load().output
 
 
+@pytest.mark.parametrize(("field", "value", "fault"), [(6, 1, "encrypted"), (8, 97, "compression")])
+def test_a_zip_with_a_password_or_an_unknown_packing_is_refused(shop: Shop, field: int, value: int, fault: str) -> None:
+    """The flags and the packing of a file, at their places in its own header and, two bytes on, in the directory's."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("events.csv", EVENTS_HEADER + GOOD_LINE)
+    content = bytearray(archive.getvalue())
+    content[field] = content[content.index(b"PK\x01\x02") + field + 2] = value
+    outcome = shop.load(shop.write("events.csv.zip", bytes(content)))
+    assert outcome.code == 1
+    assert "the zip file is damaged or locked" in outcome.output
+    assert fault in outcome.output
+
+
 def test_a_folder_says_what_it_passed_over_and_reads_folders_of_parquet(shop: Shop) -> None:
     row = {"timestamp": [AT], "visitorid": ["v"], "event": ["view"], "itemid": ["i"], "transactionid": [None]}
     for part in (0, 1):
