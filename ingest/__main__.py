@@ -1,4 +1,4 @@
-"""The command line: `python -m ingest load|loads|unload|synth|baseline`."""
+"""The command line: `python -m ingest map|load|loads|unload|synth|baseline`."""
 
 import argparse
 import io
@@ -6,6 +6,7 @@ import sys
 from importlib import import_module
 
 COMMANDS = {
+    "map": "ingest.guess.command",
     "load": "ingest.load",
     "loads": "ingest.loads",
     "unload": "ingest.unload",

@@ -110,7 +110,7 @@ def inspect_all(raw: list[Path], mappings: list[Mapping] | None, passed_over: li
         A path does not exist.
     """
     inputs, problems = [], []
-    for path in _find_files(raw, passed_over):
+    for path in find_files(raw, passed_over):
         if len(str(path)) > FILE_CHARACTERS:
             problems.append(f"{path}: a path of more than {FILE_CHARACTERS:,} characters; give a shorter one")
             continue
@@ -155,15 +155,36 @@ def _recognised(path: Path, mappings: list[Mapping] | None) -> tuple[Source, Lay
     return source, recognise(source, mapping)
 
 
-def _find_files(raw: list[Path], passed_over: list[str]) -> list[Path]:
+def find_files(raw: list[Path], passed_over: list[str]) -> list[Path]:
+    """List the files that folders and files name.
+
+    Parameters
+    ----------
+    raw : list of Path
+        Folders or files.
+    passed_over : list of str
+        Gets what of a folder is not read, and why.
+
+    Returns
+    -------
+    list of Path
+        Each once, in the order in which they are named; those of a folder by name.
+
+    Raises
+    ------
+    FunneliftError
+        A folder holds no data, or a link that leads nowhere.
+    UsageError
+        A path does not exist.
+    """
     files: dict[Path, None] = {}
     for path in raw:
         try:
             is_there, is_folder = path.exists(), path.is_dir()
         except OSError as error:
-            raise UsageError(f"--raw: {path} cannot be read: {error.strerror}") from error
+            raise UsageError(f"{path} cannot be read: {error.strerror}") from error
         if not is_there:
-            raise UsageError(f"--raw: {path} does not exist")
+            raise UsageError(f"{path} does not exist")
         if not is_folder:
             files[path] = None
             continue

@@ -22,6 +22,7 @@ OLDEST_MS = 631_152_000_000
 DAY_MS = 86_400_000
 
 _IGNORED = "ignored"
+_DETAILS = ("source_event", "currency")
 _ISO = r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d{1,9})?"
 _ISO_UTC = _ISO + r"( ?UTC|Z)"
 _ISO_OFFSET = _ISO + r"[+-]\d{2}(:?\d{2})?"
@@ -137,7 +138,7 @@ _EVENTS = """
         CASE WHEN event = 'transaction' THEN nullif(transactionid, '') END AS transactionid,
         price, nullif(categoryid, '') AS categoryid,
         nullif(event_id, '') AS event_id, CASE WHEN event_id <> '' THEN line END AS line_number,
-        quantity,
+        quantity{details},
         CASE
             WHEN structure IS NOT NULL THEN structure
             {ignored_by_rule}
@@ -245,20 +246,23 @@ _CELLS = {
 class Checked:
     """What became of a block: rows for the raw table, rejects (line, reason, raw_text), and how many were ignored.
 
-    `extra_count` says how many more records there are than lines, where lists were opened.
+    `extra_count` says how many more records there are than lines, where lists were opened. `details`, where they were
+    asked for, has of each record of events what it is, what its source calls it, and the currency of its price.
     """
 
     accepted: pa.Table
     rejects: pa.Table
     ignored_count: int
     extra_count: int = 0
+    details: pa.Table | None = None
 
 
 class Validator:
     """Checks the blocks of one file in SQL, on an in-memory DuckDB whatever the target engine is."""
 
-    def __init__(self, source: Source, layout: Layout, now_ms: int) -> None:
-        self._query, self._parameters, self._opens_lists = _statement(source, layout, now_ms)
+    def __init__(self, source: Source, layout: Layout, now_ms: int, *, has_details: bool = False) -> None:
+        self._has_details = has_details and layout.kind is EVENTS
+        self._query, self._parameters, self._opens_lists = _statement(source, layout, now_ms, self._has_details)
         self._path = source.path
         self._by_line = source.format != "parquet"
         self._connection = duckdb.connect()
@@ -296,15 +300,19 @@ class Validator:
         except duckdb.Error as error:
             raise FunneliftError(f"{self._path}: its lines could not be checked: {error}") from error
         extra = rows.num_rows - pc.count_distinct(rows["line"]).as_py() if self._opens_lists else 0
+        details = None
+        if self._has_details:
+            details = rows.select(["event", "reason", *_DETAILS])
+            rows = rows.drop_columns(list(_DETAILS))
         if rows["reason"].null_count == rows.num_rows:
-            return Checked(rows.drop_columns(["line", "reason"]), _rejects([], [], []), 0, extra)
+            return Checked(rows.drop_columns(["line", "reason"]), _rejects([], [], []), 0, extra, details)
         accepted = rows.filter(pc.is_null(rows["reason"])).drop_columns(["line", "reason"])
         refused = rows.select(["line", "reason"]).filter(pc.is_valid(rows["reason"])).sort_by("line")
         rejected = refused.filter(pc.not_equal(refused["reason"], _IGNORED))
         lines = rejected["line"].to_pylist()
         texts = [text[:RAW_TEXT_CHARACTERS] for text in block.raw_text(lines)]
         rejects = _rejects(lines, rejected["reason"].to_pylist(), texts)
-        return Checked(accepted, rejects, refused.num_rows - rejected.num_rows, extra)
+        return Checked(accepted, rejects, refused.num_rows - rejected.num_rows, extra, details)
 
 
 def category_paths(category_ids: set[str], separator: str) -> pa.Table:
@@ -332,7 +340,7 @@ def category_paths(category_ids: set[str], separator: str) -> pa.Table:
     return pa.table(columns, schema=pa.schema([("categoryid", pa.string()), ("parentid", pa.string())]))
 
 
-def _statement(source: Source, layout: Layout, now_ms: int) -> tuple[str, dict[str, Any], bool]:
+def _statement(source: Source, layout: Layout, now_ms: int, has_details: bool) -> tuple[str, dict[str, Any], bool]:
     kind = layout.kind
     mapping = layout.mapping if kind is EVENTS else None
     cells = Cells(source, layout.header, mapping)
@@ -348,6 +356,7 @@ def _statement(source: Source, layout: Layout, now_ms: int) -> tuple[str, dict[s
         parameters |= time_parameters | {"oldest": OLDEST_MS, "newest": now_ms + DAY_MS}
     if mapping:
         parts |= _event(mapping, cells, parameters) | _money(mapping, parts, parameters) | {"number": _NUMBER}
+        parts["details"] = "".join(f", {name}" for name in _DETAILS) if has_details else ""
         if cells.opens_lists:
             # Entries of one line have its id and their place.
             parts["event_id"] = f"coalesce(nullif({parts['event_id']}, '') || {cells.entry_place}, {parts['event_id']})"

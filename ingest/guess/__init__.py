@@ -1,0 +1,1 @@
+"""What an unknown export may mean: `python -m ingest map`."""

@@ -1,0 +1,210 @@
+"""`python -m ingest map`: what it guesses of an export that nobody has described, and that its file loads."""
+
+import argparse
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from ingest.guess import command
+from ingest.guess.words import says, step_of
+from ingest.mapping_file import read_mappings
+from loading import EVENTS_HEADER, GOOD_LINE, Outcome, Shop, make_shop
+from paths import ROOT
+
+EXAMPLES = ROOT / "examples"
+GERMAN = """Datum;Uhrzeit;Kunden-Nr;Aktion;Artikel-Nr;Preis;Menge;Währung;Bestellnummer;Farbe
+31.01.2024;10:00:05;K1;Ansicht;A1;1.012,50;1;EUR;;grün
+31.01.2024;10:01:05;K1;In den Warenkorb;A1;1.012,50;2;EUR;;grün
+31.01.2024;10:02:05;K1;Kauf;A1;1.012,50;2;EUR;B1;grün
+31.01.2024;10:03:05;K2;Suche;;;;;;
+"""
+AMERICAN = """eventTime\tuserId\tproductId\teventType\tunitPrice\torderId\tsessionId
+1/31/2024 10:15\tu1\tp1\tViewProduct\t9.99\tNULL\ts1
+1/31/2024 10:16\tu1\tp1\tAddToCart\tNULL\tNULL\ts1
+1/31/2024 10:17\tu1\tp1\tRemoveFromCart\tNULL\tNULL\ts1
+1/31/2024 10:18\tu1\tp1\tPurchase\t9.99\tNULL\ts1
+"""
+HEADERLESS = """1,2268318,2520377,pv,1511544070
+1,2333346,2520771,pv,1511561733
+1,2333346,2520771,fav,1511561740
+2,2576651,149192,cart,1511572885
+2,2576651,149192,buy,1511593493
+"""
+NESTED = [
+    {"id": "e0", "ts": 1700000000000, "type": "page_view", "user": {"id": "u1"}},
+    {"id": "e1", "ts": 1700000001000, "type": "product_view", "user": {"id": "u1"}, "product": {"sku": "P1"}},
+    {"id": "e2", "ts": 1700000002000, "type": "cart_add", "user": {"id": "u1"}, "product": {"sku": "P1", "price": 3.5}},
+    {
+        "id": "e3",
+        "ts": 1700000003000,
+        "type": "order_placed",
+        "user": {"id": "u1"},
+        "order": {"id": "o1"},
+        "lines": [{"sku": "P1", "price": 3.5, "qty": 2}, {"sku": "P2", "price": 1, "qty": 1}],
+    },
+]
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shop:
+    return make_shop(tmp_path, monkeypatch, capsys)
+
+
+@pytest.fixture
+def proposed(tmp_path: Path) -> Path:
+    return tmp_path / "proposed.yml"
+
+
+def _map(shop: Shop, out: Path, *paths: Path) -> Outcome:
+    parser = argparse.ArgumentParser()
+    command.add_parser(parser.add_subparsers())
+    args = parser.parse_args(["map", *map(str, paths), "--out", str(out)])
+    return Outcome(args.run(args), shop.capture())
+
+
+def _loaded(shop: Shop, out: Path, *paths: Path) -> list[tuple[object, ...]]:
+    outcome = shop.load(*paths, options=["--mapping", str(out)])
+    assert outcome.code == 0, outcome.output
+    rows = shop.rows(
+        "select visitorid, event, itemid, transactionid, price, quantity, timestamp from funnelift_raw.raw_events "
+        "order by timestamp, itemid"
+    )
+    return [(*row[:4], row[4] and float(row[4]), row[5] and float(row[5]), row[6]) for row in rows]
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.yml")))
+def test_a_known_format_gets_its_ready_mapping(shop: Shop, proposed: Path, name: str) -> None:
+    outcome = _map(shop, proposed, EXAMPLES / "samples" / name)
+    assert outcome.code == 0, outcome.output
+    assert f"examples/{name}.yml" in proposed.read_text().splitlines()[0]
+    assert read_mappings(proposed) == read_mappings(EXAMPLES / f"{name}.yml")
+
+
+def test_a_german_spreadsheet_in_an_old_encoding(shop: Shop, proposed: Path) -> None:
+    file = shop.write("export.csv", GERMAN.encode("cp1252"))
+    outcome = _map(shop, proposed, file)
+    assert outcome.code == 0, outcome.output
+    assert not shop.warehouse.exists()
+    assert "of its first 4 lines 3 events, 1 ignored, 0 rejected" in outcome.output
+    assert "2024-01-31 10:02:05" in outcome.output
+    assert proposed.read_text().count("# guess: ") > 10
+    assert _loaded(shop, proposed, file) == [
+        ("K1", "view", "A1", None, 1012.5, 1.0, 1706695205000),
+        ("K1", "addtocart", "A1", None, 1012.5, 2.0, 1706695265000),
+        ("K1", "transaction", "A1", "B1", 1012.5, 2.0, 1706695325000),
+    ]
+
+
+def test_tabs_american_times_and_nulls(shop: Shop, proposed: Path) -> None:
+    file = shop.write("export.tsv", AMERICAN)
+    assert _map(shop, proposed, file).code == 0
+    [mapping] = read_mappings(proposed)
+    assert (mapping.time_format, mapping.null_values) == ("%m/%d/%Y %H:%M", ["NULL"])
+    assert mapping.ignore_events == ["RemoveFromCart"]
+    assert [row[:5] for row in _loaded(shop, proposed, file)] == [
+        ("u1", "view", "p1", None, 9.99),
+        ("u1", "addtocart", "p1", None, None),
+        ("u1", "transaction", "p1", None, 9.99),
+    ]
+
+
+def test_a_file_without_a_header(shop: Shop, proposed: Path) -> None:
+    file = shop.write("UserBehavior.csv", HEADERLESS)
+    assert _map(shop, proposed, file).code == 0
+    [mapping] = read_mappings(proposed)
+    assert mapping.header == ["visitor", "item", "column_3", "event", "timestamp"]
+    assert [row[:3] for row in _loaded(shop, proposed, file)] == [
+        ("1", "view", "2268318"),
+        ("1", "view", "2333346"),
+        ("2", "addtocart", "2576651"),
+        ("2", "transaction", "2576651"),
+    ]
+
+
+def test_nested_json_with_a_list_of_products(shop: Shop, proposed: Path) -> None:
+    text = "".join(json.dumps(record) + "\n" for record in NESTED)
+    file = shop.write("events.json.gz", gzip.compress(text.encode()))
+    outcome = _map(shop, proposed, file)
+    assert outcome.code == 0, outcome.output
+    [mapping] = read_mappings(proposed)
+    assert mapping.columns.item == ["lines[].sku", "product.sku"]
+    assert "page_view" in mapping.ignore_events
+    assert [row[1:6] for row in _loaded(shop, proposed, file)] == [
+        ("view", "P1", None, None, None),
+        ("addtocart", "P1", None, 3.5, None),
+        ("transaction", "P1", "o1", 3.5, 2.0),
+        ("transaction", "P2", "o1", 1.0, 1.0),
+    ]
+
+
+def test_files_of_different_kinds_get_an_entry_each(shop: Shop, proposed: Path) -> None:
+    clicks = shop.write("clicks [1].csv", "customer_id,product_id,date\nc1,p1,2024-01-01 10:00:00\n")
+    header = "order_id,customer_id,product_id,created_at,quantity,total_price\n"
+    orders = shop.write("orders.csv", header + "o1,c1,p1,2024-01-01 11:00:00,2,40.0\n")
+    assert _map(shop, proposed, clicks, orders).code == 0
+    assert [row[:6] for row in _loaded(shop, proposed, clicks, orders)] == [
+        ("c1", "view", "p1", None, None, None),
+        ("c1", "transaction", "p1", "o1", 20.0, 2.0),
+    ]
+
+
+def test_lines_without_an_item_are_left_out_by_a_rule(shop: Shop, proposed: Path) -> None:
+    lines = "".join(f"2024-01-01 10:00:{second:02d},u1,{'' if second % 2 else 'p1'},view\n" for second in range(20))
+    file = shop.write("export.csv", "time,user,product,action\n" + lines)
+    assert _map(shop, proposed, file).code == 0
+    assert "lines without an item" in proposed.read_text()
+    assert len(_loaded(shop, proposed, file)) == 10
+
+
+def test_a_file_of_the_contract_needs_no_mapping(shop: Shop, proposed: Path) -> None:
+    outcome = _map(shop, proposed, shop.write("events.csv", EVENTS_HEADER + GOOD_LINE))
+    assert (outcome.code, proposed.exists()) == (0, False)
+    assert "needs no mapping" in outcome.output
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("a,b,c\nx,y,z\n", "no column looks like a time; columns found: a, b, c"),
+        ("time,b,c\n2024-01-01 00:00:00,y,z\n", "no column looks like a visitor"),
+        ("time,user,c\n2024-01-01 00:00:00,y,z\n", "no column looks like an item"),
+        ("time,b,c\n", "a header and no lines"),
+        ("", "the file is empty"),
+        ("[1]", "a JSON array"),
+    ],
+)
+def test_what_cannot_be_guessed_is_told(shop: Shop, proposed: Path, content: str, complaint: str) -> None:
+    outcome = _map(shop, proposed, shop.write("export.csv", content))
+    assert (outcome.code, proposed.exists()) == (1, False)
+    assert complaint in outcome.output
+
+
+def test_no_file_is_overwritten(shop: Shop, proposed: Path) -> None:
+    proposed.write_text("mine")
+    outcome = _map(shop, proposed, shop.write("export.csv", HEADERLESS))
+    assert (outcome.code, proposed.read_text()) == (2, "mine")
+    assert "name another file" in outcome.output
+
+
+def test_names_that_are_no_plain_words_stay_what_they_are(shop: Shop, proposed: Path) -> None:
+    header = 'user_id,"#product {id}:",event_time,event_type,"on",a "b"\n'
+    file = shop.write("export.csv", header + "u1,p1,2024-01-01 10:00:00,view,1,2\nu1,p1,2024-01-01 10:00:00,buy,1,2\n")
+    assert _map(shop, proposed, file).code == 0
+    [mapping] = read_mappings(proposed)
+    assert mapping.columns.item == "#product {id}:"
+    assert set(mapping.ignore_columns) == {"on", 'a "b"'}
+
+
+def test_words_of_shops() -> None:
+    steps = {
+        "view": ["pv", "Product Viewed", "view_item", "clicks", "detail"],
+        "addtocart": ["add_to_cart", "AddToCart", "carts", "Product Added", "add"],
+        "transaction": ["purchase", "Order Completed", "orders", "checkout_completed", "buy"],
+        None: ["remove_from_cart", "view_cart", "refund", "order_cancelled", "search", "begin_checkout", "scroll"],
+    }
+    for step, names in steps.items():
+        assert {name: step_of(name) for name in names} == dict.fromkeys(names, step)
+    assert says("visitor", "user_id") > says("visitor", "user_session") > says("visitor", "user_agent") == 0
+    assert says("item", "product.id") == says("item", "product_id") > says("item", "product_name") == 0
