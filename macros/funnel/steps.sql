@@ -10,6 +10,9 @@
     {%- for step in var('funnel_steps') %} when {{ loop.index }} then '{{ step }}'{% endfor %} end
 {%- endmacro %}
 
+{# What is_new_visitor is called where people read it. #}
+{% macro visitor_type() %}case when is_new_visitor = 1 then 'new' else 'returning' end{% endmacro %}
+
 {# The order of a visitor's events: time, step, then what is left to tell two events apart. #}
 {% macro event_order() -%}
     event_ms, event_rank, item_id,

@@ -3,15 +3,14 @@
 with totals as (
 
     select
-        {{ local_day_number('steps.started_ms') }} as day_number,
-        coalesce(categories.root_category_id, 'unknown') as category_id,
-        case when steps.is_new_visitor = 1 then 'new' else 'returning' end as visitor_type,
-        steps.step_number,
-        count(*) as entered,
-        sum(steps.is_next_entered) as converted,
-        sum(steps.value_left) as revenue_lost
-    from {{ ref('int_session_steps') }} as steps
-    left join {{ ref('dim_category') }} as categories on steps.entry_category_id = categories.category_id
+        day_number,
+        category_id,
+        {{ visitor_type() }} as visitor_type,
+        step_number,
+        sum(entered) as entered,
+        sum(converted) as converted,
+        sum(revenue_lost) as revenue_lost
+    from {{ ref('int_funnel_totals') }}
     group by 1, 2, 3, 4
 
 )

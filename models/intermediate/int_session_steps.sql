@@ -5,8 +5,12 @@ with session_totals as (
 
     select
         totals.*,
-        case when totals.session_number = 1 then 1 else 0 end as is_new_visitor
+        coalesce(categories.root_category_id, 'unknown') as category_id,
+        case when totals.session_number = 1 then 1 else 0 end as is_new_visitor,
+        {{ to_integer(local_day_number('totals.started_ms')) }} as day_number,
+        {{ to_integer(local_hour('totals.started_ms')) }} as started_hour
     from {{ touched(ref('int_session_totals'), alias='totals') }}
+    left join {{ ref('dim_category') }} as categories on totals.entry_category_id = categories.category_id
     where not ({{ var('exclude_bots') }} and totals.visitor_key in (select bots.visitor_key from {{ ref('int_bot_visitors') }} as bots))
 
 ),
@@ -23,7 +27,7 @@ money as (
 select
     session_totals.session_key,
     session_totals.visitor_key,
-    session_totals.entry_category_id,
+    session_totals.category_id,
     {{ number }} as step_number,
     case when session_totals.{{ steps[number] }}_count > 0 then 1 else 0 end as is_next_entered,
     {{ seconds_between((step, steps[number])) }} as seconds_to_next,
@@ -32,7 +36,8 @@ select
         else coalesce(money.abandoned_value, 0)
     end as value_left,
     session_totals.is_new_visitor,
-    session_totals.started_ms
+    session_totals.day_number,
+    session_totals.started_hour
 from session_totals
 left join money
     on
@@ -45,12 +50,13 @@ union all
 select
     session_key,
     visitor_key,
-    entry_category_id,
+    category_id,
     {{ steps | length }} as step_number,
     null as is_next_entered,
     null as seconds_to_next,
     null as value_left,
     is_new_visitor,
-    started_ms
+    day_number,
+    started_hour
 from session_totals
 where {{ steps[-1] }}_count > 0

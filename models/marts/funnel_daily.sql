@@ -1,35 +1,6 @@
-{%- set breakdowns = {'all': "'all'", 'visitor_type': 'visitor_type', 'category': 'category'} %}
+{%- set breakdowns = {'all': "'all'", 'visitor_type': visitor_type(), 'category': 'category_id'} %}
 {%- set key = ['day_number', 'breakdown', 'breakdown_value', 'step_number'] %}
-with session_steps as (
-
-    select
-        steps.*,
-        case when steps.is_new_visitor = 1 then 'new' else 'returning' end as visitor_type,
-        coalesce(categories.root_category_id, 'unknown') as category,
-        {{ local_day_number('steps.started_ms') }} as day_number
-    from {{ ref('int_session_steps') }} as steps
-    left join {{ ref('dim_category') }} as categories on steps.entry_category_id = categories.category_id
-    where steps.step_number < {{ var('funnel_steps') | length }}
-
-),
-
--- Sums run on a small table of totals first, so that a further breakdown costs next to nothing.
-totals as (
-
-    select
-        day_number,
-        visitor_type,
-        category,
-        step_number,
-        count(*) as entered,
-        sum(is_next_entered) as converted,
-        sum(value_left) as revenue_lost
-    from session_steps
-    group by day_number, visitor_type, category, step_number
-
-),
-
-counts as (
+with counts as (
 
     select
         totals.day_number,
@@ -39,8 +10,9 @@ counts as (
         sum(totals.entered) as entered,
         sum(totals.converted) as converted,
         sum(totals.revenue_lost) as revenue_lost
-    from totals
+    from {{ ref('int_funnel_totals') }} as totals
     cross join {{ breakdown_names(breakdowns) }}
+    where totals.step_number < {{ var('funnel_steps') | length }}
     group by totals.day_number, breakdowns.breakdown, breakdown_value, totals.step_number
 
 ),
@@ -48,14 +20,14 @@ counts as (
 times as (
 
     select
-        session_steps.day_number,
+        steps.day_number,
         breakdowns.breakdown,
         {{ breakdown_value(breakdowns) }} as breakdown_value,
-        session_steps.step_number,
-        session_steps.seconds_to_next as seconds_to_convert
-    from session_steps
+        steps.step_number,
+        steps.seconds_to_next as seconds_to_convert
+    from {{ ref('int_session_steps') }} as steps
     cross join {{ breakdown_names(breakdowns) }}
-    where session_steps.seconds_to_next is not null
+    where steps.seconds_to_next is not null
 
 ),
 

@@ -1,39 +1,9 @@
 {%- set breakdowns = {
-    'all': "'all'", 'visitor_type': 'visitor_type', 'category': 'category', 'weekday': 'weekday', 'hour': 'started_hour',
+    'all': "'all'", 'visitor_type': visitor_type(), 'category': 'category_id', 'weekday': to_text(weekday('day_number')),
+    'hour': 'lpad(' ~ to_text('started_hour') ~ ", 2, '0')",
 } %}
 {%- set key = ['breakdown', 'breakdown_value', 'step_number'] %}
-with session_steps as (
-
-    select
-        steps.*,
-        case when steps.is_new_visitor = 1 then 'new' else 'returning' end as visitor_type,
-        coalesce(categories.root_category_id, 'unknown') as category,
-        {{ to_text(weekday(local_day_number('steps.started_ms'))) }} as weekday,
-        lpad({{ to_text(local_hour('steps.started_ms')) }}, 2, '0') as started_hour
-    from {{ ref('int_session_steps') }} as steps
-    left join {{ ref('dim_category') }} as categories on steps.entry_category_id = categories.category_id
-    where steps.step_number < {{ var('funnel_steps') | length }}
-
-),
-
--- Sums run on a small table of totals first, so that a further breakdown costs next to nothing.
-totals as (
-
-    select
-        visitor_type,
-        category,
-        weekday,
-        started_hour,
-        step_number,
-        count(*) as entered,
-        sum(is_next_entered) as converted,
-        sum(value_left) as revenue_lost
-    from session_steps
-    group by visitor_type, category, weekday, started_hour, step_number
-
-),
-
-counts as (
+with counts as (
 
     select
         breakdowns.breakdown,
@@ -42,8 +12,9 @@ counts as (
         sum(totals.entered) as entered,
         sum(totals.converted) as converted,
         sum(totals.revenue_lost) as revenue_lost
-    from totals
+    from {{ ref('int_funnel_totals') }} as totals
     cross join {{ breakdown_names(breakdowns) }}
+    where totals.step_number < {{ var('funnel_steps') | length }}
     group by breakdowns.breakdown, breakdown_value, totals.step_number
 
 ),
@@ -53,11 +24,11 @@ times as (
     select
         breakdowns.breakdown,
         {{ breakdown_value(breakdowns) }} as breakdown_value,
-        session_steps.step_number,
-        session_steps.seconds_to_next as seconds_to_convert
-    from session_steps
+        steps.step_number,
+        steps.seconds_to_next as seconds_to_convert
+    from {{ ref('int_session_steps') }} as steps
     cross join {{ breakdown_names(breakdowns) }}
-    where session_steps.seconds_to_next is not null
+    where steps.seconds_to_next is not null
 
 ),
 
