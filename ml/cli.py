@@ -56,6 +56,8 @@ def parse_arguments(
     arguments: list[str] | None,
     add_options: Callable[[argparse.ArgumentParser], object] = lambda _: None,
     exit_codes: str = EXIT_CODES,
+    *,
+    check: Callable[[argparse.ArgumentParser, argparse.Namespace], object] = lambda _, __: None,
 ) -> argparse.Namespace:
     """Read the command line.
 
@@ -71,6 +73,8 @@ def parse_arguments(
         Adds the options that only this command has.
     exit_codes : str
         What the command's exit codes mean.
+    check : callable, optional
+        Refuses options that do not go together.
 
     Returns
     -------
@@ -96,7 +100,9 @@ def parse_arguments(
         help="dbt's manifest.json (default: in DBT_TARGET_PATH, else target/manifest.json)",
     )
     add_options(parser)
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    check(parser, options)
+    return options
 
 
 def add_money_options(parser: argparse.ArgumentParser) -> None:

@@ -27,6 +27,7 @@ from ml.experiment.file_columns import (
 from ml.experiment.file_rows import in_both_arms, ordered, repeated
 from ml.experiment.file_strata import chances_of, one_per_unit, shares_differ
 from ml.experiment.file_table import is_comma_file, known_texts, read_table, texts_of
+from ml.experiment.people import FileFeature, file_features
 from ml.experiment.randomisation import Randomisation, check_randomisation, is_first
 from ml.experiment.simulated import hash_shares
 from warehouse.errors import FunneliftError
@@ -106,9 +107,10 @@ class FileExperiment:
     """An experiment read from a file.
 
     `identity` holds row_number (of the file's data rows, from 1) and visitor_id of each row; `mart` describes the
-    features; `other_arms` counts the rows left out by their value of the treatment column; `dropped` maps columns that
-    are no feature to the reason; `notes` says how the file was read. `average` is the average effect, on the outcome as
-    the file has it. `unrankable` says why nothing can be learnt of whom the treatment changes; None where it can.
+    features, and `features` how they stand in the file. `other_arms` counts the rows left out by their value of the
+    treatment column; `dropped` maps columns that are no feature to the reason; `notes` says how the file was read.
+    `average` is the average effect, on the outcome as the file has it. `unrankable` says why nothing can be learnt of
+    whom the treatment changes; None where it can.
     """
 
     identity: "pa.Table"
@@ -123,6 +125,7 @@ class FileExperiment:
     notes: list[str]
     average: AverageEffect
     unrankable: str | None
+    features: tuple[FileFeature, ...]
 
 
 def from_file(path: Path, columns: Columns, config: Config, *, treated_share: float | None = None) -> FileExperiment:
@@ -202,6 +205,7 @@ def from_file(path: Path, columns: Columns, config: Config, *, treated_share: fl
         notes=[*notes, *direction_hint(columns, average, is_binary=is_binary)],
         average=average,
         unrankable=None,
+        features=file_features(rows, inputs),
     )
     return replace(found, unrankable=_unrankable(found, config, is_binary=is_binary))
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ml.arrays import Codes, Floats, Rows
 from ml.data.features import NONE
 from ml.experiment.experiment import ARM_NAMES
-from ml.experiment.file_table import WHOLE, numbers_of, plain
+from ml.experiment.file_table import WHOLE, days_of, numbers_of, plain
 from warehouse.errors import FunneliftError
 
 if TYPE_CHECKING:
@@ -215,8 +215,7 @@ def feature_values(
         values = pd.Categorical(pc.fill_null(text, NONE).to_pandas())
         return "the same in all rows" if len(values.categories) == 1 else values
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        days = column.cast(pa.timestamp("ms"), safe=False).cast(pa.int64()).cast(pa.float64())
-        column = pc.divide(days, 86_400_000.0)
+        column = pa.chunked_array([days_of(column)])
     elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
         return f"neither number, text nor date: {kind}"
     with np.errstate(over="ignore"):

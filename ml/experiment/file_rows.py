@@ -97,6 +97,32 @@ def ordered(ids: "pa.ChunkedArray | None", inputs: "pd.DataFrame", arm: Codes, o
     return Order(rows, key.take(pa.array(rows)))
 
 
+def tie_breakers(inputs: "pd.DataFrame", seed: int) -> Floats:
+    """Draw a number for each row by its features, so that the same people are ranked alike in every file.
+
+    Rows that look alike get different numbers: as many of them fall on either side of a threshold as the numbers say.
+
+    Parameters
+    ----------
+    inputs : DataFrame
+        Features.
+    seed : int
+        Another one draws other numbers.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,)
+        From 0 to 1.
+    """
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    content = pd.Series(pd.util.hash_pandas_object(inputs, index=False).to_numpy())
+    texts = [pa.array(part).cast(pa.string()) for part in (content, content.groupby(content).cumcount())]
+    return hash_shares(f"{seed}:rank:", pa.chunked_array([pc.binary_join_element_wise(*texts, ":")]))
+
+
 def repeated(table: "pa.Table", *, has_unit: bool) -> list[str]:
     """Say how many rows stand in a file several times, where that is more than chance makes.
 

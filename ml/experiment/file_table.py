@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from ml.arrays import Floats
 from warehouse.errors import FunneliftError
 
 if TYPE_CHECKING:
@@ -20,7 +23,7 @@ DECIMAL_COMMA = r"^[+-]?(\d+|\d{1,3}([.\s\x{00a0}\x{202f}']\d{3})+)(,\d+)?$"
 THOUSANDS = r"^[+-]?\d{1,3}(,\d{3})+(\.\d+)?$|^[+-]?\d+(\.\d+)?$"
 
 
-def read_table(path: Path, texts: Sequence[str], values: Sequence[str]) -> "pa.Table":
+def read_table(path: Path, texts: Sequence[str], values: Sequence[str], what: str = "experiment file") -> "pa.Table":
     """Read a CSV or Parquet file.
 
     Parameters
@@ -31,6 +34,8 @@ def read_table(path: Path, texts: Sequence[str], values: Sequence[str]) -> "pa.T
         Columns of a CSV to read as they are written.
     values : sequence of str
         Texts that are never taken for a null.
+    what : str
+        What the file is, for the message.
 
     Returns
     -------
@@ -47,7 +52,7 @@ def read_table(path: Path, texts: Sequence[str], values: Sequence[str]) -> "pa.T
     from pyarrow import parquet
 
     if not path.is_file():
-        raise FunneliftError(f"no experiment file at {path}")
+        raise FunneliftError(f"no {what} at {path}")
     try:
         if path.suffix.lower() in PARQUET:
             table = parquet.read_table(path)
@@ -114,6 +119,15 @@ def known_texts(column: "pa.ChunkedArray", path: Path, name: str) -> "pa.Chunked
     text = pc.utf8_trim_whitespace(plain(column, path, name).cast(pa.string()))
     text = pc.replace_substring_regex(text, WHOLE.pattern, r"\1")
     return pc.if_else(pc.is_in(text, pa.array(NULL)), pa.scalar(None, pa.string()), text)
+
+
+def days_of(column: "pa.ChunkedArray") -> Floats:
+    """Return dates or moments as days since 1970, NaN where there is none."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    milliseconds = column.cast(pa.timestamp("ms"), safe=False).cast(pa.int64()).cast(pa.float64())
+    return np.asarray(pc.divide(milliseconds, 86_400_000.0).to_numpy())
 
 
 def numbers_of(texts: "pa.ChunkedArray", *, is_listed: bool) -> "pa.ChunkedArray | None":

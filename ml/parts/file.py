@@ -12,10 +12,13 @@ from threadpoolctl import threadpool_limits
 from ml.cli import Progress, add_money_options, parse_arguments, run
 from ml.config import Config
 from ml.experiment.file import Columns, FileExperiment, from_file
+from ml.experiment.file_rows import tie_breakers
 from ml.files import MODELS_FOLDER
+from ml.parts.people import score_people
 from ml.policy.next_experiment import plan_next
-from ml.policy.scored import quadrant_counts, scored, with_quadrants
+from ml.policy.scored import quadrant_counts, scored, with_quadrants, with_rule
 from ml.policy.values import value_policies
+from ml.publish.file_model import Rule, model_of, seal
 from ml.publish.files import staged_files, write_csv
 from ml.publish.tables import stamped
 from ml.publish.uplift_model import save_uplift, uplift_version
@@ -32,8 +35,11 @@ from warehouse.errors import FunneliftError
 DESCRIPTION = (
     "Estimate whom the treatment of a randomised experiment changes, and value whom to target, from a CSV or Parquet "
     "file with one row per unit. Columns that are not named below are features: leave out with --ignore whatever was "
-    "measured after the treatment."
+    "measured after the treatment. With --score, say of other people whom to treat, by the model and the rule of such "
+    "a run."
 )
+# What a run with --score takes; all else was decided by the run that made the model.
+WITH_SCORE = ("score", "model", "out", "target", "results", "seed", "config", "manifest")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -49,10 +55,33 @@ def main(arguments: list[str] | None = None) -> int:
     int
         Exit code: 0 only if every gate passed.
     """
-    options = parse_arguments("ml.uplift", DESCRIPTION, arguments, _add_options)
+    options = parse_arguments("ml.uplift", DESCRIPTION, arguments, _add_options, check=_check_options)
     if options.out is not None:
         options.results = options.out
-    return run(options, partial(uplift, options=options))
+    return run(options, partial(uplift if options.score is None else score_people, options=options))
+
+
+def _check_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Refuse options that do not go together."""
+    given = {name for name, value in vars(options).items() if value not in (None, False)}
+    if options.score is None:
+        needed = {"--treatment-column": options.treatment_column, "--outcome-column": options.outcome_column}
+        missing = [option for option, value in needed.items() if value is None]
+        if missing:
+            parser.error(f"the following arguments are required with --experiment: {', '.join(missing)}")
+        if options.model is not None:
+            parser.error("--model goes with --score")
+        return
+    if options.model is None or options.out is None:
+        parser.error("the following arguments are required with --score: --model, --out")
+    if options.out.absolute() in (options.model.absolute(), options.model.absolute().parent):
+        parser.error(f"--out {options.out} holds the scores of the experiment: give another folder")
+    others = sorted(given - set(WITH_SCORE))
+    if others:
+        parser.error(
+            f"--score takes --model and --out alone, for the rest was decided when the model was made; given: "
+            f"{', '.join(name.rpartition('.')[2].replace('_', '-') for name in others)}"
+        )
 
 
 def uplift(config: Config, progress: Progress, options: argparse.Namespace) -> list[str]:
@@ -93,18 +122,20 @@ def uplift(config: Config, progress: Progress, options: argparse.Namespace) -> l
             return [*lines_of_reading(found), *lines_without_ranking(found, columns, config.results)]
         fits = fit_learners(experiment, found.mart, config, progress)
         with progress.step("scoring every row of the experiment"):
-            scores = score_rows(experiment, fits, config.seed)
+            scores = score_rows(experiment, fits, config.seed, tie_breakers(experiment.inputs, config.seed))
         with progress.step("evaluating all learners on the test split"):
             bootstrap = config.bootstrap(config.uplift.bootstrap_resamples)
             evaluation = evaluate(experiment, scores, fits.placebos, config.uplift.top_shares, bootstrap)
             evaluation = _as_designed(evaluation, found)
         hashes = save_uplift(folder / MODELS_FOLDER, fits, found.mart, experiment, scores)
         stamp = Stamp(run_id, uplift_version(hashes), datetime.now(UTC), is_simulated=False)
-        rows = with_quadrants(score_table(found.identity, experiment, scores), fits.t_learner.baseline_rate, config)
+        baseline_rate = fits.t_learner.baseline_rate
+        rows = with_quadrants(score_table(found.identity, experiment, scores), baseline_rate, config)
         with progress.step("policy value, return on investment, the next experiment"):
             calibration, test = (scored(rows, split, config) for split in ("calibration", "test"))
             bootstrap = config.bootstrap(config.policy.bootstrap_resamples)
             value = value_policies(calibration, test, config.policy, float(len(rows)), bootstrap)
+            rows = with_rule(rows, value.chosen["uplift"])
             rows_per_day = options.rows_per_day or len(rows) / config.policy.horizon_days
             plan = plan_next(test, value.chosen["uplift"], rows_per_day, config)
         facts = UpliftFacts.of(
@@ -122,6 +153,11 @@ def uplift(config: Config, progress: Progress, options: argparse.Namespace) -> l
             notes=tuple(found.notes),
         )  # fmt: skip
         with progress.step("writing files"):
+            model = model_of(
+                found, columns, hashes=hashes, run_id=run_id, model_version=stamp.model_version, seed=config.seed,
+                baseline_rate=baseline_rate, rule=Rule(value.chosen["uplift"], config.policy),
+            )  # fmt: skip
+            seal(folder / MODELS_FOLDER, model)
             write_csv(folder / "predictions" / "uplift_scores.csv", stamped(rows, stamp))
             write_reports(folder, facts, warnings_of(found))
     return findings_of_file(facts, found, columns)
@@ -164,14 +200,18 @@ def _count(text: str) -> float:
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    experiment = parser.add_argument_group("the experiment")
-    experiment.add_argument(
-        "--experiment", dest="experiment_file", type=Path, required=True, metavar="FILE", help="CSV, CSV.gz or Parquet"
+    file = parser.add_mutually_exclusive_group(required=True)
+    file.add_argument(
+        "--experiment", dest="experiment_file", type=Path, metavar="FILE", help="learn from it: CSV, CSV.gz or Parquet"
     )
-    experiment.add_argument("--treatment-column", required=True, metavar="C", help="column that holds the arm")
+    file.add_argument("--score", type=Path, metavar="FILE", help="people to score, with the columns of the features")
+    parser.add_argument("--model", type=Path, metavar="DIR", help="folder models/ of the run that learnt, for --score")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the files (default: --results)")
+    experiment = parser.add_argument_group("the experiment")
+    experiment.add_argument("--treatment-column", metavar="C", help="column that holds the arm")
     experiment.add_argument("--treated", metavar="VALUE", help="its value for the treated (default: 1)")
     experiment.add_argument("--control", metavar="VALUE", help="its value for the others (default: 0)")
-    experiment.add_argument("--outcome-column", required=True, metavar="Y", help="column of 0 and 1, or of amounts")
+    experiment.add_argument("--outcome-column", metavar="Y", help="column of 0 and 1, or of amounts")
     experiment.add_argument(
         "--ignore", action="append", metavar="COL", help="column that is no feature; may be given often"
     )
@@ -201,7 +241,6 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     experiment.add_argument(
         "--rows-per-day", type=_count, metavar="N", help="for the planner (default: the file's rows over the horizon)"
     )
-    experiment.add_argument("--out", type=Path, metavar="DIR", help="folder for the files (default: --results)")
     add_money_options(parser)
 
 

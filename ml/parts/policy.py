@@ -14,7 +14,7 @@ from ml.policy.gains import Gain
 from ml.policy.next_experiment import NextExperiment, plan_next
 from ml.policy.planner import Plan
 from ml.policy.projection import Projection
-from ml.policy.scored import quadrant_counts, scored
+from ml.policy.scored import quadrant_counts, scored, with_rule
 from ml.policy.sensitivity import Sensitivity
 from ml.policy.values import PolicyValue, value_policies
 from ml.publish.files import write_csv
@@ -146,7 +146,7 @@ def _publications(
 ) -> list[Publication]:
     """Lay out the tables, and write the scores as a file too."""
     with run.progress.step("writing the scores"):
-        scores = stamped(uplift.rows, stamp, run.contracts[SCORES])
+        scores = stamped(with_rule(uplift.rows, record.chosen_share_percent), stamp, run.contracts[SCORES])
         write_csv(run.folder / "predictions" / "uplift_scores.csv", scores)
     registry = run.contracts[UPLIFT_RUNS]
     tables: dict[str, Table] = {

@@ -10,6 +10,7 @@ from ml.data.rows import to_codes
 from ml.experiment.arms import Arms
 from ml.policy.estimates import Scored
 from ml.policy.quadrants import QUADRANTS, quadrants
+from ml.uplift.ranks import smallest_share
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -96,6 +97,32 @@ def with_quadrants(rows: "pa.Table", baseline_rate: float, config: Config) -> "p
     codes = quadrants(p_control, p_treatment, own_value(rows, config), baseline_rate, config.policy)
     named = pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(QUADRANTS, pa.string()))
     return rows.set_column(rows.column_names.index("quadrant"), "quadrant", named)
+
+
+def with_rule(rows: "pa.Table", share_percent: int | None) -> "pa.Table":
+    """Add whom the chosen share treats.
+
+    Parameters
+    ----------
+    rows : pyarrow.Table
+        Rows of `uplift_scores`.
+    share_percent : int, optional
+        The share chosen for the uplift strategy, in percent; 0 treats nobody. None where none was chosen.
+
+    Returns
+    -------
+    pyarrow.Table
+        The same rows with column treat: 1, 0, or null where no share was chosen.
+    """
+    import pyarrow as pa
+
+    treat = pa.nulls(len(rows), pa.int32())
+    if share_percent is not None:
+        percentile = np.asarray(rows.column("uplift_percentile").to_numpy())
+        treat = pa.array((smallest_share(percentile) <= share_percent).astype(np.int32))
+    if "treat" in rows.column_names:
+        return rows.set_column(rows.column_names.index("treat"), "treat", treat)
+    return rows.append_column("treat", treat)
 
 
 def quadrant_counts(rows: "pa.Table") -> dict[str, int]:

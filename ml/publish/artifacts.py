@@ -150,7 +150,8 @@ def model_version(champion: str, hashes: Mapping[str, str]) -> str:
     return f"{champion}-{together[:12]}"
 
 
-def check_files(folder: Path, recorded: Mapping[str, str], run_id: str) -> None:
+def check_files(folder: Path, recorded: Mapping[str, str], run_id: str, option: str = "--results",
+                command: str = "python -m ml.train") -> None:  # fmt: skip
     """Refuse model files that are not, byte for byte, those that the training recorded.
 
     Parameters
@@ -161,6 +162,8 @@ def check_files(folder: Path, recorded: Mapping[str, str], run_id: str) -> None:
         File name to SHA-256, as the run recorded them.
     run_id : str
         The run.
+    option, command : str
+        What names the folder of models, and what makes them anew.
 
     Raises
     ------
@@ -171,14 +174,14 @@ def check_files(folder: Path, recorded: Mapping[str, str], run_id: str) -> None:
         path = folder / name
         if not path.is_file():
             raise ModelError(
-                f"no {path}: point --results to the folder of run {run_id}, or train again",
+                f"no {path}: point {option} to the folder of run {run_id}, or train again",
                 "the files of its model are gone",
             )
         found = sha256_of(path)
         if found != expected:
             raise ModelError(
                 f"gate model hash failed: {path}: expected sha256 {expected} (run {run_id}), found {found}. "
-                "Restore the file, or run `python -m ml.train`",
+                f"Restore the file, or run `{command}`",
                 "the files of its model were changed",
             )
 

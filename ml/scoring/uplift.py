@@ -15,7 +15,7 @@ from ml.data.split import MODEL_SPLITS
 from ml.experiment.experiment import Truth
 from ml.experiment.simulated import hash_shares, simulate
 from ml.parts.uplift import own_values
-from ml.policy.scored import with_quadrants
+from ml.policy.scored import with_quadrants, with_rule
 from ml.publish.tables import stamped
 from ml.publish.uplift_model import SavedUplift
 from ml.run import Stamp
@@ -42,6 +42,7 @@ class PublishedUplift:
     is_simulated: bool
     baseline_rate: float
     seed: int
+    chosen_share_percent: int | None
     experiment: ExperimentSettings
     policy: PolicySettings
     models: SavedUplift
@@ -62,7 +63,7 @@ class PublishedUplift:
         PublishedUplift
             Ready to score.
         """
-        settings = json.loads(run["config_json"])
+        settings, share = json.loads(run["config_json"]), run["chosen_share_percent"]
         return cls(
             run_id=run["run_id"],
             model_version=run["model_version"],
@@ -71,6 +72,7 @@ class PublishedUplift:
             is_simulated=bool(run["is_simulated"]),
             baseline_rate=float(run["baseline_rate"]),
             seed=int(run["seed"]),
+            chosen_share_percent=None if share is None else int(share),
             experiment=ExperimentSettings.model_validate(settings["experiment"]),
             policy=PolicySettings.model_validate(settings["policy"]),
             models=models,
@@ -155,8 +157,8 @@ def uplift_rows(
             "dataset_split": pa.array(split, pa.string()),
         }
     )
-    with_costs = with_quadrants(rows, published.baseline_rate, config.model_copy(update={"policy": published.policy}))
-    return stamped(with_costs, stamp, contract)
+    rows = with_quadrants(rows, published.baseline_rate, config.model_copy(update={"policy": published.policy}))
+    return stamped(with_rule(rows, published.chosen_share_percent), stamp, contract)
 
 
 def _splits(here: Dataset, known: _Known) -> npt.NDArray[np.object_]:

@@ -36,7 +36,7 @@ class Scores:
     decile: npt.NDArray[np.int8]
 
 
-def score_rows(experiment: Experiment, fits: Fits, seed: int) -> Scores:
+def score_rows(experiment: Experiment, fits: Fits, seed: int, ties: Floats | None = None) -> Scores:
     """Score every row of an experiment by the T-learner and the baselines, calibration and test rows by all.
 
     Parameters
@@ -47,6 +47,8 @@ def score_rows(experiment: Experiment, fits: Fits, seed: int) -> Scores:
         What was fitted on them.
     seed : int
         Seed of the random order and of the order among ties.
+    ties : ndarray of shape (n_rows,), optional
+        Numbers from 0 to 1 that put ties in order, where rows of another table will be ranked in the same way.
 
     Returns
     -------
@@ -62,7 +64,9 @@ def score_rows(experiment: Experiment, fits: Fits, seed: int) -> Scores:
         with without_econml_warnings():
             scores[name][asked] = predict(asked)
     scores |= {RESPONSE: response, RANDOM: np.random.default_rng(seed).random(len(experiment))}
-    calibration, ties = experiment.rows("calibration"), np.random.default_rng(seed).random(len(experiment))
+    calibration = experiment.rows("calibration")
+    if ties is None:
+        ties = np.random.default_rng(seed).random(len(experiment))
     percentiles = {
         name: percentile_ranks(scores[name][calibration], scores[name], ties) for name in (T_LEARNER, RESPONSE)
     }

@@ -100,6 +100,9 @@ def test_new_rows_come_in_and_rows_of_sessions_that_are_no_more_go(copy: Place) 
     assert {(row["treatment"], row["outcome"]) for row in scored.values()} == {(None, None)}
     assert {row["quadrant"] for row in scored.values()} <= {"persuadable", "sure thing", "lost cause", "sleeping dog"}
     assert {row["is_simulated"] for row in scored.values()} == {1}
+    published = copy.rows("select chosen_share_percent from funnelift.uplift_runs where status = 'published'")
+    share = published[0]["chosen_share_percent"]
+    assert all(row["treat"] == (row["uplift_percentile"] >= (100 - share) / 100) for row in scored.values())
     assert "Nothing to score" in score.score(copy.config(), Progress())[0]
 
 

@@ -139,7 +139,14 @@ def test_the_money_is_what_anyone_gets_from_the_scores(simulated: Place) -> None
     assert everybody.nunique() == 1
     chosen = projections[projections["is_chosen"] == 1].reset_index()
     in_run = runs["chosen_share_percent"]
+    assert_treats_the_chosen_share(simulated)
     assert in_run == 0 or in_run == chosen.loc[chosen["strategy"] == "uplift", "share_percent"].item()
+
+
+def assert_treats_the_chosen_share(place: Place) -> None:
+    scores = table(place, "uplift_scores")
+    share = table(place, "uplift_runs").sort_values("finished_at")["chosen_share_percent"].iloc[-1]
+    assert (scores["treat"] == (scores["uplift_percentile"] >= (100 - share) / 100)).all()
 
 
 def test_the_policy_part_alone_gives_the_same_money_and_other_costs_other_money(copy: Place) -> None:
@@ -152,7 +159,9 @@ def test_the_policy_part_alone_gives_the_same_money_and_other_costs_other_money(
 
     train.train(copy.config(**{"policy.cost": 10, "policy.cost_per": "contact"}), Progress(), only="policy")
     after = unstamped(copy, "uplift_scores")
-    pd.testing.assert_frame_equal(after.drop(columns="quadrant"), before["uplift_scores"].drop(columns="quadrant"))
+    of_costs = ["quadrant", "treat"]
+    pd.testing.assert_frame_equal(after.drop(columns=of_costs), before["uplift_scores"].drop(columns=of_costs))
+    assert_treats_the_chosen_share(copy)
     assert (after["quadrant"] != before["uplift_scores"]["quadrant"]).mean() > 0.02
     earns = 50 * after["uplift"] > 10
     assert ((after["quadrant"] == "persuadable") == earns).all()
@@ -165,11 +174,13 @@ def test_the_policy_part_alone_gives_the_same_money_and_other_costs_other_money(
 def test_the_uplift_part_alone_leaves_no_money_of_other_scores(copy: Place) -> None:
     full = {name: unstamped(copy, name) for name in UPLIFT if name != "uplift_runs"}
     train.train(copy.config(), Progress(), only="uplift")
+    assert table(copy, "uplift_scores")["treat"].isna().all()
     for name in MONEY:
         assert table(copy, name).empty
         assert list(table(copy, name).columns) == [*full[name].columns, *STAMP]
     for name in ("uplift_scores", "uplift_metrics", "uplift_deciles"):
-        pd.testing.assert_frame_equal(unstamped(copy, name), full[name])
+        rows = unstamped(copy, name).drop(columns="treat", errors="ignore")
+        pd.testing.assert_frame_equal(rows, full[name].drop(columns="treat", errors="ignore"))
     train.train(copy.config(), Progress(), only="policy")
     for name, rows in full.items():
         pd.testing.assert_frame_equal(unstamped(copy, name), rows)

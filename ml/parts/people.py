@@ -1,0 +1,104 @@
+"""People who were in no experiment, scored by the model and the rule that one taught."""
+
+import argparse
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from ml.cli import Progress
+from ml.config import Config
+from ml.experiment.file_rows import tie_breakers
+from ml.experiment.people import People, read_people
+from ml.policy.scored import with_quadrants, with_rule
+from ml.publish.file_model import FileModel, read_sealed
+from ml.publish.files import staged_files, write_csv
+from ml.publish.tables import stamped
+from ml.publish.uplift_model import SavedUplift
+from ml.run import Stamp, run_name
+from ml.uplift.names import RESPONSE, T_LEARNER
+from ml.uplift.ranks import deciles
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def score_people(config: Config, progress: Progress, options: argparse.Namespace) -> list[str]:
+    """Score the rows of a file by a saved model, and say whom its rule treats.
+
+    Parameters
+    ----------
+    config : Config
+        Settings; the scores go to `results`.
+    progress : Progress
+        Shows the steps.
+    options : Namespace
+        File and folder of the model, as the command line has them.
+
+    Returns
+    -------
+    list of str
+        How many are treated, by which rule, and where it is.
+
+    Raises
+    ------
+    FunneliftError
+        When the model or the file cannot be used; nothing is written then.
+    """
+    with threadpool_limits(1, user_api="blas"):
+        with progress.step("reading the model; gate: model hash"):
+            model, models = read_sealed(options.model, config.threads)
+        with progress.step("reading the people; gate: columns, kinds, levels"):
+            people = read_people(options.score, model.features, model.words, model.visitor)
+        with progress.step(f"scoring {len(people.inputs):,} rows"):
+            rows = _scores(people, model, models, config)
+        stamp = Stamp(model.run_id, model.model_version, datetime.now(UTC))
+        with staged_files(config.results, run_name(stamp.scored_at)) as folder:
+            write_csv(folder / "predictions" / "uplift_scores.csv", stamped(rows, stamp))
+    return _findings(rows, model, config)
+
+
+def _scores(people: People, model: FileModel, models: SavedUplift, config: Config) -> "pa.Table":
+    import pyarrow as pa
+
+    size = len(people.inputs)
+    prediction, response = models.predict(people.inputs, people.identity.column("visitor_id"))
+    ties = tie_breakers(people.inputs, model.seed)
+    percentile = models.percentiles(T_LEARNER, prediction.score, ties)
+    rows = pa.table(
+        {
+            **{name: people.identity.column(name) for name in people.identity.column_names},
+            "p_control": prediction.p_control,
+            "p_treatment": prediction.p_treatment,
+            "uplift": prediction.uplift,
+            "score": prediction.score,
+            "uplift_percentile": percentile,
+            "decile": deciles(percentile).astype(np.int32),
+            "response_probability": response,
+            "response_percentile": models.percentiles(RESPONSE, response, ties),
+            "quadrant": pa.nulls(size, pa.string()),
+            "own_value": pa.nulls(size, pa.float64()),
+        }
+    )
+    costs = config.model_copy(update={"policy": model.rule.policy})
+    return with_rule(with_quadrants(rows, model.baseline_rate, costs), model.rule.share_percent).drop_columns(
+        ["own_value"]
+    )
+
+
+def _findings(rows: "pa.Table", model: FileModel, config: Config) -> list[str]:
+    import pyarrow.compute as pc
+
+    treated, size = pc.sum(rows.column("treat")).as_py(), len(rows)
+    rule = (
+        f"the {model.rule.share_percent} % with the highest uplift, as in the experiment"
+        if model.rule.share_percent
+        else "nobody, because in the experiment no share earned more than it costs"
+    )
+    return [
+        f"{size:,} rows scored by {model.model_version} (run {model.run_id}); mean uplift "
+        f"{pc.mean(rows.column('uplift')).as_py():+.4f}.",
+        f"Treat {treated:,} of them ({treated / size:.1%}): {rule}.",
+        f"Files: {config.results}/predictions/uplift_scores.csv.",
+    ]
