@@ -2,12 +2,13 @@
 -- Grain: one row per breakdown (all, visitor_type, category, weekday, hour), value and funnel step but the last.
 -- Run: dbt show --select highest_dropoff_step --limit -1 --output json   (other ways: docs/analyses.md)
 --
--- A session drops off at a step when it has an event of it and none of the next, in whatever order they came.
+-- A session drops off at a step when it has an event of it and none of any later step, in whatever order they came.
+-- Who bought without a cart did not leave after the view.
 -- dropoff_low and dropoff_high are the Wilson 95 % interval of dropoff_rate. It takes sessions as independent; the
 -- sessions of one visitor are not quite, so read it as slightly too narrow.
 -- highest_step marks the step with the highest rate: clear where its interval lies above those of all other steps of the
 -- segment, else not clear.
--- has_enough is 1 when the step's rate in the whole shop would give at least 10 drop-offs and 10 conversions among the
+-- has_enough is 1 when the step's rate in the whole shop would give at least 10 drop-offs and 10 others among the
 -- sessions entered: the segment's own rate does not decide, for that would favour the lucky ones.
 -- against_shop says higher or lower where the whole shop's rate lies outside the interval of a row with enough sessions.
 -- Of many rows about one in twenty does so by chance.

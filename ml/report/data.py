@@ -88,7 +88,7 @@ def _funnel(warehouse: Warehouse) -> Row:
     names = ["Sessions", "Converting sessions", "Revenue", "Revenue lost"]
     rows = _ask(warehouse, names, ["started_date", "visitor_type", "category_id"])
     days = [row["started_date"] for row in rows]
-    step_names = ["Sessions at step", "Step conversions", "Step drop-offs"]
+    step_names = ["Sessions at step", "Step conversions", "Step skips", "Step drop-offs"]
     steps = _ask(warehouse, step_names, ["funnel_date", "visitor_type", "category_id", "step", "step_number"])
     shape = _Shape(rows, days)
     buckets = " ".join(f"when seconds < {bound} then {place}" for place, bound in enumerate(TIME_BOUNDS))

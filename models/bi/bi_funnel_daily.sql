@@ -9,6 +9,7 @@ with totals as (
         step_number,
         sum(entered) as entered,
         sum(converted) as converted,
+        sum(skipped) as skipped,
         sum(revenue_lost) as revenue_lost
     from {{ ref('int_funnel_totals') }}
     group by 1, 2, 3, 4
@@ -24,7 +25,8 @@ select
     {{ to_integer('step_number') }} as step_number,
     {{ to_bigint('entered') }} as entered,
     {{ to_bigint('converted') }} as converted,
-    {{ to_bigint('entered - converted') }} as dropped_off,
+    {{ to_bigint('skipped') }} as skipped,
+    {{ to_bigint('entered - converted - skipped') }} as dropped_off,
     {{ to_money('revenue_lost') }} as revenue_lost,
     case when step_number = {{ var('funnel_steps') | length }} then 1 else 0 end as is_last_step
 from totals

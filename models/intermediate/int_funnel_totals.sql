@@ -7,6 +7,7 @@ select
     step_number,
     {{ to_bigint('count(*)') }} as entered,
     {{ to_bigint('sum(is_next_entered)') }} as converted,
+    {{ to_bigint('sum(is_next_skipped)') }} as skipped,
     sum(value_left) as revenue_lost
 from {{ ref('int_session_steps') }}
 group by day_number, started_hour, category_id, is_new_visitor, step_number

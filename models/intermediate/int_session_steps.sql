@@ -30,6 +30,13 @@ select
     session_totals.category_id,
     {{ number }} as step_number,
     case when session_totals.{{ steps[number] }}_count > 0 then 1 else 0 end as is_next_entered,
+    -- Who bought at once went on, though not by the next step.
+    case
+        when
+            session_totals.{{ steps[number] }}_count = 0
+            and session_totals.{{ steps[number:] | join('_count + session_totals.') }}_count > 0 then 1
+        else 0
+    end as is_next_skipped,
     {{ seconds_between((step, steps[number])) }} as seconds_to_next,
     case
         when session_totals.{{ steps[number:] | join('_count + session_totals.') }}_count > 0 then 0
@@ -53,6 +60,7 @@ select
     category_id,
     {{ steps | length }} as step_number,
     null as is_next_entered,
+    null as is_next_skipped,
     null as seconds_to_next,
     null as value_left,
     is_new_visitor,

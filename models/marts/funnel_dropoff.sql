@@ -11,6 +11,7 @@ with counts as (
         totals.step_number,
         sum(totals.entered) as entered,
         sum(totals.converted) as converted,
+        sum(totals.skipped) as skipped,
         sum(totals.revenue_lost) as revenue_lost
     from {{ ref('int_funnel_totals') }} as totals
     cross join {{ breakdown_names(breakdowns) }}
@@ -46,9 +47,10 @@ select
     {{ to_integer('counts.step_number') }} as step_number,
     {{ to_bigint('counts.entered') }} as entered,
     {{ to_bigint('counts.converted') }} as converted,
-    {{ to_bigint('counts.entered - counts.converted') }} as dropped_off,
+    {{ to_bigint('counts.skipped') }} as skipped,
+    {{ to_bigint('counts.entered - counts.converted - counts.skipped') }} as dropped_off,
     {{ ratio('counts.converted', 'counts.entered') }} as conversion_rate,
-    {{ ratio('counts.entered - counts.converted', 'counts.entered') }} as dropoff_rate,
+    {{ ratio('counts.entered - counts.converted - counts.skipped', 'counts.entered') }} as dropoff_rate,
     typical_times.median_seconds_to_convert,
     {{ to_money('counts.revenue_lost') }} as revenue_lost
 from counts

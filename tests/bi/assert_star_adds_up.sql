@@ -22,6 +22,8 @@ daily as (
         step,
         sum(entered) as entered,
         sum(converted) as converted,
+        sum(skipped) as skipped,
+        sum(dropped_off) as dropped_off,
         sum(revenue_lost) as revenue_lost
     from {{ ref('bi_funnel_daily') }}
     where is_last_step = 0
@@ -53,4 +55,6 @@ left join daily on shop.step = daily.step
 where
     coalesce(daily.entered, 0) <> shop.entered
     or daily.converted <> shop.converted
+    or daily.skipped <> shop.skipped
+    or daily.dropped_off <> shop.dropped_off
     or daily.revenue_lost <> shop.revenue_lost

@@ -6,6 +6,7 @@ with daily as (
         step,
         sum(entered) as entered,
         sum(converted) as converted,
+        sum(dropped_off) as dropped_off,
         sum(revenue_lost) as revenue_lost
     from {{ ref('funnel_daily') }}
     group by breakdown, step
@@ -19,6 +20,7 @@ whole_time as (
         step,
         sum(entered) as entered,
         sum(converted) as converted,
+        sum(dropped_off) as dropped_off,
         sum(revenue_lost) as revenue_lost
     from {{ ref('funnel_dropoff') }}
     group by breakdown, step
@@ -40,6 +42,7 @@ whole_shop as (
         '{{ step }}' as step,
         sum(has_{{ step }}) as entered,
         sum(has_{{ step }} * has_{{ var('funnel_steps')[loop.index] }}) as converted,
+        sum(case when has_{{ step }} = 1 and furthest_step_number = {{ loop.index }} then 1 else 0 end) as dropped_off,
         sum(case when furthest_step = '{{ step }}' then abandoned_value else 0 end) as revenue_lost
     from {{ ref('session_funnels') }}
     {% if not loop.last %}
@@ -56,6 +59,8 @@ select
     whole_shop.entered as expected_entered,
     both_marts.converted,
     whole_shop.converted as expected_converted,
+    both_marts.dropped_off,
+    whole_shop.dropped_off as expected_dropped_off,
     both_marts.revenue_lost,
     whole_shop.revenue_lost as expected_revenue_lost
 from both_marts
@@ -63,4 +68,5 @@ inner join whole_shop on both_marts.step = whole_shop.step
 where
     both_marts.entered <> whole_shop.entered
     or both_marts.converted <> whole_shop.converted
+    or both_marts.dropped_off <> whole_shop.dropped_off
     or both_marts.revenue_lost <> whole_shop.revenue_lost

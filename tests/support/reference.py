@@ -426,19 +426,25 @@ class Reference:
                     if session.of(step):
                         groups[*date, breakdown, values[breakdown], step, next_step, number].append(session)
         names = ["funnel_date"] * daily + ["breakdown", "breakdown_value", "step", "next_step", "step_number"]
-        return [dict(zip(names, key, strict=True)) | self._dropoff(key[-3], key[-2], of) for key, of in groups.items()]
+        return [dict(zip(names, key, strict=True)) | self._dropoff(key[-1], of) for key, of in groups.items()]
 
-    def _dropoff(self, step: str, next_step: str, sessions: list[Session]) -> Row:
-        converted = sum(bool(session.of(next_step)) for session in sessions)
+    def _dropoff(self, number: int, sessions: list[Session]) -> Row:
+        step, next_step = self.steps[number - 1 : number + 1]
+        converted = dropped_off = 0
+        for session in sessions:
+            later = {fact.step for fact in session.facts} & set(self.steps[number:])
+            converted += next_step in later
+            dropped_off += not later
         gaps = [seconds_between(session.facts, step, next_step) for session in sessions]
         funnels = [self._funnel_row(session) for session in sessions]
         known = [gap for gap in gaps if gap is not None]
         return {
             "entered": len(sessions),
             "converted": converted,
-            "dropped_off": len(sessions) - converted,
+            "skipped": len(sessions) - converted - dropped_off,
+            "dropped_off": dropped_off,
             "conversion_rate": converted / len(sessions),
-            "dropoff_rate": (len(sessions) - converted) / len(sessions),
+            "dropoff_rate": dropped_off / len(sessions),
             "median_seconds_to_convert": median(known) if known else None,
             "revenue_lost": sum(
                 (row["abandoned_value"] for row in funnels if row["furthest_step"] == step), Decimal(0)

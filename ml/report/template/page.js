@@ -270,11 +270,11 @@
         traces: ({ blue }) => [{ type: "bar", orientation: "h", y: steps.map(stepName), x: stepCounts, marker: { color: blue }, cliponaxis: false,
           text: stepCounts.map((count) => `${whole(count)} (${percent(sessions ? count / sessions : 0)})`), textposition: "outside", hoverinfo: "skip" }],
         layout: { yaxis: { autorange: "reversed", type: "category" }, xaxis: { title: "Sessions", range: [0, Math.max(...stepCounts, 1) * 1.3] } },
-        heads: ["Step", "Sessions", "Share of sessions", "Go on to the next step", "Rate", `${level} interval`],
+        heads: ["Step", "Sessions", "Share of sessions", "Go on to the next step", "Rate", `${level} interval`, "Skip it", "Go no further"],
         rows: steps.map((step, i) => {
-          const on = reached.get(step)["Step conversions"];
+          const { "Step conversions": on, "Step skips": past, "Step drop-offs": left } = reached.get(step);
           return [stepName(step), whole(stepCounts[i]), percent(sessions ? stepCounts[i] / sessions : 0),
-            ...(i === steps.length - 1 || !stepCounts[i] ? ["", "", ""] : [whole(on), percent(on / stepCounts[i]), wilson(on, stepCounts[i]).map(percent).join(" to ")])];
+            ...(i === steps.length - 1 || !stepCounts[i] ? ["", "", "", "", ""] : [whole(on), percent(on / stepCounts[i]), wilson(on, stepCounts[i]).map(percent).join(" to "), whole(past), whole(left)])];
         }),
       });
 

@@ -299,7 +299,8 @@ def test_highest_dropoff_step(shop: Shop) -> None:
     recount, pairs = shop.recount, list(pairwise(shop.recount.steps))
     left = recount.carts[recount.carts.left].groupby("session").worth.agg(total)
     shop_rates = {
-        step: float((recount.sessions[recount.sessions[step] > 0][after] == 0).mean()) for step, after in pairs
+        step: float((recount.sessions.loc[recount.sessions[step] > 0, recount.steps[number:]] == 0).all(axis=1).mean())
+        for number, (step, _) in enumerate(pairs, start=1)
     }
     expected: dict[tuple[Any, ...], dict[str, Any]] = {}
     for breakdown, value, rows in recount.segments("all", "visitor_type", "category", "weekday", "hour"):
@@ -308,8 +309,8 @@ def test_highest_dropoff_step(shop: Shop) -> None:
             entered = rows[rows[step] > 0]
             if entered.empty:
                 continue
-            dropped = int((entered[after] == 0).sum())
             ended = entered[(entered[recount.steps[number:]] == 0).all(axis=1)].index
+            dropped = len(ended)
             low, high = wilson(dropped, len(entered))
             has_enough = enough(len(entered), shop_rates[step])
             found[step] = {

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from compiled import FEATURE_KEY, Project, Rows, World, compile_project, read
-from reference import Reference, Row
+from reference import Event, Reference, Row
 from worlds import HOUR_MS, MIDNIGHT_MS, random_world, read_retailrocket, synthetic_world, worlds
 
 # Everything that a shop may set, set to something else; bots are common under these thresholds.
@@ -133,6 +133,35 @@ def test_other_visitors_do_not_change_when_bots_are_left_out() -> None:
 @pytest.mark.statistics
 def test_worlds_that_shrink(world: World) -> None:
     assert_marts_equal(world, compile_project())
+
+
+def test_who_buys_at_once_is_no_drop_off() -> None:
+    """Only who entered no later step left; past which steps and in which order the others came does not matter."""
+    paths = {
+        "at once": ["view", "transaction"],
+        "past the cart": ["view", "checkout"],
+        "back to look": ["transaction", "addtocart", "view"],
+        "looks": ["view", "view"],
+        "from a link": ["addtocart"],
+    }
+    world = World(
+        [
+            Event(MIDNIGHT_MS + 1000 * place, visitor, step, "10", visitor if step == "transaction" else None)
+            for visitor, path in paths.items()
+            for place, step in enumerate(path)
+        ],
+        [],
+        [],
+    )
+    project = compile_project(funnel_steps=["view", "addtocart", "checkout", "transaction"])
+    assert_marts_equal(world, project)
+    counts = project.build(world).execute("""
+        select step, entered, converted, skipped, dropped_off
+        from funnelift.funnel_dropoff
+        where breakdown = 'all'
+        order by step_number
+    """)
+    assert counts.fetchall() == [("view", 4, 1, 2, 1), ("addtocart", 2, 0, 1, 1), ("checkout", 1, 0, 0, 1)]
 
 
 def test_retailrocket_sample(shared_data: Path) -> None:
