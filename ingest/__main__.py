@@ -1,4 +1,4 @@
-"""The command line: `python -m ingest map|load|loads|unload|synth|baseline`."""
+"""The command line: `python -m ingest map|check|load|loads|unload|synth|baseline`."""
 
 import argparse
 import io
@@ -7,6 +7,7 @@ from importlib import import_module
 
 COMMANDS = {
     "map": "ingest.guess.command",
+    "check": "ingest.check",
     "load": "ingest.load",
     "loads": "ingest.loads",
     "unload": "ingest.unload",

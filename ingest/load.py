@@ -1,11 +1,7 @@
 """`python -m ingest load`: raw files into the warehouse, whole or not at all."""
 
 import argparse
-import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,6 +11,15 @@ from rich.progress import Progress
 
 from ingest.contract import EVENTS
 from ingest.inputs import SYNTHETIC_MARKER, Input, hash_all, inspect_all
+from ingest.judge import (
+    MAX_REJECT_RATE,
+    add_reject_rate,
+    check_file,
+    check_reject_rates,
+    checked_blocks,
+    note_rejects,
+    refuse_hopeless,
+)
 from ingest.mapping_file import read_mappings
 from ingest.raw_tables import (
     RAW_TABLES,
@@ -27,18 +32,13 @@ from ingest.raw_tables import (
     record_load,
     record_unloads,
 )
-from ingest.reader import blocks
-from ingest.summary import print_summary, progress_bar, reject_reasons
-from ingest.validate import Checked, Validator, category_paths
+from ingest.summary import print_summary, progress_bar
+from ingest.validate import Checked, category_paths
 from warehouse.base import RawTables
 from warehouse.errors import FunneliftError
 from warehouse.open import choose_engine
 
-MAX_REJECT_RATE = 0.01
-EXAMPLES_A_REASON = 3
 ID_COLUMNS = ("visitorid", "itemid", "transactionid")
-
-T = TypeVar("T")
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -61,13 +61,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--mapping", type=Path, metavar="FILE", help="how another shop's events and experiment map to the raw contract"
     )
     parser.add_argument("--target", help="warehouse to load into (default: FUNNELIFT_TARGET, else duckdb)")
-    parser.add_argument(
-        "--max-reject-rate",
-        type=_rate,
-        default=MAX_REJECT_RATE,
-        metavar="SHARE",
-        help="largest share of a file's lines that may be rejected, 0 to 1 (default: %(default)s)",
-    )
+    add_reject_rate(parser)
     parser.add_argument(
         "--replace-synthetic",
         action="store_true",
@@ -161,7 +155,7 @@ def load(
             for number, each in enumerate(new, next_load_number(raw)):
                 each.load_number = number
             _load_files(new, raw, progress, max_reject_rate)
-            _check_reject_rates(inputs, max_reject_rate)
+            check_reject_rates(inputs, max_reject_rate)
     return inputs
 
 
@@ -230,24 +224,19 @@ def _not_loaded(inputs: list[Input], loads: list[LoadRow], replace_synthetic: bo
 
 
 def _load_files(inputs: list[Input], raw: RawTables, progress: Progress, max_reject_rate: float) -> None:
-    started = time.monotonic()
-    for each, checked in _one_ahead(_checked_blocks(inputs, progress)):
+    for each, checked in checked_blocks(inputs, progress):
         if checked is None:
             _finish_file(each, raw)
         else:
             _write_block(each, checked, raw)
-            if each.rejected_count > max_reject_rate * each.most_lines:
-                _check_reject_rates([each], max_reject_rate)
-        ended = time.monotonic()
-        each.seconds += ended - started
-        started = ended
+            refuse_hopeless(each, max_reject_rate)
 
 
 def _write_block(each: Input, checked: Checked, raw: RawTables) -> None:
     each.accepted_count += raw.append(each.layout.kind.table, checked.accepted, **each.load)
     each.rejected_count += raw.append("raw_rejects", checked.rejects, **each.load, file=each.name)
     each.ignored_count += checked.ignored_count
-    _note_rejects(each, checked)
+    note_rejects(each, checked)
     if each.layout.kind is EVENTS:
         each.float_ids |= {name for name in ID_COLUMNS if pc.any(pc.ends_with(checked.accepted[name], ".0")).as_py()}
     if each.layout.kind is EVENTS and each.layout.mapping.category_path_separator:
@@ -261,51 +250,8 @@ def _finish_file(each: Input, raw: RawTables) -> None:
         known = [category for (category,) in raw.distinct("raw_category_tree", ["categoryid"])]
         is_known = pc.is_in(paths["categoryid"], pa.array(known, pa.string()))
         raw.append("raw_category_tree", paths.filter(pc.invert(is_known)), **each.load)
-    if each.source.has_changed():
-        raise FunneliftError(f"{each.name}: the file changed while it was being read; load it when it is complete")
-    if each.accepted_count + each.rejected_count + each.ignored_count != each.line_count:
-        raise FunneliftError(
-            f"{each.name}: the lines do not add up: {each.accepted_count:,} accepted, {each.rejected_count:,} rejected "
-            f"and {each.ignored_count:,} ignored are not the {each.line_count:,} lines read; please report this"
-        )
+    check_file(each)
     record_load(raw, _load_row(each))
-
-
-def _checked_blocks(inputs: list[Input], progress: Progress) -> Iterator[tuple[Input, Checked | None]]:
-    """Every block of every file with its file, and None after the last one of each."""
-    for each in inputs:
-        layout = each.layout
-        task = progress.add_task(f"loading {escape(each.source.path.name)}", total=each.source.size)
-        with Validator(each.source, layout, time.time_ns() // 1_000_000) as validator:
-            for block in blocks(each.source, layout.dialect, len(layout.header), layout.positions):
-                checked = validator.check(block)
-                each.line_count += block.table.num_rows + checked.extra_count
-                each.position = block.position
-                yield each, checked
-                progress.update(task, completed=block.position)
-        yield each, None
-        progress.remove_task(task)
-
-
-def _one_ahead(items: Iterator[T]) -> Iterator[T]:
-    """Takes the next item in a thread of its own while the last one is being used."""
-    with ThreadPoolExecutor(1) as pool:
-        upcoming = pool.submit(next, items, None)
-        while (current := upcoming.result()) is not None:
-            upcoming = pool.submit(next, items, None)
-            yield current
-
-
-def _note_rejects(each: Input, checked: Checked) -> None:
-    if not checked.rejects.num_rows:
-        return
-    for counted in pc.value_counts(checked.rejects["reason"]).to_pylist():
-        reason = counted["values"]
-        each.reasons[reason] += counted["counts"]
-        examples = each.examples.setdefault(reason, [])
-        if missing := EXAMPLES_A_REASON - len(examples):
-            rows = checked.rejects.filter(pc.equal(checked.rejects["reason"], reason)).slice(0, missing).to_pylist()
-            examples += [f"{each.name}:{row['line']}: {row['raw_text'][:120]}" for row in rows]
 
 
 def _load_row(each: Input) -> LoadRow:
@@ -323,22 +269,3 @@ def _load_row(each: Input) -> LoadRow:
         is_synthetic=each.is_synthetic,
         loaded_at=now(),
     )
-
-
-def _check_reject_rates(inputs: list[Input], max_reject_rate: float) -> None:
-    over = [each for each in inputs if each.rejected_count > max_reject_rate * each.line_count]
-    if over:
-        cure = "Correct the file or the mapping, or allow more with --max-reject-rate"
-        parts = [
-            f"{each.name}: {each.rejected_count:,} of {each.line_count:,} lines rejected "
-            f"({each.rejected_count / each.line_count:.2%}, allowed {max_reject_rate:.2%})\n{reject_reasons(each)}"
-            for each in over
-        ]
-        raise FunneliftError("\n".join([*parts, cure]))
-
-
-def _rate(text: str) -> float:
-    rate = float(text)
-    if not 0 <= rate <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return rate

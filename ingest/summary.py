@@ -15,8 +15,9 @@ def progress_bar(console: Console) -> Progress:
     return Progress(*columns, console=console, transient=True)
 
 
-def print_summary(inputs: list[Input]) -> None:
+def print_summary(inputs: list[Input], *, is_loaded: bool = True) -> None:
     """Print a table of the files, then what there is to say about each."""
+    kept = " (kept in funnelift_raw.raw_rejects)" if is_loaded else ""
     output = Console(highlight=False, emoji=False)
     if not output.is_terminal:
         output.width = 120
@@ -38,7 +39,7 @@ def print_summary(inputs: list[Input]) -> None:
                 soft_wrap=True,
             )
         if each.reasons:
-            output.print(f"rejected in {escape(each.name)} (kept in funnelift_raw.raw_rejects):", soft_wrap=True)
+            output.print(f"rejected in {escape(each.name)}{kept}:", soft_wrap=True)
             output.print(escape(reject_reasons(each)), soft_wrap=True)
 
 

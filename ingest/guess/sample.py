@@ -11,7 +11,6 @@ import pyarrow as pa
 
 from ingest.field_path import field_path
 from ingest.guess.words import NULL_WORDS
-from ingest.mapping import Mapping
 from ingest.reader import Block, blocks
 from ingest.source import HEAD_BYTES, Dialect, Source, is_typed_time, split_line, text_chunks
 from warehouse.errors import FunneliftError
@@ -65,13 +64,15 @@ class Sample:
         return self.source.format == "jsonl"
 
 
-def take_sample(source: Source) -> Sample:
+def take_sample(source: Source, layout: tuple[Dialect, list[str] | None] | None = None) -> Sample:
     """Read the first records of a file.
 
     Parameters
     ----------
     source : Source
         The file.
+    layout : tuple of Dialect and list of str, or None
+        How a CSV file is written, and its columns where it has no header; None to guess.
 
     Returns
     -------
@@ -86,7 +87,7 @@ def take_sample(source: Source) -> Sample:
     dialect, header = Dialect(), None
     names = list(source.keys)
     if source.format == "csv":
-        dialect, header = _layout_of_csv(source)
+        dialect, header = layout or _layout_of_csv(source)
         names = header or source.header(dialect.delimiter, dialect.quote)
     block = first_block(source, dialect, len(names), set(range(len(names))))
     columns: dict[str, Column] = {}
@@ -131,11 +132,6 @@ def first_block(source: Source, dialect: Dialect, width: int, needed: set[int]) 
     if block is None:
         raise FunneliftError(f"{source.path}: a header and no lines; nothing to guess from")
     return replace(block, table=block.table.slice(0, MAX_RECORDS))
-
-
-def mapped_dialect(mapping: Mapping) -> Dialect:
-    """How a mapping says that a CSV file is written."""
-    return Dialect(mapping.delimiter, mapping.quote, has_header=mapping.header is None)
 
 
 def _layout_of_csv(source: Source) -> tuple[Dialect, list[str] | None]:

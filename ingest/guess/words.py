@@ -46,7 +46,7 @@ _NAMES: dict[str, list[tuple[str, int]]] = {
         (r"(amount|value|cost|betrag|revenue|total|umsatz|item_revenue|line_total|total_price)", 5),
     ],
     "quantity": [(r"(item_|product_)?(quantity|qty|units|menge|anzahl|pieces)", 10), (r".*(quantity|qty)", 8)],
-    "currency": [(r"(currency|waehrung|währung|currency_code|price_currency)", 10), (r".*currency(_code)?", 8)],
+    "currency": [(r"(curr?|currency|waehrung|währung|currency_code|price_currency)", 10), (r".*currency(_code)?", 8)],
     "event_id": [
         (rf"(event|message|hit|insert|log|record)_?({_ID})", 10),
         (r"(uuid|guid)", 8),

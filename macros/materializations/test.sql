@@ -1,6 +1,6 @@
 {#
     dbt's own test, except that a test of a table's rules names those that are broken, in dbt's output and in
-    run_results.json: "Got 2 results" tells nobody where to look.
+    run_results.json: "Got 2 results" tells nobody where to look. A singular test that warns says its rows, a sentence each.
 #}
 {% materialization test, default %}
     {%- set relations = dbt.materialization_test_default() -%}
@@ -16,6 +16,8 @@
         {%- elif should_warn -%}
             {% do exceptions.warn(complaints | join('\n')) %}
         {%- endif -%}
+    {%- elif should_warn and not model.get('test_metadata') and config.get('severity') | lower == 'warn' -%}
+        {%- for row in run_query(sql ~ ' limit 20') -%}{%- do exceptions.warn(row[0]) -%}{%- endfor -%}
     {%- endif -%}
     {{ return(relations) }}
 {% endmaterialization %}

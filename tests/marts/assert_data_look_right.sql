@@ -1,0 +1,120 @@
+-- Grain: one row per thing that looks wrong about the data: a sentence. Guards: what `python -m ingest check` warns of is
+-- told after a load too. It warns and stops nothing, for each may be right.
+{{ config(severity='warn') }}
+{%- set null_texts -%}
+'NA', 'N/A', 'n/a', '(not set)', '(null)', 'null', 'NULL', 'None', 'nan', 'NaN', 'undefined'
+{%- endset %}
+{%- set ids = {
+    'visitors': (looked_at(ref('int_visitors')), 'visitor_id'),
+    'items': (ref('int_items'), 'item_id'),
+    'orders': (looked_at(ref('int_events')), 'transaction_id'),
+} %}
+with summary as (
+
+    select * from {{ ref('dataset_summary') }}
+
+),
+
+visitors as (
+
+    select
+        visitor_key,
+        min(visitor_id) as visitor_id,
+        sum(event_count) as event_count
+    from {{ looked_at(ref('int_session_totals')) }}
+    group by visitor_key
+
+),
+
+-- How prices end that were made to look small.
+prices as (
+
+    select
+        count(own_price) as price_count,
+        count(case when mod(own_price, 1) = 0 then 1 end) as whole_count,
+        count(case when own_price >= 500 then 1 end) as large_count,
+        count(case when mod(own_price, 100) in (99, 95, 90, 50, 49) then 1 end) as ending_count
+    from {{ looked_at(ref('int_events')) }}
+
+),
+
+busy_days as (
+
+    select distinct funnel_date from {{ ref('funnel_daily') }}
+
+),
+
+quiet_days as (
+
+    select
+        count(*) as day_count,
+        min(dates.date_day) as first_day
+    from {{ ref('dim_date') }} as dates
+    cross join summary
+    left join busy_days as busy on dates.date_day = busy.funnel_date
+    where
+        busy.funnel_date is null
+        and dates.date_day > cast(summary.first_plausible_at as date)
+        and dates.date_day < cast(summary.last_plausible_at as date)
+
+),
+
+lost_parents as (
+
+    select
+        count(*) as category_count,
+        min(categories.parent_category_id) as parent_category_id
+    from {{ ref('stg_categories') }} as categories
+    left join {{ ref('stg_categories') }} as parents on categories.parent_category_id = parents.category_id
+    where categories.parent_category_id is not null and parents.category_id is null
+
+),
+
+complaints as (
+
+    {%- for name, (relation, id) in ids.items() %}
+    select {{ join_text(["'" ~ name ~ " have the id '", id, "': say null_values in the mapping if it means nothing'"]) }} as complaint
+    from {{ relation }}
+    where
+        {{ id }} in ({{ null_texts }})
+        -- A backslash in a text is read in two ways.
+        or (ascii({{ id }}) = 92 and {{ id }} like '_N')
+    group by {{ id }}
+    union all
+    select {{ join_text(["'ids of " ~ name ~ " end in .0, such as '", "min(" ~ id ~ ")", "': 4000.0 and 4000 are two ids'"]) }}
+    from {{ relation }}
+    where {{ id }} like '%.0'
+    having count(*) > 0
+    union all
+    {%- endfor %}
+    select {{ join_text(["'visitor '", "visitors.visitor_id", "' has more than a tenth of all events; a placeholder?'"]) }}
+    from visitors
+    cross join summary
+    where summary.event_count >= 200 and visitors.event_count * 10 > summary.event_count
+    union all
+    select {{ join_text(["'all '", "price_count", "' prices are whole numbers and most end as cents do; are they cents?'"]) }}
+    from prices
+    where
+        price_count >= 20 and price_count = whole_count
+        and large_count * 2 > price_count and ending_count * 4 > price_count
+    union all
+    select {{ join_text(["'no session began on '", "day_count", "' days between the first and the last, such as '", "first_day"]) }}
+    from quiet_days
+    where day_count > 0
+    union all
+    select {{ join_text(
+        ["category_count", "' categories hang under parents that are no category, such as '", "parent_category_id"]
+    ) }}
+    from lost_parents
+    where category_count > 0
+    {%- for step, column in {'addtocart': 'cart_session_count', 'transaction': 'converting_session_count'}.items() %}
+    union all
+    select 'no event is {{ step }}'
+    from summary
+    where event_count > 0 and {{ column }} = 0
+    {%- endfor %}
+
+)
+
+select complaint
+from complaints
