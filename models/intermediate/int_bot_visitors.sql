@@ -32,15 +32,55 @@ pollers as (
 
 ),
 
-sprinters as (
+-- Sessions fast enough if every row of them were an act of its own: few, so that only these are looked at closely.
+fast_sessions as (
 
     select
+        session_key,
         visitor_key,
-        'inhuman_pace' as bot_reason
+        ended_ms - started_ms as duration_ms
     from session_totals
     where
         event_count >= {{ var('bot_pace_events') }}
         and ended_ms - started_ms < {{ var('bot_pace_mean_gap_seconds') }} * 1000 * (event_count - 1)
+
+),
+
+-- Lines of one order are one act, and so is what has one time: a basket is filled and paid with one click.
+acts as (
+
+    select
+        events.session_key,
+        case
+            when events.event_type = 'transaction' and events.transaction_id <> ''
+                then min(events.event_ms) over (partition by events.session_key, events.event_rank, events.transaction_id)
+            else events.event_ms
+        end as act_ms
+    from events
+    inner join fast_sessions on events.visitor_key = fast_sessions.visitor_key and events.session_key = fast_sessions.session_key
+
+),
+
+paces as (
+
+    select
+        session_key,
+        count(distinct act_ms) as act_count
+    from acts
+    group by session_key
+
+),
+
+sprinters as (
+
+    select
+        fast_sessions.visitor_key,
+        'inhuman_pace' as bot_reason
+    from fast_sessions
+    inner join paces on fast_sessions.session_key = paces.session_key
+    where
+        paces.act_count >= {{ var('bot_pace_events') }}
+        and fast_sessions.duration_ms < {{ var('bot_pace_mean_gap_seconds') }} * 1000 * (paces.act_count - 1)
 
 ),
 

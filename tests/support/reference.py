@@ -306,11 +306,21 @@ class Reference:
             len(facts) >= self.settings["bot_visitor_events"]
             or any(viewed.count(item) >= self.settings["bot_poll_views"] for item in set(viewed))
             or any(
-                len(session.facts) >= self.settings["bot_pace_events"]
-                and Fraction(session.facts[-1].ms - session.facts[0].ms, len(session.facts) - 1) < pace_ms
+                self._acts(session) >= self.settings["bot_pace_events"]
+                and Fraction(session.facts[-1].ms - session.facts[0].ms, self._acts(session) - 1) < pace_ms
                 for session in sessions
             )
         )
+
+    @staticmethod
+    def _acts(session: Session) -> int:
+        """Count the moments of a session; all that one order paid for is of the moment of its first line."""
+        paid_at: dict[str, int] = {}
+        moments = set[int]()
+        for fact in session.facts:
+            is_line = fact.raw.event == "transaction" and fact.order_id
+            moments.add(paid_at.setdefault(str(fact.order_id), fact.ms) if is_line else fact.ms)
+        return len(moments)
 
     def _is_closed(self, session: Session) -> int:
         assert self.clock.last_ms is not None

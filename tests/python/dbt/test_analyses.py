@@ -88,10 +88,17 @@ class Recount:
         events, limits = self.events, self.settings
         totals = events.groupby("visitorid").size()
         polls = events[events.event == "view"].groupby(["visitorid", "itemid"]).size()
-        runs = events.groupby("session").agg(
-            visitor=("visitorid", "first"),
-            length=("timestamp", "size"),
-            ms=("timestamp", lambda ms: ms.max() - ms.min()),
+        lines = events[(events.sent == "transaction") & (events.order_text != "")]
+        acts = events.timestamp.copy()
+        acts[lines.index] = lines.groupby(["session", "order_text"]).timestamp.transform("min")
+        runs = (
+            events.assign(act=acts)
+            .groupby("session")
+            .agg(
+                visitor=("visitorid", "first"),
+                length=("act", "nunique"),
+                ms=("timestamp", lambda ms: ms.max() - ms.min()),
+            )
         )
         runs = runs[runs.length >= limits["bot_pace_events"]]
         fast = runs[runs.ms < limits["bot_pace_mean_gap_seconds"] * 1000 * (runs.length - 1)]

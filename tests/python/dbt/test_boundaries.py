@@ -337,6 +337,11 @@ def fast(events: int, span_ms: int) -> list[Event]:
     return [at(place * span_ms // (events - 1), item=str(place)) for place in range(events)]
 
 
+def basket(ms: int) -> list[Event]:
+    """Twelve lines of one order, which the shop writes one after the other."""
+    return [at(ms + place, "transaction", item=str(place), order="o1") for place in range(12)]
+
+
 @pytest.mark.parametrize(
     ("events", "is_bot"),
     [
@@ -345,6 +350,9 @@ def fast(events: int, span_ms: int) -> list[Event]:
         (fast(10, 9_000), 0),
         (fast(10, 8_999), 1),
         (fast(9, 0), 0),
+        (fast(8, 3_000) + basket(3_100), 0),
+        (fast(9, 3_000) + basket(3_100), 1),
+        ([at(0), *(at(5_000, "addtocart", item=str(place)) for place in range(12))], 0),
         ([at(place * MINUTE_MS, item=str(place)) for place in range(1_999)], 0),
         ([at(place * MINUTE_MS, item=str(place)) for place in range(2_000)], 1),
     ],
