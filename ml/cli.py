@@ -105,16 +105,26 @@ def parse_arguments(
     return options
 
 
-def add_money_options(parser: argparse.ArgumentParser) -> None:
+def add_money_options(parser: argparse.ArgumentParser, *, cost: bool = True) -> argparse._ArgumentGroup:
     """Add the options that say what an intervention costs and a conversion brings.
 
     Parameters
     ----------
     parser : ArgumentParser
         Parser of a command that values policies.
+    cost : bool
+        Whether there is one cost, for all who are treated.
+
+    Returns
+    -------
+    argument group
+        The options, to which others may be added.
     """
     money = parser.add_argument_group("money (defaults: policy in ml/config.yml)")
-    money.add_argument("--cost", dest="policy.cost", metavar="AMOUNT", help="cost of treating, 0 or more (default: 5)")
+    if cost:
+        money.add_argument(
+            "--cost", dest="policy.cost", metavar="AMOUNT", help="cost of treating, 0 or more (default: 5)"
+        )
     money.add_argument(
         "--cost-per",
         dest="policy.cost_per",
@@ -130,6 +140,7 @@ def add_money_options(parser: argparse.ArgumentParser) -> None:
     money.add_argument(
         "--budget", dest="policy.budget", metavar="AMOUNT", help="most that the horizon may cost (default: no limit)"
     )
+    return money
 
 
 def run(options: argparse.Namespace, command: Callable[[Config, Progress], list[str] | Finished]) -> int:

@@ -104,14 +104,27 @@ class CatBoostModel:
                 self._leaf_known[tree, new] = True
 
     def save(self, path: Path) -> None:
-        """Write the model; what differs between equal models (time, random id) is taken out of the file."""
-        metadata = self.booster.get_metadata()
-        for key in ("train_finish_time", "model_guid"):
-            if key in metadata.keys():  # noqa: SIM118 - CatBoost's metadata proxy has no __contains__
-                metadata[key] = ""
-        self.booster.save_model(str(path))
+        """Write the model."""
+        save_booster(self.booster, path)
 
     def _pool(self, inputs: "pd.DataFrame") -> Any:
         from catboost import Pool
 
         return Pool(inputs, cat_features=self.mart.categorical)
+
+
+def save_booster(booster: Any, path: Path) -> None:
+    """Write what CatBoost fitted; what differs between equal models (time, random id) is taken out of the file.
+
+    Parameters
+    ----------
+    booster : CatBoost
+        A classifier or regressor.
+    path : Path
+        File to write.
+    """
+    metadata = booster.get_metadata()
+    for key in ("train_finish_time", "model_guid"):
+        if key in metadata.keys():  # noqa: SIM118 - CatBoost's metadata proxy has no __contains__
+            metadata[key] = ""
+    booster.save_model(str(path))

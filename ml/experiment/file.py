@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from ml.experiment.experiment import ARM_NAMES, Experiment, check_arms, check_si
 from ml.experiment.file_columns import (
     arms_of,
     feature_values,
+    money_of,
     outcomes_of,
     row_numbers,
     spellings,
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+Kind = TypeVar("Kind", bound=np.generic)
+
 
 @dataclass(frozen=True)
 class Columns:
@@ -49,6 +52,10 @@ class Columns:
         Column of 0 and 1, or false and true.
     treated, control : str, optional
         Values of the treatment column for the arms; without them it must hold 0 and 1.
+    offers : tuple of str
+        Values of the treatment column for several treatments, in the place of `treated`.
+    value : str, optional
+        Column of money: what each row brought. Then the outcome says who bought; it may be the same column.
     visitor : str, optional
         Column that names the unit that was randomised; without it each row is one.
     stratum : str, optional
@@ -70,25 +77,36 @@ class Columns:
     propensity: str | None = None
     lower_is_better: bool = False
     ignore: tuple[str, ...] = ()
+    offers: tuple[str, ...] = ()
+    value: str | None = None
 
     def __post_init__(self) -> None:
-        if (self.treated is None) != (self.control is None) or (
-            self.treated is not None and self.control is not None and written(self.treated) == written(self.control)
-        ):
+        given = [written(value) for value in self.values]
+        if bool(self.offers or self.treated is not None) == (self.control is None) or len(set(given)) < len(given):
+            treated = ", ".join(map(repr, self.offers)) or repr(self.treated)
             raise FunneliftError(
-                f"treated {self.treated!r} and control {self.control!r}: give two different values, or neither"
+                f"treated {treated} and control {self.control!r}: give "
+                f"{'' if self.offers else 'two '}different values, or neither"
             )
+        if self.offers and self.propensity is not None:
+            raise FunneliftError(
+                "--propensity-column is the chance of one treatment: with several, name the strata within which they "
+                "were drawn (--stratum-column)"
+            )
+        if self.value is not None and self.lower_is_better:
+            raise FunneliftError("--lower-is-better is about a yes-or-no outcome; of money, more is better")
         twice = sorted({name for name in self.special if self.special.count(name) > 1 or name in self.ignore})
         if twice:
             raise FunneliftError(
-                f"column {', '.join(twice)} cannot be two of treatment, outcome, visitor, stratum, propensity "
+                f"column {', '.join(twice)} cannot be two of treatment, outcome, visitor, stratum, propensity, value "
                 "and ignored at once"
             )
 
     @property
     def special(self) -> list[str]:
-        """Columns that hold arm, outcome, visitor, stratum and chance of treatment."""
-        named = (self.treatment, self.outcome, self.visitor, self.stratum, self.propensity)
+        """Columns that hold arm, outcome, visitor, stratum, chance of treatment and money."""
+        value = None if self.value == self.outcome else self.value
+        named = (self.treatment, self.outcome, self.visitor, self.stratum, self.propensity, value)
         return [name for name in named if name is not None]
 
     @property
@@ -99,7 +117,13 @@ class Columns:
     @property
     def values(self) -> list[str]:
         """Values of the treatment column that stand for the arms."""
-        return [value for value in (self.treated, self.control) if value is not None]
+        return [value for value in (self.treated, *self.offers, self.control) if value is not None]
+
+    @property
+    def arms(self) -> dict[int, str]:
+        """What the arms are called, by their codes: 0 for the control, then the treatments."""
+        names = self.offers or (ARM_NAMES[1] if self.treated is None else self.treated,)
+        return {0: ARM_NAMES[0] if self.control is None else self.control, **dict(enumerate(names, start=1))}
 
 
 @dataclass(frozen=True)
@@ -128,17 +152,131 @@ class FileExperiment:
     features: tuple[FileFeature, ...]
 
 
-def from_file(path: Path, columns: Columns, config: Config, *, treated_share: float | None = None) -> FileExperiment:
-    """Read any two-armed experiment from a file.
+@dataclass(frozen=True)
+class FileRows:
+    """The rows of a file that take part, in an order that their place in the file has no part in.
+
+    `identity`, `mart`, `features`, `other_arms`, `dropped` and `notes` are those of `FileExperiment`. `arm` is 0 for
+    the control and counts the treatments from 1. `outcome` is as the file has it, `value` the money that a row brought.
+    `units` names the unit of each row, `visitor` numbers it in the order of the rows.
+    """
+
+    identity: "pa.Table"
+    mart: Mart
+    features: tuple[FileFeature, ...]
+    inputs: "pd.DataFrame"
+    arm: Codes
+    outcome: Floats
+    value: Floats | None
+    units: "pa.ChunkedArray"
+    visitor: npt.NDArray[np.int32]
+    stratum: npt.NDArray[np.int32] | None
+    propensity: Floats | None
+    rows_read: int
+    other_arms: dict[str, int]
+    dropped: dict[str, str]
+    notes: list[str]
+
+    def __len__(self) -> int:
+        return len(self.arm)
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether every outcome is 0 or 1."""
+        return bool(np.isin(self.outcome, (0, 1)).all())
+
+    def of_arms(self, arms: tuple[int, ...]) -> "FileRows":
+        """Return the rows of some arms."""
+        return self.at(np.flatnonzero(np.isin(self.arm, arms)))
+
+    def at(self, rows: Rows) -> "FileRows":
+        """Return the rows at some positions, in order."""
+        import pyarrow as pa
+
+        return replace(
+            self,
+            identity=self.identity.take(pa.array(rows)),
+            inputs=self.inputs.iloc[rows].reset_index(drop=True),
+            arm=self.arm[rows],
+            outcome=self.outcome[rows],
+            value=_at(rows, self.value),
+            units=self.units.take(pa.array(rows)),
+            visitor=np.unique(self.visitor[rows], return_inverse=True)[1].astype(np.int32),
+            stratum=_at(rows, self.stratum),
+            propensity=_at(rows, self.propensity),
+        )
+
+
+def _at(rows: Rows, values: npt.NDArray[Kind] | None) -> npt.NDArray[Kind] | None:
+    return None if values is None else values[rows]
+
+
+def read_rows(path: Path, columns: Columns, config: Config) -> FileRows:
+    """Read the rows of a file that take part in an experiment.
 
     Numbers and dates are numeric features, texts and booleans are categories. Rows with another treatment are left out
-    and counted. Visitors are split at random, by a hash of their id and the seed: in each arm, with and without a
-    conversion, in the shares of `experiment.split`.
+    and counted.
 
     Parameters
     ----------
     path : Path
         CSV (comma, semicolon or tab; plain or .gz; UTF-8, one header line) or Parquet.
+    columns : Columns
+        Which columns are what.
+    config : Config
+        Settings.
+
+    Returns
+    -------
+    FileRows
+        The rows.
+
+    Raises
+    ------
+    FunneliftError
+        When the file or a column cannot be used.
+    """
+    import pyarrow as pa
+
+    table = _read(path, columns)
+    taken = _taken(table, path, columns, config.experiment)
+    rows = table.take(pa.array(taken.rows))
+    notes = [*taken.notes, *repeated(rows, has_unit=columns.visitor is not None)]
+    units = len(taken.rows) if taken.ids is None else len(taken.ids.unique())
+    mart, inputs, dropped = _features(table, rows, columns, path, units)
+    order = ordered(taken.ids, inputs, taken.arm, taken.outcome, taken.value)
+    at = pa.array(order.rows)
+    numbers = pa.chunked_array([pa.array(taken.rows[order.rows] + 1)])
+    ids = numbers.cast(pa.string()) if taken.ids is None else taken.ids.take(at)
+    return FileRows(
+        identity=pa.table({"row_number": numbers, "visitor_id": ids}),
+        mart=mart,
+        features=file_features(rows, inputs),
+        inputs=inputs.iloc[order.rows].reset_index(drop=True),
+        arm=taken.arm[order.rows],
+        outcome=taken.outcome[order.rows],
+        value=_at(order.rows, taken.value),
+        units=order.key,
+        visitor=np.arange(len(order.rows), dtype=np.int32) if taken.ids is None else to_codes(order.key),
+        stratum=_at(order.rows, taken.stratum),
+        propensity=_at(order.rows, taken.propensity),
+        rows_read=len(table),
+        other_arms=taken.other_arms,
+        dropped=dropped,
+        notes=notes,
+    )
+
+
+def from_file(path: Path, columns: Columns, config: Config, *, treated_share: float | None = None) -> FileExperiment:
+    """Read any two-armed experiment from a file.
+
+    Visitors are split at random, by a hash of their id and the seed: in each arm, with and without a conversion, in the
+    shares of `experiment.split`.
+
+    Parameters
+    ----------
+    path : Path
+        As `read_rows` takes it.
     columns : Columns
         Which columns are what.
     config : Config
@@ -158,56 +296,68 @@ def from_file(path: Path, columns: Columns, config: Config, *, treated_share: fl
     FunneliftError
         When the file or a column cannot be used.
     """
-    import pyarrow as pa
+    return checked_experiment(read_rows(path, columns, config), path.name, columns, config, treated_share=treated_share)
 
-    table = _read(path, columns)
-    taken = _taken(table, path, columns, config.experiment)
-    rows = table.take(pa.array(taken.rows))
-    notes = [*taken.notes, *repeated(rows, has_unit=columns.visitor is not None)]
-    units = len(taken.rows) if taken.ids is None else len(taken.ids.unique())
-    mart, inputs, dropped = _features(table, rows, columns, path, units)
-    order = ordered(taken.ids, inputs, taken.arm, taken.outcome)
-    at = pa.array(order.rows)
-    treatment, outcome = taken.arm[order.rows], taken.outcome[order.rows]
-    visitor = np.arange(len(order.rows), dtype=np.int32) if taken.ids is None else to_codes(order.key)
-    is_binary = bool(np.isin(outcome, (0, 1)).all())
-    good = (outcome == 0 if columns.lower_is_better else outcome > 0).astype(np.int8)
-    numbers = pa.chunked_array([pa.array(taken.rows[order.rows] + 1)])
+
+def checked_experiment(
+    rows: FileRows, name: str, columns: Columns, config: Config, *, treated_share: float | None,
+    one_chance: bool = True,
+) -> FileExperiment:  # fmt: skip
+    """Check the rows of two arms, and estimate the average effect.
+
+    Parameters
+    ----------
+    rows : FileRows
+        Rows of arm 0, the control, and arm 1.
+    name : str
+        What the file is called.
+    columns : Columns
+        Which columns are what.
+    config : Config
+        Settings.
+    treated_share : float, optional
+        Designed share of treated visitors.
+    one_chance : bool
+        Whether a ranking needs that all had the same chance of treatment.
+
+    Returns
+    -------
+    FileExperiment
+        The experiment, checked.
+    """
+    treatment, visitor = rows.arm, rows.visitor
+    good = (rows.outcome == 0 if columns.lower_is_better else rows.outcome > 0).astype(np.int8)
     experiment = Experiment(
-        inputs=inputs.iloc[order.rows].reset_index(drop=True),
-        categorical=tuple(mart.categorical),
+        inputs=rows.inputs,
+        categorical=tuple(rows.mart.categorical),
         treatment=treatment,
         outcome=good,
         visitor=visitor,
-        split=_random_split(order.key, visitor, treatment, good, config),
+        split=random_split(rows.units, visitor, treatment, good, config),
         treated_share=float(treatment[is_first(visitor)].mean()) if treated_share is None else treated_share,
-        stratum=None if taken.stratum is None else taken.stratum[order.rows],
-        propensity=None if taken.propensity is None else taken.propensity[order.rows],
+        stratum=rows.stratum,
+        propensity=rows.propensity,
     )
-    single_features = _check_leakage(experiment, mart, path.name, config) if is_binary and mart.features else []
+    can_leak = rows.is_binary and rows.mart.features
+    single_features = _check_leakage(experiment, rows.mart, name, config) if can_leak else []
     randomisation = check_randomisation(experiment, config.experiment, ratio_is_designed=treated_share is not None)
-    average = _average(experiment, outcome, columns, config)
+    average = average_of(rows, rows.outcome, columns, config)
     found = FileExperiment(
-        identity=pa.table(
-            {
-                "row_number": numbers,
-                "visitor_id": numbers.cast(pa.string()) if taken.ids is None else taken.ids.take(at),
-            }
-        ),
-        mart=mart,
+        identity=rows.identity,
+        mart=rows.mart,
         experiment=experiment,
         single_features=single_features,
         randomisation=randomisation,
-        source=f"experiment of {int(visitor.max()) + 1:,} visitors ({path.name})",
-        rows_read=len(table),
-        other_arms=taken.other_arms,
-        dropped=dropped,
-        notes=[*notes, *direction_hint(columns, average, is_binary=is_binary)],
+        source=f"experiment of {len(np.unique(visitor)):,} visitors ({name})",
+        rows_read=rows.rows_read,
+        other_arms=rows.other_arms,
+        dropped=rows.dropped,
+        notes=[*rows.notes, *direction_hint(columns, average, is_binary=rows.is_binary)],
         average=average,
         unrankable=None,
-        features=file_features(rows, inputs),
+        features=rows.features,
     )
-    return replace(found, unrankable=_unrankable(found, config, is_binary=is_binary))
+    return replace(found, unrankable=_unrankable(found, config, is_binary=rows.is_binary, one_chance=one_chance))
 
 
 @dataclass(frozen=True)
@@ -217,6 +367,7 @@ class _Taken:
     rows: Rows
     arm: Codes
     outcome: Floats
+    value: Floats | None
     ids: "pa.ChunkedArray | None"
     stratum: npt.NDArray[np.int32] | None
     propensity: Floats | None
@@ -228,23 +379,26 @@ def _taken(table: "pa.Table", path: Path, columns: Columns, settings: Experiment
     import pyarrow as pa
 
     arms = texts_of(table.column(columns.treatment), path, columns.treatment)
-    arm = arms_of(arms, columns.treatment, columns.treated, columns.control)
+    treated = columns.offers or (None if columns.treated is None else (columns.treated,))
+    arm = arms_of(arms, columns.treatment, treated, columns.control)
     outcomes = known_texts(table.column(columns.outcome), path, columns.outcome)
     known = np.asarray(outcomes.is_valid().to_numpy())
     rows = np.flatnonzero((arm >= 0) & known)
-    _refuse_empty_arm(arm[rows], path)
-    notes = [*spellings(arms, arm), *_missing_outcomes(arm, known, columns.outcome, settings)]
+    _refuse_empty_arm(arm[rows], path, columns)
+    notes = [*spellings(arms, arm, columns.arms), *_missing_outcomes(arm, known, columns, settings)]
     ids = None
     if columns.visitor is not None:
         ids = texts_of(table.column(columns.visitor), path, columns.visitor).take(pa.array(rows))
         both = in_both_arms(ids, arm[rows], columns.visitor)
         if both.any():
             people = len(ids.filter(pa.array(both)).unique())
+            arms_told = "several" if columns.offers else "both"
             notes.append(
-                f"{people:,} values of {columns.visitor} are in both arms and were left out, with {both.sum():,} rows."
+                f"{people:,} values of {columns.visitor} are in {arms_told} arms and were left out, with "
+                f"{both.sum():,} rows."
             )
             rows, ids = rows[~both], ids.filter(pa.array(~both))
-    _refuse_empty_arm(arm[rows], path)
+    _refuse_empty_arm(arm[rows], path, columns)
     at, is_listed = pa.array(rows), is_comma_file(path)
     stratum = propensity = None
     if columns.stratum is not None:
@@ -255,27 +409,55 @@ def _taken(table: "pa.Table", path: Path, columns: Columns, settings: Experiment
     if ids is not None:
         one_per_unit(ids, columns.stratum, stratum)
         one_per_unit(ids, columns.propensity, propensity)
-    outcome = outcomes_of(outcomes.take(at), rows, columns.outcome, is_listed=is_listed)
+    outcome, value = _outcomes(table, outcomes.take(at), rows, path, columns)
     other_arms = value_counts(arms.filter(pa.array(arm < 0)))
-    return _Taken(rows, arm[rows], outcome, ids, stratum, propensity, other_arms, notes)
+    return _Taken(rows, arm[rows], outcome, value, ids, stratum, propensity, other_arms, notes)
 
 
-def _refuse_empty_arm(arm: Codes, path: Path) -> None:
-    for number, name in ARM_NAMES.items():
+def _outcomes(
+    table: "pa.Table", outcomes: "pa.ChunkedArray", rows: Rows, path: Path, columns: Columns
+) -> tuple[Floats, Floats | None]:
+    """Return the outcomes of some rows, and the money that they brought."""
+    import pyarrow as pa
+
+    is_listed = is_comma_file(path)
+    if columns.value is None:
+        return outcomes_of(outcomes, rows, columns.outcome, is_listed=is_listed), None
+    texts = known_texts(table.column(columns.value), path, columns.value).take(pa.array(rows))
+    value = money_of(texts, rows, columns.value, is_listed=is_listed)
+    if columns.value == columns.outcome:
+        return (value > 0).astype(np.float64), value
+    outcome = outcomes_of(outcomes, rows, columns.outcome, is_listed=is_listed)
+    if not np.isin(outcome, (0, 1)).all():
+        raise FunneliftError(
+            f"outcome column {columns.outcome} must say who bought, 0 or 1, where {columns.value} says how much "
+            f"(--value-column): give --outcome-column {columns.value} if no column says who bought"
+        )
+    return outcome, value
+
+
+def _refuse_empty_arm(arm: Codes, path: Path, columns: Columns) -> None:
+    names = columns.arms if columns.offers else ARM_NAMES
+    for number, name in names.items():
         if not (arm == number).any():
             raise FunneliftError(f"{path}: no {name} row is left that has a known outcome and a unit in one arm only")
 
 
-def _missing_outcomes(arm: Codes, known: npt.NDArray[np.bool_], column: str, settings: ExperimentSettings) -> list[str]:
+def _missing_outcomes(
+    arm: Codes, known: npt.NDArray[np.bool_], columns: Columns, settings: ExperimentSettings
+) -> list[str]:
     """Say how many rows have no outcome, and whether the arms differ in that by more than chance."""
     from scipy import stats
 
-    counts = np.array([[((arm == number) & (known == there)).sum() for there in (True, False)] for number in ARM_NAMES])
-    (_, treated), (_, control) = counts
-    if not treated + control:
+    column, names = columns.outcome, columns.arms if columns.offers else ARM_NAMES
+    counts = np.array([[((arm == number) & (known == there)).sum() for there in (True, False)] for number in names])
+    missing = counts[:, 1]
+    if not missing.any():
         return []
-    told = f"{treated + control:,} rows have no {column} and were left out ({treated:,} treated, {control:,} control)"
-    p_value = float(stats.fisher_exact(counts).pvalue)
+    each = ", ".join(f"{count:,} {name}" for count, name in zip(missing, names.values(), strict=True))
+    told = f"{missing.sum():,} rows have no {column} and were left out ({each})"
+    test = stats.fisher_exact if len(names) == 2 else stats.chi2_contingency
+    p_value = float(test(counts).pvalue)
     if p_value >= settings.highest_mismatch_p:
         return [told]
     return [
@@ -284,26 +466,42 @@ def _missing_outcomes(arm: Codes, known: npt.NDArray[np.bool_], column: str, set
     ]
 
 
-def _average(experiment: Experiment, outcome: Floats, columns: Columns, config: Config) -> AverageEffect:
-    design = Design(
-        experiment.treatment, outcome, experiment.visitor, experiment.stratum, experiment.propensity, columns.units
-    )
+def average_of(rows: FileRows, outcome: Floats, columns: Columns, config: Config) -> AverageEffect:
+    """Estimate the average effect on an outcome: that of the file, or money.
+
+    Parameters
+    ----------
+    rows : FileRows
+        Rows of arm 0, the control, and arm 1.
+    outcome : ndarray of shape (n_rows,)
+        Any number per row.
+    columns : Columns
+        Which columns are what.
+    config : Config
+        Settings.
+
+    Returns
+    -------
+    AverageEffect
+        By design, with its intervals.
+    """
+    design = Design(rows.arm, outcome, rows.visitor, rows.stratum, rows.propensity, columns.units)
     return designed_effect(
-        design, experiment.inputs, confidence=config.evaluation.confidence,
+        design, rows.inputs, confidence=config.evaluation.confidence,
         tuned_for=config.experiment.sequence_units, seed=config.seed,
     )  # fmt: skip
 
 
-def _unrankable(found: FileExperiment, config: Config, *, is_binary: bool) -> str | None:
+def _unrankable(found: FileExperiment, config: Config, *, is_binary: bool, one_chance: bool) -> str | None:
     """Why nothing can be learnt of whom the treatment changes."""
     experiment, average, settings = found.experiment, found.average, config.experiment
     if not is_binary:
-        return "the outcome is an amount; a ranking needs a yes-or-no outcome"
+        return "the outcome is an amount; if it is money, name it with --value-column to rank by it"
     if not found.mart.features:
         return "no column is left that could be a feature"
     if not average.rows_are_even:
         return "the arms differ in rows per unit; give one row per unit to rank units"
-    if shares_differ(experiment, settings.highest_mismatch_p):
+    if one_chance and shares_differ(experiment, settings.highest_mismatch_p):
         return "the chance of treatment differs between strata or units, and rankings are judged under one chance"
     fewest = min(average.units_treatment, average.units_control)
     if fewest < settings.min_units_per_arm:
@@ -367,10 +565,25 @@ def _check_leakage(experiment: Experiment, mart: Mart, file_name: str, config: C
     return found
 
 
-def _random_split(
+def random_split(
     ids: "pa.ChunkedArray", visitor: npt.NDArray[np.int32], treatment: Codes, outcome: Codes, config: Config
 ) -> Codes:
-    """Split visitors at random, with and without a conversion and in each arm in the same shares."""
+    """Split visitors at random, with and without a conversion and in each arm in the same shares.
+
+    Parameters
+    ----------
+    ids : pyarrow.ChunkedArray of shape (n_rows,)
+        What names each row's visitor.
+    visitor, treatment, outcome : ndarray of shape (n_rows,)
+        Number of the visitor, arm, and whether the row converted.
+    config : Config
+        Settings.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,)
+        Position of each row's split in `SPLITS`.
+    """
     first = np.flatnonzero(is_first(visitor))
     draw = hash_shares(f"{config.seed}:split:", ids)[first]
     stratum = 2 * treatment[first] + (np.bincount(visitor, outcome) > 0)

@@ -1,6 +1,7 @@
 """Columns of a file as arms, outcomes and features."""
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,8 +35,8 @@ ROW_NUMBERS = re.compile(
 )
 
 
-def arms_of(texts: "pa.ChunkedArray", column: str, treated: str | None, control: str | None) -> Codes:
-    """Return the arm of each row: 1 treated, 0 control, -1 for another value of the treatment column.
+def arms_of(texts: "pa.ChunkedArray", column: str, treated: Sequence[str] | None, control: str | None) -> Codes:
+    """Return the arm of each row: 0 control, treatments from 1 on, -1 for another value of the treatment column.
 
     Parameters
     ----------
@@ -43,8 +44,10 @@ def arms_of(texts: "pa.ChunkedArray", column: str, treated: str | None, control:
         The treatment column.
     column : str
         Its name.
-    treated, control : str, optional
-        Its values for the arms, in capitals or not; without them it must hold 0 and 1, or words for them.
+    treated : sequence of str, optional
+        Its values for the treatments, in capitals or not; without them it must hold 0 and 1, or words for them.
+    control : str, optional
+        Its value for the control.
 
     Returns
     -------
@@ -67,8 +70,12 @@ def arms_of(texts: "pa.ChunkedArray", column: str, treated: str | None, control:
                 "arms (--treated VALUE --control VALUE); other rows are left out"
             )
     else:
-        values = {written(value): arm for value, arm in ((treated, 1), (control, 0))}
+        values = {written(value): arm for arm, value in enumerate((control, *treated))}
         arm_of = [values.get(level.casefold(), -1) for level in levels]
+        if len(treated) > 1:
+            missing = [repr(value) for value in (control, *treated) if values[written(value)] not in arm_of]
+            if missing:
+                raise FunneliftError(f"treatment column {column} has no row of {', '.join(missing)}: it holds {there}")
     for number, name in ARM_NAMES.items():
         if number not in arm_of:
             raise FunneliftError(f"treatment column {column} has one arm only, no {name} row: it holds {there}")
@@ -88,12 +95,12 @@ def written(value: str) -> str:
     return WHOLE.sub(r"\1", value.strip()).casefold()
 
 
-def spellings(texts: "pa.ChunkedArray", arm: Codes) -> list[str]:
+def spellings(texts: "pa.ChunkedArray", arm: Codes, names: Mapping[int, str]) -> list[str]:
     """Say which spellings were taken for one arm, where there are several."""
     import pyarrow as pa
 
     told = []
-    for number, name in ARM_NAMES.items():
+    for number, name in (names if len(names) > len(ARM_NAMES) else ARM_NAMES).items():
         counts = value_counts(texts.filter(pa.array(arm == number)))
         if len(counts) > 1:
             each = ", ".join(f"{value!r} ({count:,} rows)" for value, count in counts.items())
@@ -145,6 +152,47 @@ def outcomes_of(texts: "pa.ChunkedArray", rows: Rows, column: str, *, is_listed:
             "happens more often, or wait for more data"
         )
     return outcome
+
+
+def money_of(texts: "pa.ChunkedArray", rows: Rows, column: str, *, is_listed: bool) -> Floats:
+    """Return amounts of money, none of them below 0; `rows` are their positions in the file.
+
+    Parameters
+    ----------
+    texts : pyarrow.ChunkedArray of shape (n_rows,)
+        The column, null where there is nothing.
+    rows : ndarray of shape (n_rows,)
+        Positions in the file, for the message.
+    column : str
+        Its name.
+    is_listed : bool
+        Whether commas part the file's columns.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,)
+        The amounts.
+
+    Raises
+    ------
+    FunneliftError
+        With the first row that holds no amount, or when all amounts are the same.
+    """
+    encoded = texts.combine_chunks().dictionary_encode()
+    of_level = _amounts(encoded.dictionary, is_listed=is_listed)
+    codes = encoded.indices.fill_null(-1).to_numpy()
+    value = np.where(codes < 0, np.nan, np.append(of_level, np.nan)[codes])
+    bad = np.flatnonzero(~(np.isfinite(value) & (value >= 0)))
+    if len(bad):
+        first = texts[int(bad[0])].as_py()
+        raise FunneliftError(
+            f"value column {column} must hold amounts of 0 or more, but {len(bad):,} rows hold something else, first "
+            f"{'nothing' if first is None else repr(first)} in data row {rows[bad[0]] + 1}. Write 0 where nothing was "
+            "bought, and take what was returned off the sale"
+        )
+    if value.min() == value.max():
+        raise FunneliftError(f"value column {column} is {value[0]:g} in all rows: there is nothing to compare")
+    return np.asarray(value)
 
 
 def _amounts(levels: "pa.Array", *, is_listed: bool) -> Floats:

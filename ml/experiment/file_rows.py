@@ -42,7 +42,7 @@ def in_both_arms(ids: "pa.ChunkedArray", arm: Codes, column: str) -> npt.NDArray
     ids : pyarrow.ChunkedArray of shape (n_rows,)
         The unit of each row.
     arm : ndarray of shape (n_rows,)
-        1 or 0.
+        Code of the arm, 0 for the control.
     column : str
         Name of the column of units.
 
@@ -57,8 +57,9 @@ def in_both_arms(ids: "pa.ChunkedArray", arm: Codes, column: str) -> npt.NDArray
         When there are more of them than slips explain.
     """
     unit = to_codes(ids)
-    rows, treated = np.bincount(unit), np.bincount(unit, arm)
-    both = (treated > 0) & (treated < rows)
+    first = np.empty(int(unit.max(initial=-1)) + 1, dtype=arm.dtype)
+    first[unit[::-1]] = arm[::-1]
+    both = np.bincount(unit, arm != first[unit]) > 0
     if both.sum() > max(TOLERATED_IN_BOTH, HIGHEST_SHARE_IN_BOTH * len(both)):
         raise FunneliftError(
             f"{both.sum():,} of {len(both):,} values of {column} are in both arms, more than "
@@ -69,7 +70,9 @@ def in_both_arms(ids: "pa.ChunkedArray", arm: Codes, column: str) -> npt.NDArray
     return np.asarray(both[unit])
 
 
-def ordered(ids: "pa.ChunkedArray | None", inputs: "pd.DataFrame", arm: Codes, outcome: Floats) -> Order:
+def ordered(
+    ids: "pa.ChunkedArray | None", inputs: "pd.DataFrame", arm: Codes, outcome: Floats, value: Floats | None = None
+) -> Order:
     """Order rows by hashes of their unit and of what they hold, so that the file's order has no part in any result.
 
     Parameters
@@ -80,6 +83,8 @@ def ordered(ids: "pa.ChunkedArray | None", inputs: "pd.DataFrame", arm: Codes, o
         Features.
     arm, outcome : ndarray of shape (n_rows,)
         The rest of what a row holds.
+    value : ndarray of shape (n_rows,), optional
+        The money that it brought.
 
     Returns
     -------
@@ -89,11 +94,15 @@ def ordered(ids: "pa.ChunkedArray | None", inputs: "pd.DataFrame", arm: Codes, o
     import pandas as pd
     import pyarrow as pa
 
-    content = pd.util.hash_pandas_object(
-        inputs.assign(**{"\0arm": arm.astype(np.float64), "\0outcome": outcome}), index=False
-    ).to_numpy()
+    rest = {"\0arm": arm.astype(np.float64), "\0outcome": outcome}
+    if value is not None:
+        rest["\0value"] = value
+    if ids is not None:
+        # Else the first row of each unit would be of the same kind wherever an arm has it.
+        rest["\0unit"] = hash_shares("order:", ids)
+    content = pd.util.hash_pandas_object(inputs.assign(**rest), index=False).to_numpy()
     key = pa.chunked_array([pa.array(content).cast(pa.string())]) if ids is None else ids
-    rows = np.lexsort((content, hash_shares("order:", key)))
+    rows = np.lexsort((content, hash_shares("order:", key) if ids is None else rest["\0unit"]))
     return Order(rows, key.take(pa.array(rows)))
 
 

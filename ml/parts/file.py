@@ -14,6 +14,7 @@ from ml.config import Config
 from ml.experiment.file import Columns, FileExperiment, from_file
 from ml.experiment.file_rows import tie_breakers
 from ml.files import MODELS_FOLDER
+from ml.parts.offers import value_of_offers
 from ml.parts.people import score_people
 from ml.policy.next_experiment import plan_next
 from ml.policy.scored import quadrant_counts, scored, with_quadrants, with_rule
@@ -38,6 +39,12 @@ DESCRIPTION = (
     "measured after the treatment. With --score, say of other people whom to treat, by the model and the rule of such "
     "a run."
 )
+# Costs besides --cost, each for all offers or for one.
+OFFER_COSTS = {
+    "contact_cost": "besides --cost, paid for each row treated (default: 0)",
+    "cost_share": "besides --cost, a share of what the treated spend, 0 to 1 (default: 0)",
+    "fixed_cost": "besides --cost, paid once if the offer is made at all (default: 0)",
+}
 # What a run with --score takes; all else was decided by the run that made the model.
 WITH_SCORE = ("score", "model", "out", "target", "results", "seed", "config", "manifest")
 
@@ -58,19 +65,34 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments("ml.uplift", DESCRIPTION, arguments, _add_options, check=_check_options)
     if options.out is not None:
         options.results = options.out
-    return run(options, partial(uplift if options.score is None else score_people, options=options))
+    return run(options, partial(_command, options=options))
+
+
+def _command(config: Config, progress: Progress, options: argparse.Namespace) -> list[str]:
+    if options.score is not None:
+        return score_people(config, progress, options)
+    columns = _columns(options)
+    if columns.offers or columns.value is not None or any(getattr(options, name) for name in OFFER_COSTS):
+        return value_of_offers(config, progress, options, columns)
+    return uplift(config, progress, options)
 
 
 def _check_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """Refuse options that do not go together."""
     given = {name for name, value in vars(options).items() if value not in (None, False)}
     if options.score is None:
-        needed = {"--treatment-column": options.treatment_column, "--outcome-column": options.outcome_column}
+        outcome = options.outcome_column or options.value_column
+        needed = {"--treatment-column": options.treatment_column, "--outcome-column": outcome}
         missing = [option for option, value in needed.items() if value is None]
         if missing:
             parser.error(f"the following arguments are required with --experiment: {', '.join(missing)}")
         if options.model is not None:
             parser.error("--model goes with --score")
+        if options.value_column is not None and getattr(options, "policy.revenue_per_conversion") is not None:
+            parser.error("--revenue is what a conversion brings: with --value-column the file says it")
+        # An amount for all is a setting; one for an offer is not.
+        plain = [text for text in options.cost or () if "=" not in text]
+        setattr(options, "policy.cost", plain[-1] if plain else None)
         return
     if options.model is None or options.out is None:
         parser.error("the following arguments are required with --score: --model, --out")
@@ -114,7 +136,8 @@ def uplift(config: Config, progress: Progress, options: argparse.Namespace) -> l
     with threadpool_limits(1, user_api="blas"), staged_files(config.results, run_id) as folder:
         with progress.step("reading the experiment; gates: sample ratio, balance, leakage"):
             columns = _columns(options)
-            found = from_file(options.experiment_file, columns, config, treated_share=options.treated_share)
+            share = _share(options.treated_share)
+            found = from_file(options.experiment_file, columns, config, treated_share=share)
             experiment, randomisation = found.experiment, found.randomisation
         if found.unrankable is not None:
             stamp = Stamp(run_id, "", datetime.now(UTC), is_simulated=False)
@@ -164,16 +187,19 @@ def uplift(config: Config, progress: Progress, options: argparse.Namespace) -> l
 
 
 def _columns(options: argparse.Namespace) -> Columns:
+    treated = tuple(options.treated or ())
     return Columns(
         treatment=options.treatment_column,
-        outcome=options.outcome_column,
-        treated=options.treated,
+        outcome=options.outcome_column or options.value_column,
+        treated=treated[0] if len(treated) == 1 else None,
         control=options.control,
         visitor=options.visitor_column,
         stratum=options.stratum_column,
         propensity=options.propensity_column,
         lower_is_better=options.lower_is_better,
         ignore=tuple(options.ignore or ()),
+        offers=treated if len(treated) > 1 else (),
+        value=options.value_column,
     )
 
 
@@ -185,10 +211,16 @@ def _as_designed(evaluation: Evaluation, found: FileExperiment) -> Evaluation:
     return replace(evaluation, metrics=[*others, *own])
 
 
-def _share(text: str) -> float:
-    share = float(text)
+def _share(texts: list[str] | None) -> float | None:
+    """Return the designed share of the treated, of the only treatment."""
+    if not texts:
+        return None
+    try:
+        share = float(texts[-1].rpartition("=")[2])
+    except ValueError:
+        share = float("nan")
     if not 0 < share < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+        raise FunneliftError(f"--treated-share {texts[-1]} is not between 0 and 1")
     return share
 
 
@@ -209,9 +241,19 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the files (default: --results)")
     experiment = parser.add_argument_group("the experiment")
     experiment.add_argument("--treatment-column", metavar="C", help="column that holds the arm")
-    experiment.add_argument("--treated", metavar="VALUE", help="its value for the treated (default: 1)")
+    experiment.add_argument(
+        "--treated",
+        action="append",
+        metavar="VALUE",
+        help="its value for the treated (default: 1); often: several offers",
+    )
     experiment.add_argument("--control", metavar="VALUE", help="its value for the others (default: 0)")
     experiment.add_argument("--outcome-column", metavar="Y", help="column of 0 and 1, or of amounts")
+    experiment.add_argument(
+        "--value-column",
+        metavar="C",
+        help="column of money: rank and value by it (then Y says who bought; default: C > 0)",
+    )
     experiment.add_argument(
         "--ignore", action="append", metavar="COL", help="column that is no feature; may be given often"
     )
@@ -227,9 +269,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     )
     experiment.add_argument(
         "--treated-share",
-        type=_share,
-        metavar="SHARE",
-        help="designed share of treated units, to test the sample ratio",
+        action="append",
+        metavar="[OFFER=]SHARE",
+        help="designed share of treated units, to test the sample ratio; of several offers: one each",
     )
     experiment.add_argument(
         "--allow-mismatch",
@@ -241,7 +283,12 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     experiment.add_argument(
         "--rows-per-day", type=_count, metavar="N", help="for the planner (default: the file's rows over the horizon)"
     )
-    add_money_options(parser)
+    money = add_money_options(parser, cost=False)
+    money.add_argument(
+        "--cost", action="append", metavar="[OFFER=]AMOUNT", help="cost of treating, 0 or more (default: 5)"
+    )
+    for name, text in OFFER_COSTS.items():
+        money.add_argument(f"--{name.replace('_', '-')}", action="append", metavar="[OFFER=]AMOUNT", help=text)
 
 
 if __name__ == "__main__":

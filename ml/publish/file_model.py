@@ -13,7 +13,6 @@ from ml.experiment.file import Columns, FileExperiment
 from ml.experiment.people import FileFeature
 from ml.files import write_json
 from ml.publish.artifacts import check_files
-from ml.publish.uplift_model import SavedUplift, load_uplift
 from warehouse.errors import FunneliftError
 
 SEALED_FILE = "uplift_file.json"
@@ -33,19 +32,21 @@ class FileModel:
     """What a run on a file saved.
 
     `words` are texts that are no null, `visitor` names the column of units, if there was one; `hashes` maps each file
-    of the models to its SHA-256.
+    of the models to its SHA-256. A ranking has a `rule` and the conversion rate of the control; where offers were
+    compared, `offers` names the control and the offers.
     """
 
     run_id: str
     model_version: str
     seed: int
-    baseline_rate: float
     outcome: str
     visitor: str | None
     words: tuple[str, ...]
     features: tuple[FileFeature, ...]
-    rule: Rule
     hashes: Mapping[str, str]
+    baseline_rate: float = 0.0
+    rule: Rule | None = None
+    offers: tuple[str, ...] = ()
 
     @property
     def mart(self) -> Mart:
@@ -92,26 +93,25 @@ def seal(folder: Path, model: FileModel) -> None:
         What to write.
     """
     content = asdict(model)
-    content["rule"]["policy"] = model.rule.policy.model_dump(mode="json")
+    if model.rule is not None:
+        content["rule"]["policy"] = model.rule.policy.model_dump(mode="json")
     write_json(folder / SEALED_FILE, {**content, "sha256": _hash(content)})
 
 
-def read_sealed(folder: Path, threads: int) -> tuple[FileModel, SavedUplift]:
+def read_sealed(folder: Path) -> tuple[FileModel, Path]:
     """Read a saved model, once it is sure that all of it is of one run and as that run wrote it.
 
     Parameters
     ----------
     folder : Path
         The folder of models, or the one above it.
-    threads : int
-        Threads to use.
 
     Returns
     -------
     FileModel
         Features, rule and hashes.
-    SavedUplift
-        The models.
+    Path
+        The folder of models.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def read_sealed(folder: Path, threads: int) -> tuple[FileModel, SavedUplift]:
         raise _changed(path)
     model = _of(content)
     check_files(folder, model.hashes, model.run_id, "--model", COMMAND)
-    return model, load_uplift(folder, model.mart, threads)
+    return model, folder
 
 
 def _changed(path: Path) -> FunneliftError:
@@ -152,6 +152,7 @@ def _of(content: dict[str, Any]) -> FileModel:
     return FileModel(
         features=tuple(features),
         words=tuple(content.pop("words")),
-        rule=Rule(rule["share_percent"], PolicySettings.model_validate(rule["policy"])),
+        offers=tuple(content.pop("offers")),
+        rule=rule and Rule(rule["share_percent"], PolicySettings.model_validate(rule["policy"])),
         **content,
     )

@@ -13,6 +13,7 @@ from ml.config import Config, load_config
 from ml.data.gates import GateError
 from ml.experiment.experiment import SPLITS
 from ml.experiment.file import Columns, FileExperiment, from_file
+from ml.experiment.randomisation import is_first
 from warehouse.errors import FunneliftError
 
 CONFIG = load_config(environment={})
@@ -53,6 +54,17 @@ def read(
     asked = {"treatment": "arm", "outcome": "bought", "visitor": "customer"}
     columns = Columns(**(asked | changes), ignore=tuple(ignore))
     return from_file(path, columns, config, treated_share=treated_share)
+
+
+def test_the_first_row_of_a_unit_is_of_no_special_kind(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    customer = rng.integers(0, 1500, 4000)
+    frame = pd.DataFrame({"customer": customer, "arm": rng.integers(0, 2, 1500)[customer]})
+    frame = frame.assign(young=rng.random(4000) < 0.5, bought=(rng.random(4000) < 0.2).astype(int))
+    made = read(save(frame, tmp_path))
+    first = made.experiment.inputs["young"][is_first(made.experiment.visitor)].astype(str) == "true"
+    for arm in (0, 1):
+        assert first[made.experiment.treatment[first.index] == arm].mean() == pytest.approx(0.5, abs=0.08)
 
 
 def in_file_order(made: FileExperiment, values: Any) -> np.ndarray[Any, Any]:

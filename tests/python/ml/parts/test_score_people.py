@@ -115,7 +115,7 @@ def test_what_the_experiment_cannot_tell_is_refused(
     path = tmp_path / "people.csv"
     change(experiment()).to_csv(path, index=False)
     sealed = json.loads((learnt / "out/models/uplift_file.json").read_text())
-    model, _ = read_sealed(learnt / "out/models", 1)
+    model, _ = read_sealed(learnt / "out/models")
     with pytest.raises(FunneliftError, match=f"people.csv.*{message}"):
         read_people(path, model.features, sealed["words"], sealed["visitor"])
 
