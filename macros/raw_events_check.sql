@@ -22,6 +22,29 @@
                 ~ 'timestamp (epoch milliseconds), visitorid, event and itemid: see docs/loading.md.'
             ) %}
         {% endfor %}
+        {% if 'load_number' not in present %}{% do raw_times_check(wanted, events) %}{% endif %}
+    {% endif %}
+{% endmacro %}
+
+{#
+    A shop's own table holds what `ingest load` would reject: times before 1990 or after 2100, as epoch seconds and
+    microseconds are when they are read as milliseconds. A few are wrong clocks, which int_clock knows.
+#}
+{% macro raw_times_check(wanted, events) %}
+    {% set oldest, newest = 631152000000, 4102444800000 %}
+    {% set found = run_query(
+        'select count(*) as events, sum(case when event_ms between ' ~ oldest ~ ' and ' ~ newest ~ ' then 0 else 1 end) as strange, '
+        ~ 'min(event_ms) as first_ms, max(event_ms) as last_ms from (select ' ~ to_bigint(adapter.quote('timestamp'))
+        ~ ' as event_ms from ' ~ events ~ ') as times'
+    )[0] %}
+    {% if (found['strange'] or 0) > found['events'] * var('clock_straggler_share') %}
+        {% set middle = (found['first_ms'] or 0) | abs %}
+        {% set unit = 'seconds' if 10 ** 8 < middle < 10 ** 10 else 'microseconds' if 10 ** 14 < middle < 10 ** 17 %}
+        {% do exceptions.raise_compiler_error(
+            'Table ' ~ wanted ~ ': ' ~ found['strange'] ~ ' of ' ~ found['events'] ~ ' events lie before 1990 or after 2100, '
+            ~ 'from ' ~ found['first_ms'] ~ ' to ' ~ found['last_ms'] ~ '. The column timestamp must be epoch milliseconds'
+            ~ ('; these look like ' ~ unit if unit else '') ~ '. Make a view that converts them, and point raw_events_table at it.'
+        ) %}
     {% endif %}
 {% endmacro %}
 

@@ -1,7 +1,9 @@
 """Wrong device clocks: what counts as now, what a plausible time is, and that everything stays in the marts."""
 
 import datetime as dt
+import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +28,7 @@ from compiled import (
 )
 from reference import Clock, Event, clock_of
 from servers import DatabaseServer
+from warehouse.mysql_client.session import COLLATION
 from worlds import DAY_MS, HOUR_MS, MIDNIGHT_MS, MINUTE_MS
 
 YEAR_MS = 366 * DAY_MS
@@ -226,3 +229,58 @@ def test_a_build_warns_of_wrong_clocks_and_passes(tmp_path: Path) -> None:
     assert outcome.success, outcome.errors
     assert "Wrong clocks: 1 event has an implausible time, before 2015-06-01 00:00:00" in outcome.warnings
     assert "visitor reset at 2000-01-01 00:00:00" in outcome.warnings
+
+
+OWN_TABLE = {"raw_schema": "shop", "raw_events_table": "clicks"}
+
+
+def own_table(times: Sequence[int]) -> list[str]:
+    """SQL that makes a shop's own table of events."""
+    rows = ", ".join(f"({ms}, 'v{place}', 'view', 'i')" for place, ms in enumerate(times))
+    columns = "timestamp bigint, visitorid varchar(9), event varchar(9), itemid varchar(9)"
+    return [
+        "create schema if not exists shop",
+        f"create table shop.clicks ({columns})",
+        f"insert into shop.clicks values {rows}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("times", "says"),
+    [
+        ([ms // 1000 for ms in BULK], "1000 of 1000 events lie before 1990 or after 2100.*look like seconds"),
+        ([ms * 1000 for ms in BULK], "1000 of 1000 events .*look like microseconds"),
+        ([*BULK[6:], *[ms // 1000 for ms in BULK[:6]]], "6 of 1000 events lie before 1990 or after 2100"),
+        ([*BULK[5:], *[0] * 5], None),
+    ],
+    ids=["seconds", "microseconds", "a part in seconds", "a few clocks without a battery"],
+)
+def test_an_own_table_in_another_unit_is_refused(times: list[int], says: str | None, tmp_path: Path) -> None:
+    database = tmp_path / "world.duckdb"
+    with duckdb.connect(str(database)) as connection:
+        for statement in own_table(times):
+            connection.execute(statement)
+    outcome = run_dbt("run", "--select", "+int_events", database=database, **OWN_TABLE)
+    assert outcome.success == (says is None), outcome.errors
+    if says is not None:
+        assert re.search(rf"Table shop\.clicks: {says}", outcome.errors.replace("\n", " "))
+
+
+def test_an_own_table_in_another_unit_is_refused_on_a_server(mysql_server: DatabaseServer, tmp_path: Path) -> None:
+    mysql_server.drop_databases()
+    session = mysql_server.session()
+    session.execute(f"create database shop character set utf8mb4 collate {COLLATION}")
+    for statement in own_table([ms // 1000 for ms in BULK]):
+        session.execute(statement)
+    session.commit()
+    command = [str(Path(sys.executable).with_name("dbt")), "run", "--select", "+int_events"]
+    command += ["--vars", json.dumps(OWN_TABLE)]
+    command += ["--target-path", str(tmp_path / "target"), "--log-path", str(tmp_path / "logs")]
+    outcome = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **mysql_server.environment}, check=False, capture_output=True, text=True
+    )
+    session.execute("drop database shop")
+    session.close()
+    assert outcome.returncode != 0
+    assert "1000 of 1000 events lie before 1990 or after 2100" in outcome.stdout.replace("\n", " "), outcome.stdout
+    assert "look like seconds" in outcome.stdout
