@@ -3,7 +3,7 @@
     python -m benchmarks.uplift_study --duckdb warehouse.duckdb --manifest target/manifest.json
 
 A world is a random share of the warehouse's visitors with arms and effects of its own, drawn as `ml.train` draws them.
-It goes the whole road: splits, T-learner, choice of the share, valuation. Truth is what the same fixed rule would earn
+It goes the whole road: splits, candidates, choice, valuation. Truth is what the same fixed rule would earn
 on all visitors of the warehouse, for whom the expected effect of every session is known. Half of the report is a world
 with the effects of ml/config.yml, the other half the same with no effect anywhere. Give it a warehouse of a million
 visitors, so that worlds share few of them.
@@ -29,7 +29,7 @@ from ml.policy.scored import scored
 from ml.policy.values import PolicyValue, value_policies
 from ml.uplift.evaluate import Evaluation, evaluate
 from ml.uplift.learners import Fits, fit_learners
-from ml.uplift.names import RESPONSE, T_LEARNER
+from ml.uplift.names import CHOSEN, RESPONSE
 from ml.uplift.ranks import percentile_ranks, smallest_share
 from ml.uplift.scores import Scores, score_rows, score_table
 from warehouse.base import Warehouse
@@ -37,7 +37,7 @@ from warehouse.contract import read_contracts
 from warehouse.open import open_warehouse
 
 Floats = npt.NDArray[np.float64]
-STRATEGIES = {"uplift": T_LEARNER, "response": RESPONSE}
+STRATEGIES = {"uplift": CHOSEN, "response": RESPONSE}
 
 
 class Silent:
@@ -99,9 +99,7 @@ def study(
     adds, removes = np.array([reactions.get(name, (0.0, 0.0)) for name in truth.segments])[truth.segment].T
     effect = np.where(data.label == 1, -removes, adds)
     population = Population(data, mature, effect, data.label.astype(np.float64))
-    config = config.model_copy(
-        update={"uplift": config.uplift.model_copy(update={"challengers": [], "placebo_runs": 1})}
-    )
+    config = config.model_copy(update={"uplift": config.uplift.model_copy(update={"placebo_runs": 1})})
     found = [one_world(number, config, population, mart, warehouse, share=share) for number in range(worlds)]
     summary: dict[str, object] = {"worlds": worlds, "rows of the population": len(mature)}
     # Where a strategy chose to treat nobody there is no estimate to set against the truth.
@@ -131,7 +129,7 @@ def one_world(
     fits = fit_learners(experiment, mart, config, Silent())
     scores = score_rows(experiment, fits, config.seed)
     bootstrap = config.bootstrap(config.uplift.bootstrap_resamples)
-    evaluation = evaluate(experiment, scores, fits.placebos, config.uplift.top_shares, bootstrap)
+    evaluation = evaluate(experiment, scores, fits, config.uplift.top_shares, bootstrap)
     rows = score_table(data.identity, experiment, scores)
     calibration, test = (scored(rows, name, config) for name in ("calibration", "test"))
     bootstrap = config.bootstrap(config.policy.bootstrap_resamples)
@@ -207,7 +205,8 @@ def population_shares(
 ) -> dict[str, npt.NDArray[np.int64]]:
     """Return the smallest share in percent at which each session of the population would be targeted."""
     inputs = population.data.inputs.iloc[population.rows]
-    found = {"uplift": fits.t_learner.predict(inputs).score, "response": fits.response.probability(inputs)}
+    prediction, response = fits.model.predict(inputs)
+    found = {"uplift": prediction.score, "response": response}
     ties = np.random.default_rng(0).random(len(inputs))
     return {
         name: smallest_share(percentile_ranks(scores.by_learner[STRATEGIES[name]][calibration], score, ties))

@@ -148,10 +148,10 @@ def uplift(config: Config, progress: Progress, options: argparse.Namespace) -> l
             scores = score_rows(experiment, fits, config.seed, tie_breakers(experiment.inputs, config.seed))
         with progress.step("evaluating all learners on the test split"):
             bootstrap = config.bootstrap(config.uplift.bootstrap_resamples)
-            evaluation = evaluate(experiment, scores, fits.placebos, config.uplift.top_shares, bootstrap)
+            evaluation = evaluate(experiment, scores, fits, config.uplift.top_shares, bootstrap)
             evaluation = _as_designed(evaluation, found)
         hashes = save_uplift(folder / MODELS_FOLDER, fits, found.mart, experiment, scores)
-        stamp = Stamp(run_id, uplift_version(hashes), datetime.now(UTC), is_simulated=False)
+        stamp = Stamp(run_id, uplift_version(fits.chosen, hashes), datetime.now(UTC), is_simulated=False)
         baseline_rate = fits.t_learner.baseline_rate
         rows = with_quadrants(score_table(found.identity, experiment, scores), baseline_rate, config)
         with progress.step("policy value, return on investment, the next experiment"):

@@ -22,7 +22,7 @@ from ml.publish.offer_model import load_offers
 from ml.publish.tables import stamped
 from ml.publish.uplift_model import load_uplift
 from ml.run import Stamp, run_name
-from ml.uplift.names import RESPONSE, T_LEARNER
+from ml.uplift.names import CHOSEN, RESPONSE
 from ml.uplift.ranks import deciles
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _scores(people: People, model: FileModel, folder: Path, config: Config, *, r
     models = load_uplift(folder, model.mart, config.threads)
     prediction, response = models.predict(people.inputs, people.identity.column("visitor_id"))
     ties = tie_breakers(people.inputs, model.seed)
-    percentile = models.percentiles(T_LEARNER, prediction.score, ties)
+    percentile = models.percentiles(CHOSEN, prediction.score, ties)
     rows = pa.table(
         {
             **{name: people.identity.column(name) for name in people.identity.column_names},

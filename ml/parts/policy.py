@@ -26,6 +26,7 @@ from ml.reports.findings import findings_of
 from ml.reports.funnel import read_funnel
 from ml.reports.uplift_files import write_reports
 from ml.run import Run, Stamp, settings_json
+from ml.uplift.choice import UpliftCandidate
 from ml.uplift.deciles import UpliftDecile
 from ml.uplift.metrics import UpliftMetric
 from warehouse.base import Publication, Warehouse
@@ -152,6 +153,7 @@ def _publications(
     tables: dict[str, Table] = {
         "uplift_metrics": (UpliftMetric, uplift.evaluation.all_metrics),
         "uplift_deciles": (UpliftDecile, uplift.evaluation.deciles),
+        "uplift_candidates": (UpliftCandidate, uplift.evaluation.comparison),
         **money,
     }
     return [

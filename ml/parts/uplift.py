@@ -20,6 +20,7 @@ from ml.publish.runs import UpliftRun
 from ml.publish.tables import entries_of
 from ml.publish.uplift_model import save_uplift, uplift_version
 from ml.run import Run, git_commit, package_versions
+from ml.uplift.choice import UpliftCandidate
 from ml.uplift.deciles import UpliftDecile
 from ml.uplift.evaluate import Evaluation, evaluate
 from ml.uplift.learners import Fits, fit_learners
@@ -38,6 +39,7 @@ DAY_MS = 86_400_000
 STAMP = ("is_simulated", "run_id", "model_version", "scored_at")
 METRICS_SQL = "select * from funnelift.uplift_metrics"
 DECILES_SQL = "select * from funnelift.uplift_deciles"
+CANDIDATES_SQL = "select * from funnelift.uplift_candidates"
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def train_uplift(run: Run, checked: Checked, warehouse: Warehouse) -> Uplift:
         scores = score_rows(experiment, fits, config.seed)
     with run.progress.step("evaluating all learners on the test split"):
         bootstrap = config.bootstrap(config.uplift.bootstrap_resamples)
-        evaluation = evaluate(experiment, scores, fits.placebos, config.uplift.top_shares, bootstrap)
+        evaluation = evaluate(experiment, scores, fits, config.uplift.top_shares, bootstrap)
     identity = checked.data.identity.take(found.rows).select(list(IDENTITY))
     hashes = save_uplift(run.models, fits, checked.mart, experiment, scores, names=identity.column("session_id"))
     record = replace(
@@ -92,7 +94,9 @@ def train_uplift(run: Run, checked: Checked, warehouse: Warehouse) -> Uplift:
     )
     own_value = own_values(experiment.inputs, config.policy.value_column)
     rows = score_table(identity, experiment, scores, own_value)
-    return Uplift(with_quadrants(rows, record.baseline_rate, config), record, evaluation, uplift_version(hashes))
+    return Uplift(
+        with_quadrants(rows, record.baseline_rate, config), record, evaluation, uplift_version(fits.chosen, hashes)
+    )
 
 
 def read_uplift(run: Run, warehouse: Warehouse) -> Uplift:
@@ -115,7 +119,7 @@ def read_uplift(run: Run, warehouse: Warehouse) -> Uplift:
     FunneliftError
         When there is none, or it was made with another value column or other data.
     """
-    needed = ("uplift_runs", "uplift_scores", "uplift_metrics", "uplift_deciles")
+    needed = ("uplift_runs", "uplift_scores", "uplift_metrics", "uplift_deciles", "uplift_candidates")
     missing = [name for name in needed if not warehouse.columns(name)]
     if missing:
         raise FunneliftError(
@@ -133,6 +137,7 @@ def read_uplift(run: Run, warehouse: Warehouse) -> Uplift:
             if record.pehe is None or record.pehe_constant is None
             else TrueError(record.pehe, record.pehe_constant),
             curves={},
+            comparison=entries_of(UpliftCandidate, warehouse.query(CANDIDATES_SQL)),
         )
         rows = with_quadrants(rows, record.baseline_rate, run.config)
         number = next_number(warehouse, run.contracts[UPLIFT_RUNS])
@@ -251,7 +256,7 @@ def _record(run: Run, checked: Checked, found: MartExperiment, fits: Fits, evalu
         **counts,
         **_traffic(checked.data.decided_ms[found.rows], experiment),
         baseline_rate=fits.t_learner.baseline_rate,
-        effect_shrinkage=fits.t_learner.scale.shrinkage,
+        effect_shrinkage=fits.scale.shrinkage,
         pehe=truth.pehe if truth else None,
         pehe_constant=truth.pehe_constant if truth else None,
         chosen_share_percent=None,

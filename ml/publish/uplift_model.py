@@ -1,4 +1,4 @@
-"""A saved T-learner: what scoring rows that it never saw needs, from a mart or from a file."""
+"""A saved uplift model: what scoring rows that it never saw needs, from a mart or from a file."""
 
 import json
 from collections.abc import Mapping
@@ -16,40 +16,44 @@ from ml.data.features import Mart, features_signature
 from ml.experiment.experiment import Experiment
 from ml.files import sha256_of, write_json
 from ml.publish.artifacts import model_version
+from ml.uplift.candidates import Ranking
 from ml.uplift.cross_fitting import Fit
+from ml.uplift.effect_model import EffectModel
 from ml.uplift.effect_scale import EffectScale, Prediction
-from ml.uplift.learners import CONTROL, SCALE_NAMES, TREATMENT, UPLIFT_FILE, Fits
-from ml.uplift.names import RESPONSE, T_LEARNER
+from ml.uplift.learners import Fits
+from ml.uplift.names import CHOSEN, RESPONSE, T_LEARNER
 from ml.uplift.ranks import percentile_ranks
 from ml.uplift.scores import Scores
 from ml.uplift.t_learner import TLearner
+from ml.uplift.uplift_model import CONTROL, SCALE_NAMES, TREATMENT, UPLIFT_FILE, UpliftModel, file_of
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
 UPLIFT_FEATURES_FILE, RANKS_FILE, CROSSED_FILE = "uplift_features.json", "uplift_ranks.npy", "uplift_crossed.npy"
-CROSSED = np.dtype([("row", "u8"), ("features", "u8"), ("p_control", "f8"), ("p_treatment", "f8")])
-RANKED = (T_LEARNER, RESPONSE)
+SAID = ("p_control", "p_treatment", "score")
+CROSSED = np.dtype([("row", "u8"), ("features", "u8"), *((name, "f8") for name in SAID)])
+RANKED = (CHOSEN, RESPONSE)
 
 
 @dataclass(frozen=True)
 class SavedUplift:
-    """The T-learner and the response baseline as a run saved them.
+    """The uplift model as a run saved it.
 
-    `calibration_scores` maps each to the scores of the calibration rows, against which every other row is ranked.
-    `crossed` holds what models of other folds said of each training row, under hashes of its name and its features.
+    `calibration_scores` maps CHOSEN and the response baseline to the scores of the calibration rows, against which
+    every other row is ranked. `crossed` holds what models of other folds said of each training and calibration row,
+    under hashes of its name and its features.
     `effects` maps each segment of a simulation to its true effect; empty after a real experiment.
     """
 
-    t_learner: TLearner
-    response: Fit
+    model: UpliftModel
     calibration_scores: Mapping[str, Floats]
     crossed: npt.NDArray[np.void]
     effects: Mapping[str, float]
 
     def predict(self, inputs: "pd.DataFrame", names: "pa.ChunkedArray") -> tuple[Prediction, Floats]:
-        """Score rows as the training did: its own training rows by models of other folds, while their features stay.
+        """Score rows as the training did: rows it learnt from by models of other folds, while their features stay.
 
         Parameters
         ----------
@@ -61,16 +65,16 @@ class SavedUplift:
         Returns
         -------
         Prediction
-            What the T-learner says.
+            What the chosen candidate says.
         ndarray of shape (n_rows,)
             Probability of a conversion, by the response baseline.
         """
-        whole, response = self.t_learner.predict(inputs), self.response.probability(inputs)
+        whole, response = self.model.predict(inputs)
         if len(self.crossed):
             row = _hashed(names)
             found = self.crossed[np.minimum(np.searchsorted(self.crossed["row"], row), len(self.crossed) - 1)]
             own = np.flatnonzero((found["row"] == row) & (found["features"] == _hashed_features(inputs)))
-            crossed = self.t_learner.scale.apply(found["p_control"][own], found["p_treatment"][own])
+            crossed = self.model.scale.apply(*(found[name][own] for name in SAID))
             for name, values in vars(crossed).items():
                 getattr(whole, name)[own] = values
         return whole, response
@@ -81,7 +85,7 @@ class SavedUplift:
         Parameters
         ----------
         learner : str
-            The T-learner or the response baseline.
+            CHOSEN or the response baseline.
         score : ndarray of shape (n_rows,)
             Scores.
         tie_breaker : ndarray of shape (n_rows,)
@@ -121,7 +125,7 @@ def save_uplift(
     dict of str to str
         File name to SHA-256.
     """
-    fits.save(folder)
+    files = fits.model.save(folder)
     effects: dict[str, float] = {}
     if (truth := experiment.truth) is not None:
         codes, rows = np.unique(truth.segment, return_index=True)
@@ -129,20 +133,22 @@ def save_uplift(
     write_json(folder / UPLIFT_FEATURES_FILE, {"features": features_signature(mart), "effects": effects})
     calibration = experiment.rows("calibration")
     np.save(folder / RANKS_FILE, np.stack([np.sort(scores.by_learner[name][calibration]) for name in RANKED]))
-    np.save(folder / CROSSED_FILE, _crossed(fits.t_learner, experiment, names))
-    return {name: sha256_of(folder / name) for name in (*model_files(), UPLIFT_FEATURES_FILE, RANKS_FILE, CROSSED_FILE)}
+    np.save(folder / CROSSED_FILE, _crossed(fits, experiment, names))
+    return {name: sha256_of(folder / name) for name in (*files, UPLIFT_FEATURES_FILE, RANKS_FILE, CROSSED_FILE)}
 
 
-def _crossed(learner: TLearner, experiment: Experiment, names: "pa.ChunkedArray | None") -> npt.NDArray[np.void]:
-    """What models of other folds said of each training row, before the scale, ordered by the hash of its name."""
+def _crossed(fits: Fits, experiment: Experiment, names: "pa.ChunkedArray | None") -> npt.NDArray[np.void]:
+    """What models of other folds said of each row learnt from, before the scale, ordered by the hash of its name."""
     import pyarrow as pa
 
-    rows = experiment.rows("train") if names is not None else np.empty(0, np.intp)
+    rows = fits.evidence.rows if names is not None else np.empty(0, np.intp)
     found = np.empty(len(rows), CROSSED)
     if names is not None:
         found["row"] = _hashed(names.take(pa.array(rows)))
         found["features"] = _hashed_features(experiment.inputs.iloc[rows])
-        found["p_control"], found["p_treatment"] = learner.control.crossed, learner.treatment.crossed
+        said = (fits.evidence.p_control, fits.evidence.p_treatment, fits.candidates[fits.chosen].crossed)
+        for name, values in zip(SAID, said, strict=True):
+            found[name] = values
     return found[np.argsort(found["row"], kind="stable")]
 
 
@@ -159,16 +165,13 @@ def _hashed_features(inputs: "pd.DataFrame") -> npt.NDArray[np.uint64]:
     return np.asarray(pd.util.hash_pandas_object(inputs, index=False))
 
 
-def model_files() -> list[str]:
-    """Return the names of the files that hold the models, in order."""
-    return sorted([UPLIFT_FILE, *(f"uplift_{name}.cbm" for name in (CONTROL, TREATMENT, RESPONSE))])
-
-
-def uplift_version(hashes: Mapping[str, str]) -> str:
+def uplift_version(learner: str, hashes: Mapping[str, str]) -> str:
     """Return the model version, which follows from the models alone.
 
     Parameters
     ----------
+    learner : str
+        The chosen candidate.
     hashes : mapping
         What `save_uplift` returned.
 
@@ -177,7 +180,8 @@ def uplift_version(hashes: Mapping[str, str]) -> str:
     str
         The learner's name and twelve hexadecimal digits.
     """
-    return model_version(T_LEARNER, {name: hashes[name] for name in model_files()})
+    models = sorted(name for name in hashes if name == UPLIFT_FILE or name.endswith(".cbm"))
+    return model_version(learner, {name: hashes[name] for name in models})
 
 
 def load_uplift(folder: Path, mart: Mart, threads: int) -> SavedUplift:
@@ -200,7 +204,7 @@ def load_uplift(folder: Path, mart: Mart, threads: int) -> SavedUplift:
     saved = json.loads((folder / UPLIFT_FILE).read_text(encoding="utf-8"))
     fits = {
         name: Fit(
-            CatBoostModel.load(folder / f"uplift_{name}.cbm", mart, threads),
+            CatBoostModel.load(folder / file_of(name), mart, threads),
             Calibrator(entry["method"], tuple(entry["knots"]), tuple(entry["values"])),
             np.empty(0),
         )
@@ -209,8 +213,17 @@ def load_uplift(folder: Path, mart: Mart, threads: int) -> SavedUplift:
     names = {in_file: name for name, in_file in SCALE_NAMES.items()}
     scale = {names.get(name, name): value for name, value in saved["scale"].items()}
     scale |= {name: tuple(scale[name]) for name in ("knots", "effects")}
-    learner = TLearner(fits[CONTROL], fits[TREATMENT], EffectScale(**scale), saved["usual_rate"])
+    # Before candidates were compared, the T-learner always ranked.
+    entry = saved.get("ranking", {"name": T_LEARNER, "weights": {T_LEARNER: 1.0}})
+    models = {
+        name: EffectModel.load(folder / file_of(name), threads)
+        for name in entry["weights"]
+        if name not in (T_LEARNER, RESPONSE)
+    }
+    learner = TLearner(fits[CONTROL], fits[TREATMENT], saved["usual_rate"])
+    ranking = Ranking(entry["name"], entry["weights"], models)
     effects = json.loads((folder / UPLIFT_FEATURES_FILE).read_text(encoding="utf-8"))["effects"]
     ranks = np.load(folder / RANKS_FILE, allow_pickle=False)
     crossed = np.load(folder / CROSSED_FILE, allow_pickle=False)
-    return SavedUplift(learner, fits[RESPONSE], dict(zip(RANKED, ranks, strict=True)), crossed, effects)
+    model = UpliftModel(learner, fits[RESPONSE], ranking, EffectScale(**scale))
+    return SavedUplift(model, dict(zip(RANKED, ranks, strict=True)), crossed, effects)

@@ -164,9 +164,10 @@ def _uplift(warehouse: Warehouse) -> Row:
     return {
         "cells": _Shape(rows).cube(rows, ["treatment", "quadrant", "segment", "decile"], names),
         "deciles": warehouse.query(
-            f"select * from {SCHEMA}.bi_uplift_deciles where learner = 't_learner' order by decile"
+            f"select * from {SCHEMA}.bi_uplift_deciles where learner = 'chosen' order by decile"
         ),
         "metrics": warehouse.query(f"select * from {SCHEMA}.bi_uplift_metrics"),
+        "candidates": warehouse.query(f"select * from {SCHEMA}.uplift_candidates order by simplicity"),
         "test_span": warehouse.query(f"""
             select min(decided_at) as first_at, max(decided_at) as last_at
             from {SCHEMA}.uplift_scores where dataset_split = 'test'

@@ -14,10 +14,11 @@ from ml.policy.projection import Projection
 from ml.policy.values import PolicyValue
 from ml.reports.funnel import FunnelFacts
 from ml.run import Stamp
+from ml.uplift.choice import UpliftCandidate
 from ml.uplift.deciles import UpliftDecile
 from ml.uplift.evaluate import Evaluation
 from ml.uplift.metrics import UpliftMetric
-from ml.uplift.names import T_LEARNER
+from ml.uplift.names import CHOSEN, T_LEARNER, TITLES
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,9 @@ class UpliftFacts:
     rows. `pehe` is the root mean squared error of the estimated against the true effect, `pehe_constant` that of one
     average for all; None where the truth is not known. `mismatch_p` is the sample ratio's p-value, None where no share
     was designed; `balance_worst` the feature in which the arms differ most: name, standardised mean difference,
-    p-value. `curves` maps a learner to shares of rows (0 to 1) and incremental
-    conversions per 1,000 rows. `units` is what a row is, in the plural; `average` the average effect of an
-    experiment from a file, as it was designed, and `notes` how the file was read.
+    p-value. `curves` maps a learner to shares of rows (0 to 1) and incremental conversions per 1,000 rows; `comparison`
+    is what the choice among the candidates was made by. `units` is what a row is, in the plural; `average` the average
+    effect of an experiment from a file, as it was designed, and `notes` how the file was read.
     """
 
     config: Config
@@ -88,6 +89,7 @@ class UpliftFacts:
     balance_worst: tuple[str, float, float] | None
     funnel: FunnelFacts | None
     curves: dict[str, tuple[Floats, Floats]]
+    comparison: list[UpliftCandidate]
     units: str = "sessions"
     average: AverageEffect | None = None
     notes: tuple[str, ...] = ()
@@ -137,6 +139,7 @@ class UpliftFacts:
             pehe=evaluation.truth.pehe if evaluation.truth else None,
             pehe_constant=evaluation.truth.pehe_constant if evaluation.truth else None,
             curves=evaluation.curves,
+            comparison=evaluation.comparison,
             policy=value,
             plans=plan.plans,
             tests=plan.tests,
@@ -172,13 +175,23 @@ class UpliftFacts:
         return (self.chosen.profit_ipw_ci_lower > 0) == self.earns
 
     @property
+    def learner(self) -> str:
+        """The candidate whose scores are published."""
+        return next((entry.learner for entry in self.comparison if entry.is_chosen), T_LEARNER)
+
+    @property
+    def title(self) -> str:
+        """What people call that candidate."""
+        return TITLES[self.learner]
+
+    @property
     def own_deciles(self) -> list[UpliftDecile]:
-        """The T-learner's deciles, the highest first."""
-        return sorted((entry for entry in self.deciles if entry.learner == T_LEARNER), key=lambda entry: entry.decile)
+        """The chosen candidate's deciles, the highest first."""
+        return sorted((entry for entry in self.deciles if entry.learner == CHOSEN), key=lambda entry: entry.decile)
 
     @property
     def predicts_one_effect(self) -> bool:
-        """Whether the T-learner ranks but predicts the same effect for all, to far less than a reader sees."""
+        """Whether the chosen candidate ranks but predicts the same effect for all, to far less than a reader sees."""
         predicted = [entry.predicted_uplift for entry in self.own_deciles]
         return bool(predicted) and max(predicted) - min(predicted) < 1e-9
 

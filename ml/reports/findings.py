@@ -4,7 +4,7 @@ from ml.experiment.file import Columns, FileExperiment
 from ml.reports.average import average_lines, sentence, warnings_of
 from ml.reports.facts import UpliftFacts
 from ml.uplift.metrics import UpliftMetric
-from ml.uplift.names import T_LEARNER, TITLES
+from ml.uplift.names import CHOSEN, TITLES
 
 
 def findings_of(facts: UpliftFacts) -> list[str]:
@@ -22,14 +22,14 @@ def findings_of(facts: UpliftFacts) -> list[str]:
     """
     made_up = "SIMULATED effects: " if facts.is_simulated else ""
     average = facts.metric("all", "average_effect")
-    qini = facts.metric(T_LEARNER, "qini")
+    qini = facts.metric(CHOSEN, "qini")
     chosen = facts.chosen
     lines = []
     if average and qini:
         lines.append(
             f"{made_up}{facts.source}; {average.n_rows:,} test rows, average effect {average.value:+.2%} "
-            f"[{average.ci_lower:+.2%}, {average.ci_upper:+.2%}], Qini of the T-learner {qini.value:.3f} "
-            f"[{qini.ci_lower:.3f}, {qini.ci_upper:.3f}]."
+            f"[{average.ci_lower:+.2%}, {average.ci_upper:+.2%}], Qini of the chosen ranking, {facts.title}: "
+            f"{qini.value:.3f} [{qini.ci_lower:.3f}, {qini.ci_upper:.3f}]."
         )
     if chosen is None:
         lines.append(f"{made_up}no share of sessions earns more than it costs: treat nobody.")
@@ -41,8 +41,8 @@ def findings_of(facts: UpliftFacts) -> list[str]:
         )
     lines.append(
         f"What to do, in plain words: {facts.config.results}/recommendations.md. Tables: uplift_scores, "
-        "uplift_metrics, uplift_deciles, roi_projection, roi_sensitivity, roi_gains, experiment_plan, "
-        "ab_test_simulation, uplift_runs."
+        "uplift_candidates, uplift_metrics, uplift_deciles, roi_projection, roi_sensitivity, roi_gains, "
+        "experiment_plan, ab_test_simulation, uplift_runs."
     )
     return lines
 
@@ -87,7 +87,9 @@ def findings_of_file(facts: UpliftFacts, found: FileExperiment, columns: Columns
         qini = facts.metric(name, "qini")
         if qini is not None:
             lines.append(f"Qini of {TITLES[name]}: {qini.value:.4f} [{qini.ci_lower:.4f}, {qini.ci_upper:.4f}].")
-    lines += [statement(entry) for entry in facts.metrics if entry.versus in TITLES and entry.metric == "qini"]
+    lines.append(f"Published: {facts.title}.")
+    compared = [entry for entry in facts.metrics if entry.versus and entry.learner != CHOSEN and entry.metric == "qini"]
+    lines += [statement(entry, facts.title) for entry in compared]
     chosen = facts.chosen
     if chosen is None:
         lines.append("No share of rows earns more than it costs: treat nobody.")
@@ -99,13 +101,15 @@ def findings_of_file(facts: UpliftFacts, found: FileExperiment, columns: Columns
     return [*lines, f"Files: {facts.config.results}/ (recommendations.md, figures/, metrics/, predictions/, models/)."]
 
 
-def statement(entry: UpliftMetric) -> str:
+def statement(entry: UpliftMetric, chosen: str) -> str:
     """Say in one sentence whether a paired difference between two learners is real.
 
     Parameters
     ----------
     entry : UpliftMetric
         A difference: its `versus` names the learner it is the difference to.
+    chosen : str
+        Title of the candidate that was chosen.
 
     Returns
     -------
@@ -113,7 +117,8 @@ def statement(entry: UpliftMetric) -> str:
         One sentence with the interval.
     """
     interval = f"{entry.value:+.4f} [{entry.ci_lower:+.4f}, {entry.ci_upper:+.4f}]"
-    learner, versus = TITLES[entry.learner], TITLES[entry.versus]
+    titles = {**TITLES, CHOSEN: chosen}
+    learner, versus = titles[entry.learner], titles[entry.versus]
     if entry.ci_lower > 0:
         return f"{learner} ranks better than {versus}: {interval}, a real difference."
     if entry.ci_upper < 0:

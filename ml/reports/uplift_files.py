@@ -36,6 +36,7 @@ def write_reports(folder: Path, facts: UpliftFacts, warnings: Sequence[str]) -> 
             "is_synthetic": facts.is_synthetic,
             "warnings": list(warnings),
             "metrics": [asdict(entry) for entry in metrics],
+            "candidates": [asdict(entry) for entry in facts.comparison],
             "deciles": [asdict(entry) for entry in facts.deciles],
             "pehe": facts.pehe,
             "pehe_constant": facts.pehe_constant,

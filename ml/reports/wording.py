@@ -3,7 +3,7 @@
 from ml.policy.ab_test import SimulatedTest
 from ml.reports.facts import Difference, UpliftFacts
 from ml.uplift.metrics import UpliftMetric
-from ml.uplift.names import T_LEARNER
+from ml.uplift.names import CHOSEN
 
 UNDEFINED = "not defined"
 RULES = {
@@ -50,10 +50,10 @@ def points_text(entry: UpliftMetric, digits: int = 2) -> str:
 
 
 def ranking_difference(facts: UpliftFacts, learner: str, metric: str = "qini") -> Difference | None:
-    """Return how much more a learner's metric is than the T-learner's; None where that was not measured."""
-    if entry := facts.metric(learner, metric, T_LEARNER):
+    """Return how much more a learner's metric is than the chosen one's; None where that was not measured."""
+    if entry := facts.metric(learner, metric, CHOSEN):
         return Difference.of(entry)
-    if entry := facts.metric(T_LEARNER, metric, learner):
+    if entry := facts.metric(CHOSEN, metric, learner):
         return Difference(-entry.value, -entry.ci_upper, -entry.ci_lower)
     return None
 

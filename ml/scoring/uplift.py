@@ -20,7 +20,7 @@ from ml.publish.tables import stamped
 from ml.publish.uplift_model import SavedUplift
 from ml.run import Stamp
 from ml.scoring.changes import places_of
-from ml.uplift.names import RESPONSE, T_LEARNER
+from ml.uplift.names import CHOSEN, RESPONSE
 from ml.uplift.ranks import deciles
 from warehouse.contract import Contract
 
@@ -183,7 +183,7 @@ def _scores(here: Dataset, published: PublishedUplift, known: _Known) -> dict[st
         before, rank = (known.numbers(name, size) for name in names)
         return np.where(before == now, rank, published.models.percentiles(learner, now, ties))
 
-    uplift_percentile = percentile(T_LEARNER, prediction.score, ("score", "uplift_percentile"))
+    uplift_percentile = percentile(CHOSEN, prediction.score, ("score", "uplift_percentile"))
     return {
         "p_control": prediction.p_control,
         "p_treatment": prediction.p_treatment,

@@ -14,7 +14,6 @@ from ml.conversion.model import Training
 from ml.data.features import Mart
 from ml.data.split import sample_negatives
 from ml.experiment.experiment import Experiment
-from ml.uplift.base_model import CatBoostOnCodes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,29 +93,6 @@ class CrossFitter:
             return self._fit(rows, rows[:0], self._with_trees(trees))
         stop = self.experiment.rows("calibration")
         return self._fit(rows, stop[of_arm[stop]], self.settings)
-
-    def matrix(self, rows: Rows) -> Floats:
-        """Return numbers and category codes, as EconML takes them: ndarray of shape (n_rows, n_features)."""
-        return np.column_stack(
-            [
-                column.cat.codes if column.dtype == "category" else column
-                for _, column in self.experiment.inputs.iloc[rows].items()
-            ]
-        ).astype(np.float64)
-
-    def base(self, trees: int, target: str) -> CatBoostOnCodes:
-        """Return an unfitted base model for EconML; `target` is "probability" or "value"."""
-        names = list(self.experiment.inputs.columns)
-        return CatBoostOnCodes(
-            target=target,
-            categorical=[names.index(name) for name in self.experiment.categorical],
-            trees=trees,
-            learning_rate=self.settings.learning_rate,
-            depth=self.settings.depth,
-            l2_leaf_reg=self.settings.l2_leaf_reg,
-            seed=self.config.seed,
-            threads=self.config.threads,
-        )
 
     def _with_trees(self, trees: int) -> UpliftSettings:
         return self.settings.model_copy(update={"max_trees": trees})

@@ -6,8 +6,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ml.arrays import Floats, Rows
-from ml.experiment.arms import Arms
-from ml.uplift.doubly_robust import doubly_robust_effects
 
 DECILES = 10
 SHRINKAGE_FOLDS = 5
@@ -15,10 +13,10 @@ SHRINKAGE_FOLDS = 5
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the T-learner says of each row: probability of a conversion in either arm, and the score that ranks.
+    """What is published of each row: probability of a conversion in either arm, and the score that ranks.
 
-    `uplift` is their difference. `score` is the difference of the two arms' models as they are; `uplift` is the same
-    ranking on the scale of the effects that training rows showed.
+    `uplift` is their difference. `score` is the chosen candidate's; `uplift` is the same ranking on the scale of the
+    effects that the rows learnt from showed.
     """
 
     p_control: Floats
@@ -33,14 +31,14 @@ class Prediction:
 
 @dataclass(frozen=True)
 class EffectScale:
-    """The non-decreasing line through `knots` and `effects` that turns the two models' difference into an effect.
+    """The non-decreasing line through `knots` and `effects` that turns a score into an effect.
 
-    The difference of two fitted models is spread wider than the effects are, because each model errs on its own, so
-    that its top rows promise too much. So the effect of each decile of the cross-fitted training rows, ranked by that
-    difference, is the mean of their doubly robust scores, made non-decreasing (isotonic regression), with straight
-    lines between the deciles. Then all shrink towards their mean by `shrinkage`, from 0 (no difference between rows was
-    found) to 1: the slope of the best linear predictor of the effect (Chernozhukov, Demirer, Duflo & Fernández-Val
-    2018) given such a line fitted on other visitors.
+    The score of a fitted model is spread wider than the effects are, because the model errs, so that its top rows
+    promise too much; and a conversion probability is no effect at all. So the effect of each decile of the rows that
+    were learnt from, ranked by what models of other folds say, is the mean of their doubly robust scores, made
+    non-decreasing (isotonic regression), with straight lines between the deciles. Then all shrink towards their mean by
+    `shrinkage`, from 0 (no difference between rows was found) to 1: the slope of the best linear predictor of the
+    effect (Chernozhukov, Demirer, Duflo & Fernández-Val 2018) given such a line fitted on other visitors.
     """
 
     knots: tuple[float, ...]
@@ -49,47 +47,52 @@ class EffectScale:
     treated_share: float
 
     @classmethod
-    def learn(cls, p_control: Floats, p_treatment: Floats, arms: Arms) -> "EffectScale":
-        """Fit the line on rows that neither model saw.
+    def learn(
+        cls, score: Floats, effects: Floats, visitor: npt.NDArray[np.int32], treated_share: float
+    ) -> "EffectScale":
+        """Fit the line on rows that the scoring models did not see.
 
         Parameters
         ----------
-        p_control, p_treatment : ndarray of shape (n_rows,)
-            Cross-fitted probabilities of a conversion in either arm.
-        arms : Arms
-            The same rows; rows of a visitor are not independent.
+        score : ndarray of shape (n_rows,)
+            Cross-fitted scores.
+        effects : ndarray of shape (n_rows,)
+            Doubly robust scores of the effect.
+        visitor : ndarray of shape (n_rows,)
+            Number of each row's visitor; rows of one are not independent.
+        treated_share : float
+            Share of treated rows.
 
         Returns
         -------
         EffectScale
             The line.
         """
-        score = p_treatment - p_control
-        effects = doubly_robust_effects(p_control, p_treatment, arms)
         decile = np.empty(len(score), dtype=np.intp)
         decile[np.argsort(score, kind="stable")] = np.arange(len(score)) * DECILES // len(score)
-        shrinkage = _shrinkage(decile, effects, arms.visitor % SHRINKAGE_FOLDS)
+        shrinkage = _shrinkage(decile, effects, visitor % SHRINKAGE_FOLDS)
         rows = np.bincount(decile, minlength=DECILES)
         knots = np.bincount(decile, score, DECILES)[rows > 0] / rows[rows > 0]
         means = _rising_means(decile, effects)[rows > 0]
         mean = float(effects.mean())
         shrunk = mean + shrinkage * (means - mean)
-        return cls(tuple(map(float, knots)), tuple(map(float, shrunk)), shrinkage, arms.treated_share)
+        return cls(tuple(map(float, knots)), tuple(map(float, shrunk)), shrinkage, treated_share)
 
-    def apply(self, p_control: Floats, p_treatment: Floats) -> Prediction:
-        """Rescale the difference of two probabilities and keep their weighted mean, which is better known.
+    def apply(self, p_control: Floats, p_treatment: Floats, score: Floats) -> Prediction:
+        """Move two probabilities apart by the effect and keep their weighted mean, which is better known.
 
         Parameters
         ----------
         p_control, p_treatment : ndarray of shape (n_rows,)
-            Probabilities of a conversion as the two models say.
+            Probabilities of a conversion as the models of the two arms say.
+        score : ndarray of shape (n_rows,)
+            Scores of the chosen candidate.
 
         Returns
         -------
         Prediction
             Probabilities from 0 to 1.
         """
-        score = p_treatment - p_control
         effect = np.interp(score, self.knots, self.effects)
         overall = (1 - self.treated_share) * p_control + self.treated_share * p_treatment
         control = np.clip(overall - self.treated_share * effect, 0, 1)

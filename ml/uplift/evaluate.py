@@ -9,11 +9,13 @@ from ml.experiment.arms import Arms
 from ml.experiment.average_effect import average_effect
 from ml.experiment.experiment import Experiment
 from ml.uplift.calibration import uplift_calibration
+from ml.uplift.choice import UpliftCandidate
 from ml.uplift.curves import qini_curve
 from ml.uplift.deciles import UpliftDecile, decile_table
+from ml.uplift.learners import Fits
 from ml.uplift.metrics import UpliftMetric, evaluate_uplift
-from ml.uplift.names import RANDOM, T_LEARNER
-from ml.uplift.placebo import Placebo, placebo_qini
+from ml.uplift.names import CHOSEN, RANDOM
+from ml.uplift.placebo import placebo_qini
 from ml.uplift.scores import Scores
 from ml.uplift.truth import TrueError, true_error
 
@@ -23,7 +25,8 @@ class Evaluation:
     """How good the scores are on the test split.
 
     `curves` maps a learner to shares of rows (0 to 1) and incremental conversions per 1,000 rows; `placebo` is what was
-    found where there is nothing to find; `truth` compares with the true effects, null where they are not known.
+    found where there is nothing to find; `truth` compares with the true effects, null where they are not known;
+    `comparison` is what the choice among the candidates was made by, on other rows.
     """
 
     metrics: list[UpliftMetric]
@@ -31,6 +34,7 @@ class Evaluation:
     placebo: UpliftMetric | None
     truth: TrueError | None
     curves: dict[str, tuple[Floats, Floats]]
+    comparison: list[UpliftCandidate]
 
     @property
     def all_metrics(self) -> list[UpliftMetric]:
@@ -41,7 +45,7 @@ class Evaluation:
 def evaluate(
     experiment: Experiment,
     scores: Scores,
-    placebos: list[Placebo],
+    fits: Fits,
     top_shares: list[float],
     bootstrap: Bootstrap,
 ) -> Evaluation:
@@ -53,8 +57,8 @@ def evaluate(
         Rows with arms that were found to be random.
     scores : Scores
         What the learners say of them.
-    placebos : list of Placebo
-        What they say of permuted arms.
+    fits : Fits
+        The learners, with what they say of permuted arms.
     top_shares : list of float
         Shares of the rows for uplift@k.
     bootstrap : Bootstrap
@@ -67,16 +71,19 @@ def evaluate(
     """
     test, arms = experiment.rows("test"), experiment.arms("test")
     predicted, by_learner = scores.prediction.uplift[test], {n: s[test] for n, s in scores.by_learner.items()}
+    # The same array, so that it is evaluated once.
+    by_learner[scores.chosen] = by_learner[CHOSEN]
     effect = None if experiment.truth is None else experiment.truth.effect[test]
     metrics = evaluate_uplift(by_learner, arms, top_shares, bootstrap)
     metrics.append(_average_effect_of_all(experiment.arms(*MODEL_SPLITS), bootstrap.confidence))
-    metrics += uplift_calibration(T_LEARNER, predicted, arms, bootstrap)
+    metrics += uplift_calibration(CHOSEN, predicted, arms, bootstrap)
     return Evaluation(
         metrics=metrics,
-        deciles=decile_table(scores.decile[test], predicted, arms, bootstrap, learner=T_LEARNER, true_effect=effect),
-        placebo=placebo_qini(placebos, top_shares, bootstrap),
+        deciles=decile_table(scores.decile[test], predicted, arms, bootstrap, learner=CHOSEN, true_effect=effect),
+        placebo=placebo_qini(fits.placebos, top_shares, bootstrap),
         truth=None if effect is None else true_error(predicted, effect),
-        curves={name: _curve(name, score, arms) for name, score in by_learner.items()},
+        curves={name: _curve(name, score, arms) for name, score in by_learner.items() if name != CHOSEN},
+        comparison=fits.comparison,
     )
 
 

@@ -1,58 +1,55 @@
-"""Whom does an intervention change? The T-learner, its challengers, the response baseline and the placebos."""
+"""Whom does an intervention change? The T-learner, the other candidates, the choice among them, and the placebos."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from ml.arrays import Predict
+from ml.arrays import Floats
 from ml.cli import Steps
 from ml.config import Config
 from ml.data.features import Mart
 from ml.experiment.experiment import Experiment
-from ml.files import write_json
-from ml.uplift.challengers import fit_challengers
+from ml.uplift.candidates import Candidate, Fitting, fit_candidates
+from ml.uplift.choice import UpliftCandidate, choose
 from ml.uplift.cross_fitting import CrossFitter, Fit
-from ml.uplift.names import RESPONSE
+from ml.uplift.effect_scale import EffectScale, Prediction
+from ml.uplift.evidence import Evidence
+from ml.uplift.names import STACK
 from ml.uplift.placebo import Placebo, fit_placebo
 from ml.uplift.response import fit_response
+from ml.uplift.stack import fit_stack
 from ml.uplift.t_learner import TLearner, fit_t_learner
-
-UPLIFT_FILE = "uplift.json"
-CONTROL, TREATMENT = "control", "treatment"
-SCALE_NAMES = {"shrinkage": "trust"}
+from ml.uplift.uplift_model import UpliftModel
 
 
 @dataclass(frozen=True)
 class Fits:
-    """Everything that was fitted on one experiment; `challengers` maps a learner to what predicts some rows."""
+    """Everything that was fitted on one experiment: candidates, how they compare, and the chosen one's scale."""
 
     t_learner: TLearner
     response: Fit
-    challengers: dict[str, Predict]
+    evidence: Evidence
+    candidates: dict[str, Candidate]
+    comparison: list[UpliftCandidate]
+    scale: EffectScale
     placebos: list[Placebo]
 
-    def save(self, folder: Path) -> None:
-        """Write all that prediction by the T-learner and the response baseline needs.
+    @property
+    def chosen(self) -> str:
+        """The candidate whose scores are published."""
+        return next(entry.learner for entry in self.comparison if entry.is_chosen)
 
-        Parameters
-        ----------
-        folder : Path
-            Where the files go: one CatBoost file per model and `uplift.json`.
-        """
-        folder.mkdir(parents=True, exist_ok=True)
-        fits = {CONTROL: self.t_learner.control, TREATMENT: self.t_learner.treatment, RESPONSE: self.response}
-        for name, fit in fits.items():
-            fit.model.save(folder / f"uplift_{name}.cbm")
-        content = {
-            "calibrators": {name: vars(fit.calibrator) for name, fit in fits.items()},
-            # The names in the file are older than those in the code: a model's version follows from its files.
-            "scale": {SCALE_NAMES.get(name, name): value for name, value in vars(self.t_learner.scale).items()},
-            "usual_rate": self.t_learner.baseline_rate,
-        }
-        write_json(folder / UPLIFT_FILE, content)
+    @property
+    def model(self) -> UpliftModel:
+        """All that predicting by the chosen candidate needs."""
+        return UpliftModel(self.t_learner, self.response, self.candidates[self.chosen].ranking, self.scale)
+
+    def predict_evidence(self) -> Prediction:
+        """Predict the training and calibration rows, each by models of the other folds."""
+        score: Floats = self.candidates[self.chosen].crossed
+        return self.scale.apply(self.evidence.p_control, self.evidence.p_treatment, score)
 
 
 def fit_learners(experiment: Experiment, mart: Mart, config: Config, steps: Steps) -> Fits:
-    """Fit the T-learner, the response baseline, the challengers and the placebos.
+    """Fit the T-learner, the response baseline, the other candidates and the placebos, and choose whose scores count.
 
     Parameters
     ----------
@@ -74,8 +71,17 @@ def fit_learners(experiment: Experiment, mart: Mart, config: Config, steps: Step
     with steps.step("fitting the T-learner, cross-fitted by visitor, and the response baseline"):
         t_learner = fit_t_learner(fitter)
         response = fit_response(fitter)
-    challengers = fit_challengers(fitter, t_learner.trees, steps)
+        evidence = Evidence.gather(fitter, t_learner.control, t_learner.treatment, response)
+    with steps.step("fitting the other candidates, and choosing one"):
+        names, folds = config.uplift.challengers, config.uplift.folds
+        candidates = fit_candidates(names, evidence, Fitting(config.seed, config.threads, folds))
+        if STACK in names and (stack := fit_stack(candidates, evidence, folds)) is not None:
+            candidates[STACK] = stack
+        comparison = choose(candidates, evidence)
+        chosen = next(candidates[entry.learner] for entry in comparison if entry.is_chosen)
+        arms = evidence.arms
+        scale = EffectScale.learn(chosen.crossed, evidence.effects, arms.visitor, arms.treated_share)
     with steps.step("placebo: the same with permuted arms"):
         seeds = range(config.seed, config.seed + config.uplift.placebo_runs)
         placebos = [fit_placebo(fitter, t_learner, seed) for seed in seeds]
-    return Fits(t_learner, response, challengers, placebos)
+    return Fits(t_learner, response, evidence, candidates, comparison, scale, placebos)

@@ -10,7 +10,7 @@ from ml.bootstrap import Bootstrap
 from ml.experiment.arms import Arms
 from ml.experiment.average_effect import average_effect
 from ml.experiment.intervals import widened
-from ml.uplift.names import RESPONSE, T_LEARNER
+from ml.uplift.names import CHOSEN, RESPONSE
 from ml.uplift.ranked import RankedArms
 from warehouse.errors import FunneliftError
 
@@ -36,14 +36,14 @@ def evaluate_uplift(
     """Evaluate every score on the test rows, and pairs of scores on the same resamples.
 
     Metrics are qini, auuc and uplift_at_<percent>. Each score stands alone (`versus` is empty); each is also set
-    against the response ranking, and each but the response ranking against the T-learner. The row of learner "all" is
-    the average effect.
+    against the response ranking, and each but the response ranking against the chosen one. The row of learner "all"
+    is the average effect.
 
     Parameters
     ----------
     scores : dict of str to ndarray of shape (n_rows,)
         Learner name to its score of the test rows, higher means more uplift; ties enter the curves together, and which
-        of them fill a share is drawn at random, the same way for every learner.
+        of them fill a share is drawn at random, the same way for every learner. Two names may have one array.
     arms : Arms
         The test rows.
     top_shares : sequence of float
@@ -66,21 +66,26 @@ def evaluate_uplift(
     found = [UpliftMetric("all", "", "average_effect", *average, *arms.counts)]
     names = ["qini", "auuc", *(f"uplift_at_{100 * share:g}" for share in top_shares)]
     weights = bootstrap.weights(arms.n_visitors)
-    values, resampled = {}, {}
+    values: dict[str, Floats] = {}
+    resampled: dict[str, Floats] = {}
     for learner, score in scores.items():
         _refuse_infinite(learner, score)
         ranked = RankedArms(score, arms, top_shares, bootstrap.seed)
-        values[learner] = ranked.metrics(np.ones((1, arms.n_visitors), np.uint8))[0]
-        _refuse_undefined(learner, dict(zip(names, values[learner], strict=True)), arms)
-        resampled[learner] = bootstrap.run(ranked.metrics, weights)
+        same = next((other for other in values if scores[other] is score), None)
+        if same is None:
+            values[learner] = ranked.metrics(np.ones((1, arms.n_visitors), np.uint8))[0]
+            _refuse_undefined(learner, dict(zip(names, values[learner], strict=True)), arms)
+            resampled[learner] = bootstrap.run(ranked.metrics, weights)
+        else:
+            values[learner], resampled[learner] = values[same], resampled[same]
         for column, (name, value) in enumerate(zip(names, values[learner], strict=True)):
             interval = bootstrap.interval(resampled[learner][:, column])
             if column >= 2:
                 interval = widened(value, interval, ranked.top(top_shares[column - 2]), bootstrap.confidence)
             found.append(UpliftMetric(learner, "", name, float(value), *interval, *arms.counts))
-    for versus in (RESPONSE, T_LEARNER):
+    for versus in (RESPONSE, CHOSEN):
         for learner in scores:
-            if versus not in scores or learner == versus or (learner, versus) == (RESPONSE, T_LEARNER):
+            if versus not in scores or scores[learner] is scores[versus] or (learner, versus) == (RESPONSE, CHOSEN):
                 continue
             differences = resampled[learner] - resampled[versus]
             for name, value, column in zip(names, values[learner] - values[versus], differences.T, strict=True):

@@ -6,29 +6,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ml.arrays import Codes, Floats, Rows
+from ml.arrays import Codes, Floats
 from ml.experiment.experiment import SPLITS, Experiment
-from ml.uplift.challengers import without_econml_warnings
 from ml.uplift.effect_scale import Prediction
 from ml.uplift.learners import Fits
-from ml.uplift.names import RANDOM, RESPONSE, T_LEARNER
+from ml.uplift.names import CHOSEN, RANDOM, RESPONSE, T_LEARNER
 from ml.uplift.ranks import deciles, percentile_ranks
-from ml.uplift.t_learner import TLearner
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pyarrow as pa
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What the learners say of every row; training rows are scored by models of the other folds.
+    """What the learners say of every row; training and calibration rows are scored by models of the other folds.
 
-    `by_learner` maps each learner and baseline to the score that ranks, NaN where a challenger was not asked.
-    `percentiles` maps the T-learner and the response baseline to ranks against the calibration rows, 0 to 1; `decile`
-    is the T-learner's, 1 the highest.
+    `chosen` is the candidate that `prediction` is of. `by_learner` maps each candidate and baseline, and CHOSEN, to the
+    score that ranks, NaN where another candidate was not asked. `percentiles` maps CHOSEN and the response baseline to
+    ranks against the calibration rows, 0 to 1; `decile` is that of CHOSEN, 1 the highest.
     """
 
+    chosen: str
     prediction: Prediction
     response: Floats
     by_learner: dict[str, Floats]
@@ -37,7 +35,7 @@ class Scores:
 
 
 def score_rows(experiment: Experiment, fits: Fits, seed: int, ties: Floats | None = None) -> Scores:
-    """Score every row of an experiment by the T-learner and the baselines, calibration and test rows by all.
+    """Score every row of an experiment by the chosen candidate and the baselines, test rows by all candidates.
 
     Parameters
     ----------
@@ -55,30 +53,34 @@ def score_rows(experiment: Experiment, fits: Fits, seed: int, ties: Floats | Non
     Scores
         Every array of shape (n_rows,).
     """
-    prediction = _predict_all(fits.t_learner, experiment.inputs, experiment.rows("train"))
-    response = fits.response.probability(experiment.inputs)
-    scores = {T_LEARNER: prediction.score}
-    asked = experiment.rows("calibration", "test")
-    for name, predict in fits.challengers.items():
-        scores[name] = np.full(len(experiment), np.nan)
-        with without_econml_warnings():
-            scores[name][asked] = predict(asked)
+    prediction, response = fits.model.predict(experiment.inputs)
+    for name, values in vars(fits.predict_evidence()).items():
+        getattr(prediction, name)[fits.evidence.rows] = values
+    scores = {CHOSEN: prediction.score}
+    scores |= _others(experiment, fits, response)
     scores |= {RESPONSE: response, RANDOM: np.random.default_rng(seed).random(len(experiment))}
     calibration = experiment.rows("calibration")
     if ties is None:
         ties = np.random.default_rng(seed).random(len(experiment))
-    percentiles = {
-        name: percentile_ranks(scores[name][calibration], scores[name], ties) for name in (T_LEARNER, RESPONSE)
-    }
-    return Scores(prediction, response, scores, percentiles, deciles(percentiles[T_LEARNER]))
+    percentiles = {name: percentile_ranks(scores[name][calibration], scores[name], ties) for name in (CHOSEN, RESPONSE)}
+    return Scores(fits.chosen, prediction, response, scores, percentiles, deciles(percentiles[CHOSEN]))
 
 
-def _predict_all(learner: TLearner, inputs: "pd.DataFrame", train: Rows) -> Prediction:
-    """Predict every row, the training rows by models of the other folds."""
-    whole, crossed = learner.predict(inputs), learner.predict_training_rows()
-    for name, values in vars(crossed).items():
-        getattr(whole, name)[train] = values
-    return whole
+def _others(experiment: Experiment, fits: Fits, response: Floats) -> dict[str, Floats]:
+    """Ask all candidates about the test rows; what they say of training and calibration rows is known."""
+    test = experiment.rows("test")
+    inputs = experiment.inputs.iloc[test]
+    p_control, p_treatment = fits.t_learner.probabilities(inputs)
+    parts = {T_LEARNER: p_treatment - p_control, RESPONSE: response[test]}
+    found = {}
+    for name, candidate in fits.candidates.items():
+        if name == RESPONSE:
+            continue
+        ranking = candidate.ranking
+        parts |= {part: model.effect(inputs) for part, model in ranking.models.items() if part not in parts}
+        found[name] = np.full(len(experiment), np.nan)
+        found[name][fits.evidence.rows], found[name][test] = candidate.crossed, ranking.score(parts)
+    return found
 
 
 def score_table(
@@ -113,7 +115,7 @@ def score_table(
         "p_treatment": prediction.p_treatment,
         "uplift": prediction.uplift,
         "score": prediction.score,
-        "uplift_percentile": scores.percentiles[T_LEARNER],
+        "uplift_percentile": scores.percentiles[CHOSEN],
         "decile": scores.decile.astype(np.int32),
         "response_probability": scores.response,
         "response_percentile": scores.percentiles[RESPONSE],

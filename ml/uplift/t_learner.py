@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ml.arrays import Floats
 from ml.uplift.cross_fitting import CrossFitter, Fit
-from ml.uplift.effect_scale import EffectScale, Prediction
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TLearner:
-    """Two CatBoost models, one per arm, each calibrated; uplift is their difference on the scale of the effects.
+    """Two CatBoost models, one per arm, each calibrated; their difference is the uplift.
 
     `baseline_rate` is the conversion rate of the training rows that were not treated.
 
@@ -23,7 +23,6 @@ class TLearner:
 
     control: Fit
     treatment: Fit
-    scale: EffectScale
     baseline_rate: float
 
     @property
@@ -31,28 +30,13 @@ class TLearner:
         """Mean number of trees of the two models."""
         return round((self.control.trees + self.treatment.trees) / 2)
 
-    def predict(self, inputs: "pd.DataFrame") -> Prediction:
-        """Predict rows that were not trained on.
-
-        Parameters
-        ----------
-        inputs : DataFrame
-            Features.
-
-        Returns
-        -------
-        Prediction
-            One value per row.
-        """
-        return self.scale.apply(self.control.probability(inputs), self.treatment.probability(inputs))
-
-    def predict_training_rows(self) -> Prediction:
-        """Predict the training rows, each by models of the other folds."""
-        return self.scale.apply(self.control.crossed, self.treatment.crossed)
+    def probabilities(self, inputs: "pd.DataFrame") -> tuple[Floats, Floats]:
+        """Predict rows that were not trained on: without and with treatment, each of shape (n_rows,)."""
+        return self.control.probability(inputs), self.treatment.probability(inputs)
 
 
 def fit_t_learner(fitter: CrossFitter) -> TLearner:
-    """Fit one model per arm, cross-fitted by visitor, and learn the scale of the effects.
+    """Fit one model per arm, cross-fitted by visitor.
 
     Parameters
     ----------
@@ -66,6 +50,4 @@ def fit_t_learner(fitter: CrossFitter) -> TLearner:
     """
     experiment = fitter.experiment
     control, treatment = (fitter.cross_fit(experiment.treatment == arm) for arm in (0, 1))
-    train = experiment.arms("train")
-    scale = EffectScale.learn(control.crossed, treatment.crossed, train)
-    return TLearner(control, treatment, scale, baseline_rate=float(train.of(0).outcome.mean()))
+    return TLearner(control, treatment, baseline_rate=float(experiment.arms("train").of(0).outcome.mean()))

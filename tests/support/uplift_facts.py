@@ -1,7 +1,7 @@
 """Plausible facts for the recommendations and the uplift figures: a shop that could have been, in several cases."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,11 +17,18 @@ from ml.policy.values import STRATEGIES, PolicyValue
 from ml.reports.facts import UpliftFacts
 from ml.reports.funnel import FunnelFacts
 from ml.reports.wording import QUADRANTS
+from ml.uplift.choice import UpliftCandidate
 from ml.uplift.deciles import UpliftDecile
 from ml.uplift.metrics import UpliftMetric
 
 Z = 1.959964
-LEARNERS = {"t_learner": 1.0, "x_learner": 0.96, "dr_learner": 0.9, "response": 0.6, "random": 0.0}
+LEARNERS = {"t_learner": 1.0, "s_learner": 0.93, "x_learner": 0.96, "dr_learner": 0.9, "stack": 0.95, "response": 0.6,
+            "random": 0.0}  # fmt: skip
+COMPARISON = [
+    UpliftCandidate("response", 1, 0.4, 0.3, 1.1, 0.35, False, "worse than the best by more than one standard error"),
+    UpliftCandidate("t_learner", 3, 1.4, 0.4, 0.1, 0.2, True, "the simplest within one standard error of the best"),
+    UpliftCandidate("dr_learner", 4, 1.5, 0.4, 0.0, 0.0, False, "not better by more than one standard error"),
+]
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,7 @@ def build(case: str = "win", simulated: bool = True, synthetic: bool = False, **
             last_at="2015-09-18 02:59",
         ),
         "curves": _curves(uplift, rng, shop.rows),
+        "comparison": COMPARISON,
     }
     return UpliftFacts(**(facts | changes))
 
@@ -103,16 +111,18 @@ def _metrics(shop: Case, half: int, rng: np.random.Generator) -> list[UpliftMetr
     for learner, quality in LEARNERS.items():
         own = 4 * spread * quality + (rng.normal(0, width / 8) if quality else 0)
         metrics.append(_metric(learner, "qini", own, width if quality else 0.0, half))
-        if learner != "t_learner":
+        if learner == "t_learner":
+            metrics.append(replace(metrics[-1], learner="chosen"))
+        else:
             difference = 4 * spread * (quality - 1)
-            metrics.append(_metric(learner, "qini", difference, width / 3, half, "t_learner"))
+            metrics.append(_metric(learner, "qini", difference, width / 3, half, "chosen"))
     average_width = Z * 2 * math.sqrt(shop.base / shop.rows)
     metrics.append(_metric("all", "average_effect", float(np.mean(shop.uplift)), average_width, half))
-    metrics.append(_metric("t_learner", "calibration_slope", 0.94, 0.94 * width / spread / 4, half))
+    metrics.append(_metric("chosen", "calibration_slope", 0.94, 0.94 * width / spread / 4, half))
     error = average_width * 0.8
-    metrics.append(_metric("t_learner", "calibration_error", error, error / 3, half))
-    metrics.append(_metric("t_learner", "calibration_error_floor", error * 0.9, error / 3, half))
-    metrics.append(_metric("t_learner", "uplift_at_10", shop.uplift[0], 4 * average_width, half))
+    metrics.append(_metric("chosen", "calibration_error", error, error / 3, half))
+    metrics.append(_metric("chosen", "calibration_error_floor", error * 0.9, error / 3, half))
+    metrics.append(_metric("chosen", "uplift_at_10", shop.uplift[0], 4 * average_width, half))
     return metrics
 
 
@@ -126,7 +136,7 @@ def _deciles(shop: Case, control: Any, uplift: Any, simulated: bool, rng: np.ran
         error = Z * math.sqrt((rate + treated_rate + 2 / n) / n)
         found.append(
             UpliftDecile(
-                "t_learner",
+                "chosen",
                 position + 1,
                 n,
                 n,

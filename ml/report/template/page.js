@@ -431,7 +431,7 @@
     const { uplift, roi } = data;
     if (!uplift) return notes("uplift", ["There are no uplift scores yet: nothing says whom an intervention changes. Run `python -m ml.train`. It uses your experiment if one is loaded (`treatment_assignments`, docs/loading.md) and simulates one if not."]);
     const { cells: cube } = uplift, { status } = data;
-    const metric = (name, learner = "t_learner", versus = "") => uplift.metrics.find((row) => row.metric === name && row.learner === learner && row.versus === versus);
+    const metric = (name, learner = "chosen", versus = "") => uplift.metrics.find((row) => row.metric === name && row.learner === learner && row.versus === versus);
     const average = metric("average_effect", "all"), top = metric("uplift_at_10"), qini = metric("qini"), kind = simulatedWord();
     const quadrants = Object.keys(data.titles.quadrants);
     const dimensions = [["segment", "Segment of the simulation"], ["quadrant", "Kind of shopper"], ["visitor_type", "New or returning"], ["category_id", "Root category"], ["decile", "Decile of the score"]]
@@ -458,9 +458,9 @@
         isFiltered || !average
           ? { measure: "Observed uplift", where, label: `Effect of treating (${kind})`, text: total.isEvaluated ? points(effect) : "none", raw: total.isEvaluated ? effect : null, lines: [total.isEvaluated ? between(points, lower, upper) : "", "percentage points of conversion, treated less control"] }
           : { measure: "Average uplift", label: `Effect of treating everybody (${kind})`, text: points(average.value), raw: average.value, lines: [between(points, average.ci_lower, average.ci_upper), "percentage points of conversion"] },
-        ...(top ? [{ measure: "Learner metric", where: { learner: ["t_learner"], versus: [""], metric: ["uplift_at_10"] }, label: `Effect among the top 10 % by score (${kind})`, text: points(top.value), raw: top.value, lines: [between(points, top.ci_lower, top.ci_upper), "all visitors and categories"] }] : []),
+        ...(top ? [{ measure: "Learner metric", where: { learner: ["chosen"], versus: [""], metric: ["uplift_at_10"] }, label: `Effect among the top 10 % by score (${kind})`, text: points(top.value), raw: top.value, lines: [between(points, top.ci_lower, top.ci_upper), "all visitors and categories"] }] : []),
         { measure: "Persuadables", where, label: "Persuadable sessions", text: total.n ? percent(persuadable / total.n) : "none", raw: persuadable, lines: [`${whole(persuadable)} of ${whole(total.n)}`, "expected to bring more than they cost"] },
-        ...(qini ? [{ measure: "Qini T-learner", label: "How well the ranking works (Qini)", text: qini.value.toFixed(3), raw: qini.value, lines: [between((v) => v.toFixed(3), qini.ci_lower, qini.ci_upper), "0 is a random order"] }] : []),
+        ...(qini ? [{ measure: "Qini uplift", label: "How well the ranking works (Qini)", text: qini.value.toFixed(3), raw: qini.value, lines: [between((v) => v.toFixed(3), qini.ci_lower, qini.ci_upper), "0 is a random order"] }] : []),
         { measure: "Experiment sessions", where, label: "Sessions evaluated", text: big(total.treated + total.control), raw: total.treated + total.control, lines: [`${whole(total.treated)} treated, ${whole(total.control)} not`, uplift.test_span.first_at ? `${uplift.test_span.first_at.slice(0, 10)} to ${uplift.test_span.last_at.slice(0, 10)}` : ""] },
       ]);
       const deciles = uplift.deciles;
@@ -507,13 +507,16 @@
         heads: ["Group", "Sessions", "Treated", "Control", "Predicted", "Observed", `${level} interval`], rows: groups.map((g) => [g.name, whole(g.cell.n), whole(g.cell.treated), whole(g.cell.control), points(g.cell.uplift / g.cell.n), ...(g.cell.isEvaluated ? [points(g.effect[0]), `${points(g.effect[1])} to ${points(g.effect[2])}`] : ["", ""])]),
       });
     });
+    const published = data.titles.learners[(uplift.candidates.find((row) => row.is_chosen) ?? { learner: "t_learner" }).learner];
     const learners = Object.keys(data.titles.learners).map((learner) => [learner, metric("qini", learner)]).filter(([, row]) => row);
-    tableBlock("uplift-rankings", `Rankings compared (${kind})`, `Qini, ${level} intervals, n = ${whole(average?.n_rows ?? status.uplift_test_row_count)} sessions. Scores come from the T-learner.`, ["Ranking", "Qini", `${level} interval`, "T-learner less this", `${level} interval`, "The T-learner is"],
+    tableBlock("uplift-rankings", `Rankings compared (${kind})`, `Qini, ${level} intervals, n = ${whole(average?.n_rows ?? status.uplift_test_row_count)} sessions. The published scores come from this one: ${published}.`, ["Ranking", "Qini", `${level} interval`, "Published less this", `${level} interval`, "The published one is"],
       learners.map(([learner, row]) => {
-        const own = metric("qini", "t_learner", learner), other = metric("qini", learner, "t_learner");
+        const own = metric("qini", "chosen", learner), other = metric("qini", learner, "chosen");
         const paired = own ?? (other && { value: -other.value, ci_lower: -other.ci_upper, ci_upper: -other.ci_lower });
         return [data.titles.learners[learner], row.value.toFixed(4), `${row.ci_lower.toFixed(4)} to ${row.ci_upper.toFixed(4)}`, ...(paired ? [paired.value.toFixed(4), `${paired.ci_lower.toFixed(4)} to ${paired.ci_upper.toFixed(4)}`, verdict(paired.ci_lower, paired.ci_upper, "better", "worse")] : ["", "", ""])];
       }));
+    tableBlock("uplift-candidates", "Why this ranking", "Chosen on sessions before the test split, scored by models that did not see them: the simplest that is not worse than the best by more than one standard error. Explained is the squared error of the predicted effect that a ranking saves, in squared percentage points.", ["Candidate, the simplest first", "Explained", "Standard error", "Less than the best", "Standard error", "Why"],
+      uplift.candidates.map((row) => [data.titles.learners[row.learner], row.gain.toFixed(2), row.gain_se.toFixed(2), row.behind_best.toFixed(2), row.behind_best_se.toFixed(2), (row.is_chosen ? "chosen: " : "") + row.reason]));
   };
 
   // ---- page 4: money -------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from ml.reports.facts import Difference, UpliftFacts
 from ml.reports.recommendations.doubts import arms_are_sound
 from ml.reports.recommendations.phrases import points
 from ml.reports.wording import RULES, metric_text, money, points_text, ranking_difference
-from ml.uplift.names import T_LEARNER, TITLES
+from ml.uplift.names import CHOSEN, T_LEARNER, TITLES
 
 
 def certainty(facts: UpliftFacts) -> list[str]:
@@ -44,8 +44,8 @@ def _gain_verdict(facts: UpliftFacts) -> str:
 
 
 def _calibration(facts: UpliftFacts) -> list[str]:
-    slope = facts.metric(T_LEARNER, "calibration_slope")
-    error, floor = (facts.metric(T_LEARNER, f"calibration_error{name}") for name in ("", "_floor"))
+    slope = facts.metric(CHOSEN, "calibration_slope")
+    error, floor = (facts.metric(CHOSEN, f"calibration_error{name}") for name in ("", "_floor"))
     if facts.predicts_one_effect:
         return [
             "**Predicted uplift**: one effect for all; what tells shoppers apart is good for an order, not for sizes."
@@ -133,27 +133,52 @@ def _simpler_rules(facts: UpliftFacts) -> list[str]:
 
 
 def _rankings(facts: UpliftFacts) -> list[str]:
-    own = facts.metric(T_LEARNER, "qini")
+    own = facts.metric(CHOSEN, "qini")
     if own is None:
         return []
-    rows, better = [f"| {TITLES[T_LEARNER]} | {metric_text(own)} | | |"], []
-    for name, title in TITLES.items():
+    title = facts.title
+    rows, better = [f"| **{title}** | {metric_text(own)} | | the plan's |"], []
+    for name, other in TITLES.items():
         entry, difference = facts.metric(name, "qini"), ranking_difference(facts, name)
-        if entry is None or difference is None:
+        if name == facts.learner or entry is None or difference is None:
             continue
-        rows.append(
-            f"| {title} | {metric_text(entry)} | {metric_text(difference)} | {difference.verdict('better', 'worse')} |"
-        )
+        verdict = difference.verdict("better", "worse")
+        rows.append(f"| {other} | {metric_text(entry)} | {metric_text(difference)} | {verdict} |")
         if difference.ci_lower > 0:
-            better.append(f"**{title} ranks better than the {TITLES[T_LEARNER]} by more than chance.**")
-    verdict = " ".join(better) or f"No ranking is better than the {TITLES[T_LEARNER]} by more than chance."
+            better.append(f"**{other} ranks better than the plan's by more than chance.**")
+    verdict = " ".join(better) or "No ranking is better than the plan's by more than chance."
     if own.ci_lower <= 0:
-        verdict += f" The {TITLES[T_LEARNER]} itself is not shown to be better than random order."
+        verdict += " The plan's itself is not shown to be better than random order."
     return [
-        f"| ranking | Qini (0 is random order) | minus the {TITLES[T_LEARNER]}'s | it |",
+        f"| ranking | Qini (0 is random order) | minus the plan's ({title}) | it |",
         "| --- | ---: | ---: | --- |",
         *rows,
         "",
         verdict,
+        "",
+        *_choice(facts),
+    ]
+
+
+def _choice(facts: UpliftFacts) -> list[str]:
+    """Say by what the ranking was chosen; the test split had no part in it."""
+    if len(facts.comparison) < 2:
+        return []
+    beside = f" The {TITLES[T_LEARNER]} stands beside." if facts.learner != T_LEARNER else ""
+    return [
+        f"**{facts.title}** ranks. It was chosen on the rows that were learnt from: the simplest that is not worse "
+        f"than the best by more than one standard error.{beside}",
+        "",
+        "| candidate, the simplest first | explained | less than the best | why |",
+        "| --- | ---: | ---: | --- |",
+        *(
+            f"| {'**' if entry.is_chosen else ''}{TITLES[entry.learner]}{'**' if entry.is_chosen else ''} "
+            f"| {entry.gain:.2f} ± {entry.gain_se:.2f} | {entry.behind_best:.2f} ± {entry.behind_best_se:.2f} "
+            f"| {entry.reason} |"
+            for entry in facts.comparison
+        ),
+        "",
+        "Explained: squared error of the predicted effect that a ranking saves, in squared percentage points, ± one "
+        "standard error.",
         "",
     ]

@@ -4,7 +4,7 @@ from ml.reports.facts import UpliftFacts
 from ml.reports.recommendations.doubts import doubts
 from ml.reports.recommendations.phrases import group_text
 from ml.reports.wording import QUADRANTS, money, percent, points_text
-from ml.uplift.names import T_LEARNER
+from ml.uplift.names import CHOSEN
 
 
 def whom(facts: UpliftFacts) -> list[str]:
@@ -21,7 +21,7 @@ def whom(facts: UpliftFacts) -> list[str]:
             "and evaluated on another."
         )
     share = facts.config.uplift.top_shares[0]
-    average, top = facts.metric("all", "average_effect"), facts.metric(T_LEARNER, f"uplift_at_{100 * share:g}")
+    average, top = facts.metric("all", "average_effect"), facts.metric(CHOSEN, f"uplift_at_{100 * share:g}")
     if average and top:
         plan += (
             f" The intervention adds {points_text(average)} of conversion on average, and {points_text(top)} among the "

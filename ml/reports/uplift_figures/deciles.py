@@ -10,7 +10,7 @@ from ml.reports.facts import Difference, UpliftFacts
 from ml.reports.uplift_figures.style import BLUE, GREY, VERMILION, axes_of, legend_below
 from ml.reports.wording import metric_text
 from ml.uplift.deciles import UpliftDecile
-from ml.uplift.names import T_LEARNER
+from ml.uplift.names import CHOSEN
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,7 +51,7 @@ def deciles(facts: UpliftFacts) -> "Figure":
 def calibration(facts: UpliftFacts) -> "Figure":
     """Draw measured against predicted uplift."""
     own = facts.own_deciles
-    slope, answer = facts.metric(T_LEARNER, "calibration_slope"), "On the line it is"
+    slope, answer = facts.metric(CHOSEN, "calibration_slope"), "On the line it is"
     if facts.predicts_one_effect:
         answer = "It is one effect for all: good for an order, not for sizes"
     elif slope:

@@ -8,7 +8,7 @@ from ml.arrays import Floats
 from ml.reports.facts import UpliftFacts
 from ml.reports.uplift_figures.style import LOOKS, axes_of, legend_below, percent_axis
 from ml.reports.wording import metric_text
-from ml.uplift.names import T_LEARNER, TITLES
+from ml.uplift.names import CHOSEN, TITLES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,14 +18,14 @@ CURVE_POINTS = 2001
 
 def qini(facts: UpliftFacts) -> "Figure":
     """Draw the Qini curves."""
-    own = facts.metric(T_LEARNER, "qini")
+    own = facts.metric(CHOSEN, "qini")
     is_better = own is not None and own.ci_lower > 0
     answer = (
         "Yes: it ranks better than random order" if is_better else "Not shown: it may be no better than random order"
     )
     figure, axes = axes_of(
         facts,
-        f"Does the {TITLES[T_LEARNER]} find those whom the intervention moves?\n{answer}",
+        f"Does the ranking ({facts.title}) find those whom the intervention moves?\n{answer}",
         f"in brackets: {facts.confidence} interval",
         f"Share of {facts.units} treated, highest score first",
         f"Extra conversions per 1,000 {facts.units}",
@@ -36,7 +36,7 @@ def qini(facts: UpliftFacts) -> "Figure":
         label = TITLES[learner] + (f": Qini {metric_text(metric, 3)}" if metric else "")
         colour, style = LOOKS[learner]
         axes.plot(
-            100 * x, y, color=colour, linestyle=style, linewidth=2.2 if learner == T_LEARNER else 1.4, label=label
+            100 * x, y, color=colour, linestyle=style, linewidth=2.2 if learner == facts.learner else 1.4, label=label
         )
     axes.set_xlim(0, 100)
     percent_axis(axes.xaxis)

@@ -10,10 +10,13 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's palette: told apart with every kind of colour blindness; line styles and markers differ as well.
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#777777"
+PURPLE, SKY = "#CC79A7", "#56B4E9"
 LOOKS: dict[str, tuple[str, Any]] = {
     "t_learner": (BLUE, "-"),
+    "s_learner": (PURPLE, "-"),
     "x_learner": (ORANGE, "--"),
     "dr_learner": (GREEN, "-."),
+    "stack": (SKY, "--"),
     "response": (VERMILION, (0, (4, 1, 1, 1, 1, 1))),
     "random": (GREY, ":"),
 }

@@ -171,9 +171,19 @@ def assert_tables_are(facts: UpliftFacts) -> None:
         own = metrics[learner, ""]
         assert_shows(row[1], own.value, own.ci_lower, own.ci_upper)
         if learner != "t_learner":
-            difference = metrics[learner, "t_learner"]
+            difference = metrics[learner, "chosen"]
             assert_shows(row[2], difference.value, difference.ci_lower, difference.ci_upper)
             assert row[3] == verdict(difference.ci_lower, difference.ci_upper, "better", "worse")
+        seen += 1
+
+    _, rows = table(text, "candidate, the simplest first")
+    for row, entry in zip(rows, facts.comparison, strict=True):
+        assert_shows(row[1], entry.gain, entry.gain_se)
+        assert_shows(row[2], entry.behind_best, entry.behind_best_se)
+        assert (row[0], row[3]) == (
+            f"**{TITLES[entry.learner]}**" if entry.is_chosen else TITLES[entry.learner],
+            entry.reason,
+        )
         seen += 1
 
     header, rows = table(text, "cost per")
@@ -359,23 +369,23 @@ def test_without_an_expected_lift_another_intervention_is_advised() -> None:
 # --- challengers
 
 
-@pytest.mark.parametrize("turned", [False, True], ids=["challenger minus T", "T minus challenger"])
+@pytest.mark.parametrize("turned", [False, True], ids=["challenger minus chosen", "chosen minus challenger"])
 @pytest.mark.parametrize(("lower", "upper", "real"), [(0.001, 0.02, True), (-0.001, 0.02, False)])
 def test_a_better_ranking_is_named_only_where_its_interval_says_so(
     win: UpliftFacts, turned: bool, lower: float, upper: float, real: bool
 ) -> None:
     def changed(entry: UpliftMetric) -> UpliftMetric:
-        if (entry.learner, entry.versus, entry.metric) != ("x_learner", "t_learner", "qini"):
+        if (entry.learner, entry.versus, entry.metric) != ("x_learner", "chosen", "qini"):
             return entry
         value = (lower + upper) / 2
         if turned:
-            swapped = replace(entry, learner="t_learner", versus="x_learner")
+            swapped = replace(entry, learner="chosen", versus="x_learner")
             return replace(swapped, value=-value, ci_lower=-upper, ci_upper=-lower)
         return replace(entry, value=value, ci_lower=lower, ci_upper=upper)
 
     text = page(replace(win, metrics=[changed(entry) for entry in win.metrics]))
-    assert ("X-learner ranks better than the T-learner by more than chance." in text) == real
-    assert ("No ranking is better than the T-learner" in text) != real
+    assert ("X-learner ranks better than the plan's by more than chance." in text) == real
+    assert ("No ranking is better than the plan's" in text) != real
     row = next(row for row in table(text, "ranking")[1] if row[0] == "X-learner")
     assert_shows(row[2], (lower + upper) / 2, lower, upper)
     assert row[3] == ("better" if real else "no difference shown")

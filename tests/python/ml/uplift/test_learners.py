@@ -1,31 +1,43 @@
-"""The T-learner, its challengers and the placebo, on experiments whose effects are known."""
+"""The T-learner, the other candidates, the choice and the placebo, on experiments whose effects are known."""
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+from catboost import CatBoostRegressor, Pool
 
+from ml.arrays import Floats
 from ml.config import Config, load_config
 from ml.data.features import Feature, Mart
 from ml.experiment.experiment import SPLITS, Experiment, Truth
-from ml.uplift.base_model import CatBoostOnCodes
+from ml.publish.uplift_model import load_uplift, save_uplift, uplift_version
+from ml.uplift.candidates import Candidate, Fitting, Ranking, fit_candidates
+from ml.uplift.choice import choose
 from ml.uplift.cross_fitting import CrossFitter
 from ml.uplift.curves import qini_coefficient
 from ml.uplift.doubly_robust import doubly_robust_effects
+from ml.uplift.effect_model import effect_features
 from ml.uplift.effect_scale import EffectScale
-from ml.uplift.learners import CONTROL, TREATMENT, Fits, fit_learners
-from ml.uplift.names import RESPONSE
+from ml.uplift.evidence import Evidence
+from ml.uplift.learners import Fits, fit_learners
+from ml.uplift.names import RESPONSE, TITLES
 from ml.uplift.placebo import permuted_arms
+from ml.uplift.ranks import percentile_ranks
 from ml.uplift.scores import Scores, score_rows
+from ml.uplift.stack import fit_stack
 from ml.uplift.truth import pehe
+from ml.uplift.uplift_model import CONTROL, TREATMENT
 from uplift_worlds import World, make_world
 
 NUMBERS = ("demand", "effect", "nothing")
 MART = Mart((*(Feature(name, "x", "numeric", name) for name in NUMBERS), Feature("kind", "x", "categorical", "kind")),
             "outcome", ())  # fmt: skip
+
+FITTING = Fitting(seed=42, threads=2, folds=3)
 
 
 def config(**uplift: object) -> Config:
@@ -84,7 +96,7 @@ def test_every_learner_ranks_better_than_chance_and_the_effects_have_the_right_s
     experiment = experiment_of(world)
     test = experiment.rows("test")
     arms, scores, prediction = experiment.arms("test"), learned.scores.by_learner, learned.scores.prediction
-    for name in ("t_learner", "x_learner", "dr_learner"):
+    for name in ("chosen", "t_learner", "s_learner", "x_learner", "dr_learner", "stack"):
         score = scores[name][test]
         assert np.corrcoef(score, world.tau[test])[0, 1] > 0.6
         assert qini_coefficient(score, arms) > qini_coefficient(scores["random"][test], arms) + 0.05
@@ -103,12 +115,27 @@ def test_probabilities_are_probabilities_and_uplift_is_their_difference(learned:
     assert np.isfinite(prediction.score).all()
 
 
-def test_challengers_are_asked_about_calibration_and_test_rows_only(world: World, learned: Learned) -> None:
+def test_every_candidate_has_a_score_of_training_calibration_and_test_rows(world: World, learned: Learned) -> None:
+    scores = learned.scores.by_learner
+    assert set(scores) == {"chosen", *TITLES}
+    assert all(np.isfinite(score).all() for score in scores.values())
+    assert (scores["chosen"] == scores[learned.fits.chosen]).all()
+
+
+def test_a_row_that_was_learnt_from_is_scored_by_models_of_other_folds(world: World) -> None:
+    # Trees as many whatever the outcomes are, and predictions of the arms that stay, so that only fitted rows differ.
+    settings = config(max_trees=10)
     experiment = experiment_of(world)
-    train = experiment.rows("train")
-    for name in ("x_learner", "dr_learner"):
-        assert np.isnan(learned.scores.by_learner[name][train]).all()
-        assert np.isfinite(np.delete(learned.scores.by_learner[name], train)).all()
+    learned = learn(experiment, settings).fits
+    changed = replace(learned.evidence.arms, outcome=1 - learned.evidence.arms.outcome)
+    own = learned.evidence.fold == 1
+    outcome = np.where(own, changed.outcome, learned.evidence.arms.outcome)
+    altered = replace(learned.evidence, arms=replace(changed, outcome=outcome))
+    for name, candidate in fit_candidates(("s_learner", "dr_learner", "x_learner"), altered, FITTING).items():
+        if name != "t_learner":
+            before = learned.candidates[name].crossed
+            assert (before[own] == candidate.crossed[own]).all()
+            assert (before[~own] != candidate.crossed[~own]).mean() > 0.9
 
 
 def test_no_training_row_is_predicted_by_a_model_that_saw_its_visitor(world: World) -> None:
@@ -129,11 +156,12 @@ def test_no_training_row_is_predicted_by_a_model_that_saw_its_visitor(world: Wor
 
 
 def test_the_seed_and_the_data_decide_the_models(world: World, learned: Learned, tmp_path: Path) -> None:
-    again = learn(experiment_of(world), config(challengers=[]))
+    again = learn(experiment_of(world), config())
     for name, fitted in (("first", learned), ("again", again)):
-        fitted.fits.save(tmp_path / name)
+        fitted.fits.model.save(tmp_path / name)
     files = sorted(path.name for path in (tmp_path / "first").iterdir())
-    assert files == sorted(["uplift.json", *(f"uplift_{name}.cbm" for name in (CONTROL, TREATMENT, RESPONSE))])
+    names = (CONTROL, TREATMENT, RESPONSE, *learned.fits.model.ranking.models)
+    assert files == sorted(["uplift.json", *(f"uplift_{name}.cbm" for name in names)])
     for name in files:
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
     assert (again.scores.prediction.uplift == learned.scores.prediction.uplift).all()
@@ -163,8 +191,9 @@ def test_the_scale_undoes_a_spread_that_is_too_wide(spread: float) -> None:
     world = make_world(40_000, seed=5, effect=1.5)
     score = world.tau.mean() + spread * (world.tau - world.tau.mean())
     p_control = np.full(len(score), 0.5)
-    scale = EffectScale.learn(p_control, p_control + score, world.arms)
-    predicted = scale.apply(p_control, p_control + score)
+    effects = doubly_robust_effects(p_control, p_control + score, world.arms)
+    scale = EffectScale.learn(score, effects, world.visitor, world.arms.treated_share)
+    predicted = scale.apply(p_control, p_control + score, score)
     assert pehe(predicted.uplift, world.tau) < 0.15 * world.tau.std()
     assert 0.9 < scale.shrinkage <= 1
     assert (np.diff(scale.effects) >= 0).all()
@@ -193,8 +222,8 @@ def test_where_nothing_works_the_effects_shrink_to_nothing() -> None:
         world = make_world(500, seed=seed, effect=0.0)
         score = np.random.default_rng(seed).normal(0, 0.1, int(world.visitor.max()) + 1)[world.visitor]
         half = np.full(len(score), 0.5)
-        scale = EffectScale.learn(half, half + score, world.arms)
         effects = doubly_robust_effects(half, half + score, world.arms)
+        scale = EffectScale.learn(score, effects, world.visitor, world.arms.treated_share)
         decile = np.argsort(np.argsort(score)) * 10 // len(score)
         spreads.append(scale.effects[-1] - effects.mean())
         plain.append(effects[decile == 9].mean() - effects.mean())
@@ -214,21 +243,130 @@ def test_permuted_arms_keep_their_number_and_one_arm_a_visitor(world: World) -> 
 
 
 def test_the_x_learner_is_that_of_its_formula(world: World, learned: Learned) -> None:
-    experiment = experiment_of(world)
-    settings = config(challengers=["x_learner"])
-    fitter = CrossFitter(experiment, MART, settings)
-    train, test = experiment.rows("train"), experiment.rows("test")
-    trees = [fitter.cross_fit(experiment.treatment == arm).trees for arm in (0, 1)]
+    evidence, test = learned.fits.evidence, experiment_of(world).rows("test")
+    arm, outcome, x = evidence.arms.treatment, evidence.arms.outcome.astype(float), evidence.inputs
 
-    def base(target: str) -> CatBoostOnCodes:
-        return fitter.base(round(float(np.mean(trees))), target)
+    def effect(of: int, target: Floats) -> Floats:
+        own = arm == of
+        booster = CatBoostRegressor(
+            iterations=100, depth=2, learning_rate=0.1, l2_leaf_reg=10, border_count=64, one_hot_max_size=32,
+            random_seed=42, thread_count=1, allow_writing_files=False, logging_level="Silent",
+        )  # fmt: skip
+        booster.fit(Pool(x[own], target[own], cat_features=["kind"]))
+        return np.asarray(booster.predict(Pool(experiment_of(world).inputs.iloc[test], cat_features=["kind"])))
 
-    arm, outcome = experiment.treatment[train], experiment.outcome[train].astype(float)
-    x = fitter.matrix(train)
-    control = base("probability").fit(x[arm == 0], outcome[arm == 0])
-    treated = base("probability").fit(x[arm == 1], outcome[arm == 1])
-    on_treated = base("value").fit(x[arm == 1], outcome[arm == 1] - control.predict(x[arm == 1]))
-    on_control = base("value").fit(x[arm == 0], treated.predict(x[arm == 0]) - outcome[arm == 0])
-    asked = fitter.matrix(test)
-    expected = arm.mean() * on_control.predict(asked) + (1 - arm.mean()) * on_treated.predict(asked)
+    on_control, on_treated = effect(0, evidence.p_treatment - outcome), effect(1, outcome - evidence.p_control)
+    expected = arm.mean() * on_control + (1 - arm.mean()) * on_treated
     assert learned.scores.by_learner["x_learner"][test] == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_dr_learner_weighs_rows_by_the_variance_of_their_scores(learned: Learned) -> None:
+    evidence = learned.fits.evidence
+    share = evidence.arms.treatment.mean()
+    overall = (1 - share) * evidence.p_control + share * evidence.p_treatment
+    expected = 1 / (overall * (1 - overall) + 1e-3)
+    assert evidence.weights == pytest.approx(expected / expected.mean())
+    # Uneven chances of treatment: each row's own.
+    uneven = replace(evidence, propensity=np.where(np.arange(len(evidence)) % 2, 0.2, 0.6))
+    row = int(np.flatnonzero((uneven.arms.treatment == 1) & (uneven.propensity == 0.2))[0])
+    p0, p1, y = uneven.p_control[row], uneven.p_treatment[row], uneven.arms.outcome[row]
+    assert uneven.effects[row] == pytest.approx(p1 - p0 + (y - p1) / 0.2)
+
+
+@pytest.mark.parametrize("name", ["response", "t_learner", "s_learner", "x_learner", "dr_learner", "stack"])
+def test_whichever_candidate_is_chosen_the_saved_model_says_the_same(
+    world: World, learned: Learned, tmp_path: Path, name: str
+) -> None:
+    experiment = experiment_of(world)
+    comparison = [replace(entry, is_chosen=entry.learner == name) for entry in learned.fits.comparison]
+    fits = replace(learned.fits, comparison=comparison)
+    scores = score_rows(experiment, fits, 0)
+    sessions = pa.chunked_array([pa.array([f"s{row}" for row in range(len(experiment))])])
+    hashes = save_uplift(tmp_path, fits, MART, experiment, scores, names=sessions)
+    saved = load_uplift(tmp_path, MART, 2)
+    prediction, response = saved.predict(experiment.inputs, sessions)
+    for field, values in vars(scores.prediction).items():
+        assert (getattr(prediction, field) == values).all()
+    test = experiment.rows("test")
+    assert (prediction.score[test] == scores.by_learner[name][test]).all()
+    assert (response == scores.response).all()
+    ties = np.zeros(len(experiment))
+    assert saved.percentiles("chosen", prediction.score, ties) == pytest.approx(
+        percentile_ranks(prediction.score[experiment.rows("calibration")], prediction.score, ties)
+    )
+    assert uplift_version(name, hashes).startswith(name)
+
+
+def made_up_evidence(visitors: int, seed: int, effect: float = 1.0) -> tuple[World, Evidence]:
+    """Rows whose outcomes in either arm are known, so that a candidate is nothing but its score."""
+    world = make_world(visitors, seed=seed, effect=effect)
+    everywhere = np.ones(len(world.tau), dtype=bool)
+    evidence = Evidence(
+        inputs=pd.DataFrame(world.x.astype(np.float32), columns=list(NUMBERS)),
+        rows=np.arange(len(world.tau)),
+        chosen=everywhere,
+        fold=(world.visitor % 3).astype(np.int8),
+        arms=world.arms,
+        p_control=world.p0,
+        p_treatment=world.p0 + world.tau,
+        response=world.p0,
+        propensity=None,
+    )
+    return world, evidence
+
+
+def candidate(name: str, score: Floats) -> Candidate:
+    return Candidate(Ranking(name, {name: 1.0}, {}), score)
+
+
+def test_the_simplest_that_is_not_shown_to_be_worse_is_chosen() -> None:
+    world, evidence = made_up_evidence(20_000, 1, effect=2.0)
+    noise = np.random.default_rng(1).normal(size=len(world.tau))
+    scores = {"response": world.p0, "t_learner": world.tau + 0.2 * noise, "x_learner": world.tau,
+              "stack": 3 * world.tau + 1}  # fmt: skip
+    found = {entry.learner: entry for entry in choose({n: candidate(n, s) for n, s in scores.items()}, evidence)}
+    # The stack says what the X-learner says, on another scale; the others know less.
+    assert [name for name, entry in found.items() if entry.is_chosen] == ["x_learner"]
+    assert found["stack"].gain == pytest.approx(found["x_learner"].gain)
+    for name in ("response", "t_learner"):
+        assert found[name].behind_best > found[name].behind_best_se
+        assert found[name].reason.startswith("worse than the best by more than one standard error")
+    assert [entry.simplicity for entry in found.values()] == [1, 3, 5, 6]
+    # What a ranking explains of the effect, in squared points: its variance, where rows weigh the same.
+    flat = replace(evidence, p_control=np.full(len(noise), 0.5), p_treatment=np.full(len(noise), 0.5))
+    whole = choose({"x_learner": candidate("x_learner", world.tau)}, flat)[0]
+    assert whole.gain == pytest.approx(1e4 * world.tau.var(), abs=3 * whole.gain_se)
+
+
+@pytest.mark.statistics
+def test_standard_errors_of_the_choice_are_those_of_repeated_worlds() -> None:
+    gains, errors = [], []
+    for seed in range(150):
+        world, evidence = made_up_evidence(800, seed)
+        first, second = choose({"response": candidate("response", world.p0),
+                                "t_learner": candidate("t_learner", world.tau)}, evidence)  # fmt: skip
+        gains.append([second.gain, second.gain - first.gain])
+        errors.append([second.gain_se, max(first.behind_best_se, second.behind_best_se)])
+    ratio = np.sqrt(np.mean(np.square(errors), axis=0)) / np.std(gains, axis=0)
+    assert (ratio > 0.8).all(), ratio
+    assert (ratio < 1.25).all(), ratio
+
+
+def test_the_stack_finds_the_mixture_and_gives_no_candidate_a_weight_below_0() -> None:
+    world, evidence = made_up_evidence(20_000, 2, effect=2.0)
+    own, other = world.tau - world.tau.mean(), world.p0 - world.p0.mean()
+    candidates = {"s_learner": candidate("s_learner", 0.5 * own + other), "x_learner": candidate("x_learner", -other),
+                  "response": candidate("response", -own)}  # fmt: skip
+    stack = fit_stack(candidates, evidence, 3)
+    assert stack is not None
+    assert set(stack.ranking.weights) == {"s_learner", "x_learner"}
+    assert np.corrcoef(stack.crossed, world.tau)[0, 1] > 0.98
+    assert stack.ranking.weights["s_learner"] == pytest.approx(2, abs=0.4)
+    assert fit_stack({"response": candidate("response", -own)}, evidence, 3) is None
+
+
+def test_a_category_of_many_levels_teaches_no_effects() -> None:
+    inputs = pd.DataFrame({"number": np.zeros(40), "few": pd.Categorical(["a", "b"] * 20),
+                           "many": pd.Categorical([f"{i}" for i in range(40)])})  # fmt: skip
+    assert effect_features(inputs) == ["number", "few"]
+    assert effect_features(inputs[["many"]]) == ["many"]

@@ -194,11 +194,12 @@ def evaluated(
 def test_every_learner_is_evaluated_alone_and_against_its_references() -> None:
     score, treatment, outcome = made_up(2000, 4)
     rng = np.random.default_rng(4)
-    scores = {name: score + rng.normal(0, 0.3, 2000) for name in ("t_learner", "x_learner", "response", "random")}
+    scores = {name: score + rng.normal(0, 0.3, 2000) for name in ("chosen", "x_learner", "response", "random")}
+    scores["t_learner"] = scores["chosen"]
     found = evaluated(scores, arms_of(treatment, outcome))
     metrics = ("qini", "auuc", "uplift_at_10", "uplift_at_30")
     pairs = {(name, "") for name in scores} | {(name, "response") for name in scores if name != "response"}
-    pairs |= {("x_learner", "t_learner"), ("random", "t_learner")}
+    pairs |= {("x_learner", "chosen"), ("random", "chosen")}
     assert set(found) == {(*pair, name) for pair in pairs for name in metrics} | {("all", "", "average_effect")}
     for (learner, versus, metric), entry in found.items():
         assert (entry.n_rows, entry.n_treatment, entry.n_control) == (2000, treatment.sum(), (1 - treatment).sum())
@@ -213,11 +214,11 @@ def test_every_learner_is_evaluated_alone_and_against_its_references() -> None:
 
 def test_equal_scores_do_not_differ_and_like_scores_hardly() -> None:
     score, treatment, outcome = made_up(3000, 5, decimals=1)
-    scores = {"t_learner": score, "x_learner": score.copy(), "response": score + 1e-3 * np.arange(3000)}
+    scores = {"chosen": score, "x_learner": score.copy(), "response": score + 1e-3 * np.arange(3000)}
     found = evaluated(scores, arms_of(treatment, outcome))
-    same = found["x_learner", "t_learner", "qini"]
+    same = found["x_learner", "chosen", "qini"]
     assert (same.value, *bounds(same)) == (0, 0, 0)
-    like, alone = found["t_learner", "response", "qini"], found["t_learner", "", "qini"]
+    like, alone = found["chosen", "response", "qini"], found["chosen", "", "qini"]
     assert np.ptp(bounds(like)) > 0
     close = {"t_learner": score, "response": score + 0.02 * np.sin(np.arange(3000))}
     nearly = evaluated(close, arms_of(treatment, outcome))
