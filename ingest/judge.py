@@ -13,11 +13,14 @@ from rich.progress import Progress
 from ingest.inputs import Input
 from ingest.reader import blocks
 from ingest.summary import reject_reasons
-from ingest.validate import Checked, Validator
+from ingest.validate import Checked, Validator, join
 from warehouse.errors import FunneliftError
 
 MAX_REJECT_RATE = 0.01
 EXAMPLES_A_REASON = 3
+# What is written at once, at most about; DuckDB packs rows that come in small parts twice.
+JOINED_ROWS = 250_000
+JOINED_BYTES = 128 << 20
 
 T = TypeVar("T")
 
@@ -54,10 +57,10 @@ def checked_blocks(
     Input
         A file.
     Checked or None
-        What became of its next block; None after the last one.
+        What became of its next blocks; None after the last one.
     """
     started = time.monotonic()
-    for each, checked in _one_ahead(_blocks(inputs, progress, verb, has_details)):
+    for each, checked in _one_ahead(_joined(_blocks(inputs, progress, verb, has_details))):
         yield each, checked
         ended = time.monotonic()
         each.seconds += ended - started
@@ -143,6 +146,23 @@ def _blocks(
                 progress.update(task, completed=block.position)
         yield each, None
         progress.remove_task(task)
+
+
+def _joined(items: Iterator[tuple[Input, Checked | None]]) -> Iterator[tuple[Input, Checked | None]]:
+    """Joins blocks of one file, so that few large tables are written; the first ones soon, for writing to begin."""
+    parts: list[Checked] = []
+    written = 0
+    for each, checked in items:
+        if checked is not None:
+            parts.append(checked)
+        rows = sum(part.accepted.num_rows + part.rejects.num_rows for part in parts)
+        size = sum(part.accepted.nbytes + part.rejects.nbytes for part in parts)
+        if parts and (checked is None or rows >= min(written, JOINED_ROWS) or size >= JOINED_BYTES):
+            yield each, join(parts)
+            written += rows
+            parts = []
+        if checked is None:
+            yield each, None
 
 
 def _one_ahead(items: Iterator[T]) -> Iterator[T]:

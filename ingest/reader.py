@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
 
 from ingest.source import CHUNK_BYTES, Dialect, Source, open_parquet, text_chunks
 from warehouse.errors import FunneliftError
@@ -26,6 +28,9 @@ BATCH_ROWS = 32768
 # A file of line ends alone has a record a byte.
 MAX_BLOCK_LINES = 1 << 19
 
+# So that a block is split by all cores.
+_SPLIT_BYTES = 1 << 20
+
 _NEWLINE, _NUL = 10, 0
 _FIELDS = pa.list_(pa.string())
 
@@ -34,14 +39,17 @@ _FIELDS = pa.list_(pa.string())
 class Block:
     """Some consecutive records of one file.
 
-    `table` has `line` and, for text, `raw`, `fields` (set where splitting at the delimiter would be wrong) and
-    `problem` (a reject reason the reader found), or, for Parquet, one text column `c0`, `c1`, … a column of the file.
+    `table` has `line` and, where `is_split`, one column `c0`, `c1`, … for each column of the file that is needed: of
+    Parquet, and of lines of which each is a record of CSV as it stands. Other text has `raw`, `fields` (set where
+    splitting at the delimiter would be wrong) and `problem` (a reject reason the reader found). `origin` is the
+    records themselves.
     """
 
     table: pa.Table
-    origin: pa.Array
+    origin: pa.Array | bytes
     position: int
     unterminated_line: int = -1
+    is_split: bool = False
 
     def raw_text(self, lines: list[int]) -> list[str]:
         """Give records as text, to be kept with a reject.
@@ -57,6 +65,10 @@ class Block:
             The lines themselves; a Parquet row as JSON.
         """
         rows = np.searchsorted(self.table["line"].to_numpy(), lines)
+        if isinstance(self.origin, bytes):
+            ends = np.flatnonzero(np.frombuffer(self.origin, np.uint8) == _NEWLINE)
+            starts = np.concatenate(([0], ends[:-1] + 1))
+            return [self.origin[starts[row] : ends[row]].decode() for row in rows.tolist()]
         texts = self.origin.take(pa.array(rows)).to_pylist()
         return [text if isinstance(text, str) else json.dumps(text, default=str, ensure_ascii=False) for text in texts]
 
@@ -73,7 +85,7 @@ def blocks(source: Source, dialect: Dialect, width: int, needed: set[int]) -> It
     width : int
         Number of columns of a CSV file.
     needed : set of int
-        Columns (0-based) whose values matter; only Parquet saves work by it.
+        Columns (0-based) whose values matter.
 
     Yields
     ------
@@ -87,10 +99,11 @@ def blocks(source: Source, dialect: Dialect, width: int, needed: set[int]) -> It
     """
     if source.format == "parquet":
         return _parquet_blocks(source, needed)
-    return _text_blocks(source, dialect if source.format == "csv" else None, width)
+    splitter = _Splitter(dialect, width, needed) if source.format == "csv" else None
+    return _text_blocks(source, dialect if source.format == "csv" else None, width, splitter)
 
 
-def _text_blocks(source: Source, dialect: Dialect | None, width: int) -> Iterator[Block]:
+def _text_blocks(source: Source, dialect: Dialect | None, width: int, splitter: "_Splitter | None") -> Iterator[Block]:
     rest, line, position = b"", 1, 0
     is_start, header_pending = True, dialect is not None and dialect.has_header
     for chunk, position in text_chunks(source, CHUNK_BYTES):
@@ -106,7 +119,11 @@ def _text_blocks(source: Source, dialect: Dialect | None, width: int) -> Iterato
         if header_pending and cut:
             complete, line, header_pending = complete[complete.index(b"\n") + 1 :], 2, False
         open_record = b""
-        for part in _parts(complete):
+        for part, count in _parts(complete):
+            if splitter and not open_record and (split := splitter.block(part, count, line, position)):
+                line += count
+                yield split
+                continue
             records = _Records(open_record + part, line, dialect, width, is_last=False)
             line, open_record = line + records.line_count, records.open_record
             if records.line_count:
@@ -118,17 +135,96 @@ def _text_blocks(source: Source, dialect: Dialect | None, width: int) -> Iterato
         yield records.block(position, -1 if is_terminated else line + records.line_count - 1)
 
 
-def _parts(complete: bytes) -> Iterator[bytes]:
-    """Whole lines in parts of so many that checking them takes bounded memory."""
-    if complete.count(b"\n") <= MAX_BLOCK_LINES:
-        yield complete
+def _parts(complete: bytes) -> Iterator[tuple[bytes, int]]:
+    """Whole lines in parts of so many that checking them takes bounded memory, and how many they are."""
+    is_end = np.frombuffer(complete, np.uint8) == _NEWLINE
+    count = int(np.count_nonzero(is_end))
+    if count <= MAX_BLOCK_LINES:
+        yield complete, count
         return
-    ends = np.flatnonzero(np.frombuffer(complete, np.uint8) == _NEWLINE)[MAX_BLOCK_LINES - 1 :: MAX_BLOCK_LINES] + 1
+    ends = np.flatnonzero(is_end)[MAX_BLOCK_LINES - 1 :: MAX_BLOCK_LINES] + 1
     start = 0
     for end in [*ends.tolist(), len(complete)]:
         if end > start:
-            yield complete[start:end]
-        start = end
+            yield complete[start:end], min(count, MAX_BLOCK_LINES)
+        start, count = end, count - MAX_BLOCK_LINES
+
+
+class _Splitter:
+    """Lines of a CSV file to columns, by Arrow's reader, where each line is a record as it stands."""
+
+    def __init__(self, dialect: Dialect, width: int, needed: set[int]) -> None:
+        self._quote, self._delimiter = dialect.quote.encode(), dialect.delimiter.encode()
+        # Arrow takes one byte; of a single column it cannot tell an empty line.
+        self._is_able = width > 1 and dialect.delimiter.isascii()
+        if self._is_able:
+            names = [f"c{place}" for place in range(width)]
+            self._read = pa_csv.ReadOptions(column_names=names, block_size=_SPLIT_BYTES)
+            self._plain, self._quoted = (
+                pa_csv.ParseOptions(
+                    delimiter=dialect.delimiter,
+                    quote_char=quote or False,
+                    double_quote=bool(quote),
+                    ignore_empty_lines=False,
+                )
+                for quote in ("", dialect.quote)
+            )
+            self._convert = pa_csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()),
+                include_columns=[names[place] for place in sorted(needed)],
+                check_utf8=False,
+                null_values=[],
+            )
+
+    def block(self, data: bytes, count: int, first_line: int, position: int) -> Block | None:
+        """The records of so many whole lines; None where one of them needs a closer look."""
+        if not self._is_able or not data:
+            return None
+        if b"\r" in data:
+            data = data.replace(b"\r\n", b"\n")
+        # Arrow makes a record of an empty line, and a line end of a CR.
+        if data.startswith((b"\n", codecs.BOM_UTF8)) or b"\n\n" in data or b"\r" in data or b"\0" in data:
+            return None
+        if not _is_utf8(data):
+            return None
+        parse = self._plain
+        if self._quote and self._quote in data:
+            if not self._is_quoted_well(np.frombuffer(data, np.uint8)):
+                return None
+            parse = self._quoted
+        try:
+            columns = pa_csv.read_csv(pa.BufferReader(data), self._read, parse, self._convert)
+        except pa.ArrowInvalid:
+            return None
+        if columns.num_rows != count:
+            return None
+        lines = pa.chunked_array([np.arange(first_line, first_line + count)])
+        return Block(columns.add_column(0, "line", lines), data, position, is_split=True)
+
+    def _is_quoted_well(self, data: npt.NDArray[np.uint8]) -> bool:
+        """Whether quotes enclose whole fields, and no line end: then there is one way to read them."""
+        quotes = np.flatnonzero(data == ord(self._quote))
+        if len(quotes) % 2:
+            return False
+        opening, closing = quotes[::2], quotes[1::2]
+        # Two quotes one after the other are one inside a field.
+        is_doubled = closing[:-1] + 1 == opening[1:]
+        before, after = data[opening - 1], data[closing + 1]
+        starts = (opening == 0) | (before == _NEWLINE) | (before == ord(self._delimiter))
+        ends = (after == _NEWLINE) | (after == ord(self._delimiter))
+        starts[1:] |= is_doubled
+        ends[:-1] |= is_doubled
+        if not (starts.all() and ends.all()):
+            return False
+        lines = np.flatnonzero(data == _NEWLINE)
+        return bool((np.searchsorted(lines, opening) == np.searchsorted(lines, closing)).all())
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        return data.isascii() or bool(data.decode())
+    except UnicodeDecodeError:
+        return False
 
 
 class _Records:
@@ -259,9 +355,8 @@ def _parquet_blocks(source: Source, needed: set[int]) -> Iterator[Block]:
             }
             lines = np.arange(row, row + len(batch)) + 1
             row += len(batch)
-            yield Block(
-                _batched(pa.table({"line": lines} | columns)), batch.to_struct_array(), source.size * row // total
-            )
+            table = _batched(pa.table({"line": lines} | columns))
+            yield Block(table, batch.to_struct_array(), source.size * row // total, is_split=True)
     except (pa.ArrowException, OSError) as error:
         raise FunneliftError(f"{source.path}: the Parquet file is damaged: {error}") from error
 
@@ -285,4 +380,6 @@ def _as_text(column: pa.Array, source: Source, name: str) -> pa.Array:
 
 
 def _batched(table: pa.Table) -> pa.Table:
-    return pa.Table.from_batches(table.to_batches(max_chunksize=BATCH_ROWS), table.schema)
+    # Long lines are few in a block; they too are to keep every core busy.
+    rows = min(BATCH_ROWS, max(table.num_rows // 8, 2048))
+    return pa.Table.from_batches(table.to_batches(max_chunksize=rows), table.schema)

@@ -27,9 +27,10 @@ _ISO = r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d{1,9})?"
 _ISO_UTC = _ISO + r"( ?UTC|Z)"
 _ISO_OFFSET = _ISO + r"[+-]\d{2}(:?\d{2})?"
 
-# Each gives (line, structure, f): `structure` is the reject reason of a record that has no proper fields, f its fields.
+# Each gives line, structure and the fields, of JSON lines as a list: `structure` is the reject reason of a record that
+# has no proper fields.
 _FIELDS_OF_CSV = """
-    SELECT line, f,
+    SELECT line{columns},
         CASE
             WHEN problem = 'bad_quoting' AND line = $unterminated THEN 'truncated_line'
             WHEN problem IS NOT NULL THEN problem
@@ -44,20 +45,17 @@ _FIELDS_OF_JSONL = """
     SELECT line, f, raw,
         CASE
             WHEN problem IS NOT NULL THEN problem
-            WHEN trim(raw) = '' THEN 'empty_line'
+            WHEN NOT is_object AND trim(raw) = '' THEN 'empty_line'
             WHEN NOT is_object THEN if(line = $unterminated, 'truncated_line', 'bad_json')
             WHEN contains(raw, '\\u0000') THEN 'nul_byte'
             WHEN NOT $others_allowed AND NOT list_has_all($known::VARCHAR[], json_keys(raw)) THEN 'unknown_key'
         END AS structure
     FROM (
-        SELECT *, CASE WHEN is_object THEN json_extract_string(raw, $pointers::VARCHAR[]) END AS f
-        FROM (
-            SELECT *, coalesce(CASE WHEN json_valid(raw) THEN json_type(raw) = 'OBJECT' END, false) AS is_object
-            FROM block
-        )
+        SELECT *, f IS NOT NULL AND starts_with(ltrim(raw, E' \\t\\r'), '{') AS is_object
+        FROM (SELECT *, TRY(json_extract_string(raw, $pointers::VARCHAR[])) AS f FROM block)
     )
 """
-_FIELDS_OF_PARQUET = "SELECT line, NULL::VARCHAR AS structure, [{columns}] AS f FROM block"
+_FIELDS_OF_SPLIT = "SELECT line, NULL::VARCHAR AS structure{columns} FROM block"
 
 _TIMES = {
     # Only a plain whole number reads back as it was written; 1.5e12, 007 and 12.7 do not.
@@ -65,8 +63,9 @@ _TIMES = {
     "epoch_us": "CASE WHEN try_cast(t AS BIGINT)::VARCHAR = t THEN try_cast(t AS BIGINT) // 1000 END",
     "epoch_s": r"""CASE WHEN regexp_full_match(t, '-?\d+(\.\d+)?')
         THEN try_cast(floor(try_cast(t AS DECIMAL(20, 6)) * 1000) AS BIGINT) END""",
-    # A cast to TIMESTAMPTZ costs three times as much, so only the offsets take it.
-    "iso": """CASE WHEN regexp_full_match(t, $iso_utc) THEN epoch_ms(try_cast(rtrim(t, ' UTCZ') AS TIMESTAMP))
+    # A cast to TIMESTAMPTZ costs three times as much, so only the offsets take it. Only 00:00:00UTC needs the rtrim.
+    "iso": """CASE WHEN regexp_full_match(t, $iso_utc)
+            THEN epoch_ms(coalesce(try_cast(t AS TIMESTAMP), try_cast(rtrim(t, ' UTCZ') AS TIMESTAMP)))
         WHEN regexp_full_match(t, $iso_offset) THEN epoch_ms(try_cast(t AS TIMESTAMPTZ))
     END""",
     "pattern": "epoch_ms(try_strptime(t, $time_format))",
@@ -257,14 +256,36 @@ class Checked:
     details: pa.Table | None = None
 
 
+def join(parts: list[Checked]) -> Checked:
+    """Join what became of consecutive blocks of a file.
+
+    Parameters
+    ----------
+    parts : list of Checked
+        At least one.
+
+    Returns
+    -------
+    Checked
+        All of it.
+    """
+    details = [part.details for part in parts if part.details is not None]
+    return Checked(
+        pa.concat_tables([part.accepted for part in parts]),
+        pa.concat_tables([part.rejects for part in parts]),
+        sum(part.ignored_count for part in parts),
+        sum(part.extra_count for part in parts),
+        pa.concat_tables(details) if details else None,
+    )
+
+
 class Validator:
     """Checks the blocks of one file in SQL, on an in-memory DuckDB whatever the target engine is."""
 
     def __init__(self, source: Source, layout: Layout, now_ms: int, *, has_details: bool = False) -> None:
         self._has_details = has_details and layout.kind is EVENTS
-        self._query, self._parameters, self._opens_lists = _statement(source, layout, now_ms, self._has_details)
+        self._statements, self._opens_lists = _statements(source, layout, now_ms, self._has_details)
         self._path = source.path
-        self._by_line = source.format != "parquet"
         self._connection = duckdb.connect()
         self._connection.execute("SET enable_progress_bar = false")
         self._connection.execute("SET TimeZone = 'UTC'")
@@ -293,10 +314,12 @@ class Validator:
         FunneliftError
             The checks need more memory than there is, or fail otherwise.
         """
-        parameters = self._parameters | ({"unterminated": block.unterminated_line} if self._by_line else {})
+        query, parameters = self._statements[block.is_split]
+        if not block.is_split:
+            parameters = parameters | {"unterminated": block.unterminated_line}
         self._connection.register("block", block.table)
         try:
-            rows = self._connection.execute(self._query, parameters).to_arrow_table()
+            rows = self._connection.execute(query, parameters).to_arrow_table()
         except duckdb.Error as error:
             raise FunneliftError(f"{self._path}: its lines could not be checked: {error}") from error
         extra = rows.num_rows - pc.count_distinct(rows["line"]).as_py() if self._opens_lists else 0
@@ -340,7 +363,10 @@ def category_paths(category_ids: set[str], separator: str) -> pa.Table:
     return pa.table(columns, schema=pa.schema([("categoryid", pa.string()), ("parentid", pa.string())]))
 
 
-def _statement(source: Source, layout: Layout, now_ms: int, has_details: bool) -> tuple[str, dict[str, Any], bool]:
+def _statements(
+    source: Source, layout: Layout, now_ms: int, has_details: bool
+) -> tuple[dict[bool, tuple[str, dict[str, Any]]], bool]:
+    """By whether a block is split: the query and its parameters; and whether a record can become several."""
     kind = layout.kind
     mapping = layout.mapping if kind is EVENTS else None
     cells = Cells(source, layout.header, mapping)
@@ -374,25 +400,33 @@ def _statement(source: Source, layout: Layout, now_ms: int, has_details: bool) -
             "ignored": layout.mapping.assignments.ignore_arms,
             "ignore": _IGNORED,
         }
-    fields, field_parameters = _fields(source, layout, cells.pointers)
-    query = _QUERIES[kind].format(fields=cells.records(fields), **_LIMITS, **parts)
-    return query, parameters | field_parameters | cells.parameters, cells.opens_lists
+    found = {}
+    for is_split, (fields, field_parameters) in _fields(source, layout, cells, cells.records("{fields}")).items():
+        query = _QUERIES[kind].format(fields=fields, **_LIMITS, **parts)
+        found[is_split] = (query, parameters | field_parameters | cells.parameters)
+    return found, cells.opens_lists
 
 
-def _fields(source: Source, layout: Layout, pointers: list[str]) -> tuple[str, dict[str, Any]]:
-    if source.format == "csv":
-        parameters = {"width": len(layout.header), "delimiter": layout.dialect.delimiter}
-        return _FIELDS_OF_CSV, parameters
+def _fields(source: Source, layout: Layout, cells: Cells, records: str) -> dict[bool, tuple[str, dict[str, Any]]]:
+    """By whether a block is split: SQL of the records, and its parameters."""
     if source.format == "jsonl":
         words = layout.words
-        return _FIELDS_OF_JSONL, {
-            "pointers": pointers,
+        parameters = {
+            "pointers": cells.pointers,
             "known": sorted({*layout.header, *words.ignore_columns}),
             "others_allowed": words.ignore_other_columns,
         }
-    nested = nested_columns(source)
-    columns = (f"to_json(c{index})::VARCHAR" if index in nested else f"c{index}" for index in range(len(layout.header)))
-    return _FIELDS_OF_PARQUET.format(columns=", ".join(columns)), {}
+        return {False: (records.format(fields=_FIELDS_OF_JSONL), parameters)}
+    nested = nested_columns(source) if source.format == "parquet" else set()
+    texts = {
+        place: f"to_json(c{place})::VARCHAR AS c{place}" if place in nested else f"c{place}" for place in cells.columns
+    }
+    split = _FIELDS_OF_SPLIT.format(columns="".join(f", {text}" for text in texts.values()))
+    if source.format == "parquet":
+        return {True: (records.format(fields=split), {})}
+    whole = _FIELDS_OF_CSV.format(columns="".join(f", f[{place + 1}] AS c{place}" for place in cells.columns))
+    parameters = {"width": len(layout.header), "delimiter": layout.dialect.delimiter}
+    return {True: (records.format(fields=split), {}), False: (records.format(fields=whole), parameters)}
 
 
 def _event(mapping: Mapping, cells: Cells, parameters: dict[str, Any]) -> dict[str, str]:

@@ -282,6 +282,8 @@ def _loading(path: Path, tables: Mapping[str, Sequence[Column]]) -> Iterator[Raw
     with closing(_connect(path, {})) as connection:
         try:
             connection.execute("set enable_progress_bar = false")
+            # The other half checks lines meanwhile. Each thread packs rows of its own, the last of them twice.
+            connection.execute(f"set threads = {max((os.cpu_count() or 2) // 2, 1)}")
             connection.execute("begin")
             raw = DuckDBRawTables(connection, tables)
             raw.create()

@@ -184,6 +184,10 @@ def _records(block: Block, source: Source, dialect: Dialect, names: list[str]) -
         rows = texts.to_pylist()
         yield from ({key: _plain(value) if key in nested else value for key, value in row.items()} for row in rows)
         return
+    if block.is_split:
+        cells = (block.table[name].to_pylist() for name in block.table.column_names[1:])
+        yield from (dict(zip(names, row, strict=True)) for row in zip(*cells, strict=True))
+        return
     raws, fields = block.table["raw"].to_pylist(), block.table["fields"].to_pylist()
     for raw, quoted, problem in zip(raws, fields, block.table["problem"].to_pylist(), strict=True):
         if problem:

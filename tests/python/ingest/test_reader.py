@@ -20,8 +20,12 @@ def read(path: Path, width: int = 3) -> list[tuple[int, str, list[str] | None, s
     """Line, raw text, fields and problem of every record; plain lines are split here as the checks split them."""
     source = inspect(path)
     found = []
-    for block in reader.blocks(source, Dialect(), width, set()):
+    for block in reader.blocks(source, Dialect(), width, set(range(width))):
         for row in block.table.to_pylist():
+            if block.is_split:
+                fields = [row[f"c{place}"] for place in range(width)]
+                found.append((row["line"], block.raw_text([row["line"]])[0], fields, None))
+                continue
             fields = row["fields"] if row["fields"] is not None or row["problem"] else row["raw"].split(",")
             found.append((row["line"], row["raw"], fields, row["problem"]))
             assert block.raw_text([row["line"]]) == [row["raw"]]
@@ -60,6 +64,29 @@ def test_no_line_of_any_text_is_lost_and_chunks_do_not_matter(tmp_path: Path, te
     assert "\n".join(raw for _, raw, _, _ in whole) == text.removesuffix("\n")
     spans = [raw.count("\n") + 1 for _, raw, _, _ in whole]
     assert [line for line, _, _, _ in whole] == [2 + sum(spans[:index]) for index in range(len(spans))]
+
+
+@given(st.text(st.sampled_from('xé,,," \n\n\r\t\0'), max_size=40), st.sampled_from(["", "\n"]))
+@example('x,"x""x,",\n,"",x\n', "")
+@example('x"x,x,x\n"x"x,x,x\n', "")
+@example("x,x,x\n\nx,x,x\n", "")
+@example("\ufeffx,x,x\n", "")
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_lines_that_arrow_splits_are_those_of_the_closer_look(tmp_path: Path, text: str, end: str) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes((HEADER + "\n" + "x,y,z\n" * 3 + text + end).encode())
+    quick = read(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reader._Splitter, "block", lambda *_: None)
+        assert read(path) == quick
+
+
+def test_lines_without_odd_quotes_are_split_by_arrow(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(HEADER + '\nx,"y, ""z""",\n1,2,3\n')
+    (block,) = reader.blocks(inspect(path), Dialect(), 3, {0, 1})
+    assert block.is_split
+    assert block.table.to_pylist() == [{"line": 2, "c0": "x", "c1": 'y, "z"'}, {"line": 3, "c0": "1", "c1": "2"}]
 
 
 def test_a_forgotten_quote_costs_one_line_and_not_the_rest_of_the_file(tmp_path: Path) -> None:
