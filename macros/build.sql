@@ -49,6 +49,17 @@
     {%- endif -%}
 {%- endmacro %}
 
+{#
+    For models whose rows are days (meta.by_day): the condition under which a build that writes touched rows writes a row.
+    Rows of days before the first changed one stay as they are. days_before: how many more days the model has to read.
+#}
+{% macro and_changed_days(day_number='day_number', days_before=0) -%}
+    {%- set first_day = run_query('select min(day_number) from ' ~ built('int_changed_events'))[0][0] if is_touched_build() -%}
+    {%- if is_touched_build() %}
+    and {{ day_number }} >= {{ 'null' if first_day is none else first_day | int - days_before }}
+    {%- endif -%}
+{%- endmacro %}
+
 {# What an interrupted build had found changed is still to do: its rows in this table stay. #}
 {% macro and_unfinished(columns) -%}
     {%- set plan = built_row('build_plan') if execute -%}

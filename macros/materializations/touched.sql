@@ -3,6 +3,7 @@
     rows of touched units go and the model's query, which reads touched units alone, puts their new rows in. Its meta says:
     unit     column that names the unit of work, such as visitor_key; without one, rows are only ever added
     touched  model that holds the touched units, in a column of that name
+    by_day   a row is a day of its unit (day_number) and reads no later day
     follows  raw table that is all the model reads: where none of its loads is new or withdrawn, the model stays as it is
 #}
 {% materialization touched, default %}
@@ -24,7 +25,10 @@
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
     {{ run_hooks(pre_hooks, inside_transaction=True) }}
     {% if unit %}
-        {% call statement('delete') -%}{{ delete_touched(relation, unit, built(meta.touched)) }}{%- endcall %}
+        {% call statement('delete') -%}
+            {{- delete_touched(relation, unit, built(meta.touched)) }}
+            {%- if meta.get('by_day') %}{{ and_changed_days() }}{% endif -%}
+        {%- endcall %}
     {% endif %}
     {% call statement('main') -%}
         insert into {{ relation }} ({{ columns | join(', ') }})
@@ -73,4 +77,5 @@
 {% macro mysql__delete_touched(relation, unit, touched) -%}
     delete {{ relation }} from {{ relation }}
     inner join (select distinct {{ unit }} from {{ touched }}) as touched on {{ relation }}.{{ unit }} = touched.{{ unit }}
+    where 1 = 1
 {%- endmacro %}

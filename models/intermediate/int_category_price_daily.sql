@@ -6,7 +6,7 @@ with events as (
         price,
         {{ local_day_number('event_ms') }} as day_number
     from {{ touched(ref('int_event_items'), 'category_id', 'int_changed_categories', are_few=false) }}
-    where category_id is not null
+    where category_id is not null {{ and_changed_days(local_day_number('event_ms'), days_before=28) }}
 
 ),
 
@@ -42,3 +42,4 @@ select
     day_number,
     {{ day_number_to_date('day_number') }} as price_date
 from windowed
+where 1 = 1 {{ and_changed_days() }}

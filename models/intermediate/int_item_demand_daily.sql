@@ -9,6 +9,7 @@ with events as (
         is_repeated_order,
         {{ local_day_number('event_ms') }} as day_number
     from {{ touched(ref('int_event_items'), 'item_key', 'int_changed_items', are_few=false) }}
+    where 1 = 1 {{ and_changed_days(local_day_number('event_ms'), days_before=28) }}
 
 ),
 
@@ -85,3 +86,4 @@ left join wanted_windowed
     on
         views_windowed.item_key = wanted_windowed.item_key
         and views_windowed.day_number = wanted_windowed.day_number
+where 1 = 1 {{ and_changed_days('views_windowed.day_number') }}
