@@ -45,33 +45,16 @@ events as (
 
 ),
 
-distinct_events as (
-
-    select
-        {{ sorted_groups() }}
-        visitor_key,
-        item_key,
-        min(item_id) as item_id,
-        transaction_id,
-        own_category_id,
-        event_rank,
-        own_price,
-        quantity,
-        event_id,
-        min(load_number) as load_number,
-        event_ms
-    from events
-    group by
-        visitor_key, event_ms, event_rank, item_key, transaction_id, own_price, quantity, own_category_id, event_id
-
-),
-
+-- Exact duplicates are peers in the events' order: all have one event_number, and only the first is at the place that its
+-- peers have in common. One sort numbers the events and finds the duplicates.
 numbered as (
 
     select
         *,
-        row_number() over (partition by visitor_key order by {{ event_order() }}) as event_number
-    from distinct_events
+        dense_rank() over (partition by visitor_key order by {{ event_order() }}) as event_number,
+        rank() over (partition by visitor_key order by {{ event_order() }}) as place_of_peers,
+        row_number() over (partition by visitor_key order by {{ event_order() }}, load_number) as place
+    from events
 
 )
 
@@ -88,3 +71,4 @@ select
     load_number,
     event_ms
 from numbered
+where place = place_of_peers

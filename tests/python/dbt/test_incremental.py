@@ -227,6 +227,28 @@ def test_each_reason_touches_whom_it_concerns(tmp_path: Path) -> None:
     assert_equals_a_full_build(database)
 
 
+def test_a_new_day_of_demand_and_prices_still_looks_28_days_back(tmp_path: Path) -> None:
+    """What came before the new day is read, and stays as it was."""
+    database = tmp_path / f"{CATALOG}.duckdb"
+    history = History(database)
+
+    def load(*days: int) -> None:
+        rows = [(MIDNIGHT_MS + day * DAY_MS, f"v{day}", "view", "i", None, 10 + day, "c", None, 1) for day in days]
+        history.load("raw_events", EVENT, rows, FIRST_LOAD)
+
+    load(1, 2, 29, 30)
+    build(database, *TABLES)
+    load(30)
+    build(database, *TABLES)
+    assert plan_of(database) == (0, 0, "")
+    with duckdb.connect(str(database), read_only=True) as connection:
+        demand = connection.execute("select views_28d from funnelift.int_item_demand_daily order by day_number")
+        assert demand.fetchall() == [(0,), (1,), (2,), (2,)]
+        prices = connection.execute("select mean_price_28d from funnelift.int_category_price_daily order by day_number")
+        assert prices.fetchall() == [(None,), (11,), (11.5,), (25.5,)]
+    assert_equals_a_full_build(database)
+
+
 def test_a_plan_says_why_it_makes_everything_anew(tmp_path: Path) -> None:
     database = tmp_path / f"{CATALOG}.duckdb"
     history = History(database)
