@@ -338,6 +338,18 @@ def test_the_simplest_that_is_not_shown_to_be_worse_is_chosen() -> None:
     assert whole.gain == pytest.approx(1e4 * world.tau.var(), abs=3 * whole.gain_se)
 
 
+def test_what_is_a_little_behind_the_best_is_chosen_where_it_is_simpler() -> None:
+    behind = []
+    for seed in range(12):
+        world, evidence = made_up_evidence(800, seed)
+        blurred = world.tau + 0.01 * np.random.default_rng(seed).normal(size=len(world.tau))
+        simple, other = choose({"t_learner": candidate("t_learner", blurred),
+                                "x_learner": candidate("x_learner", world.tau)}, evidence)  # fmt: skip
+        assert simple.is_chosen == (simple.behind_best <= simple.behind_best_se) != other.is_chosen
+        behind.append((simple.is_chosen, simple.behind_best > 0))
+    assert {(True, True), (False, True)} <= set(behind)
+
+
 @pytest.mark.statistics
 def test_standard_errors_of_the_choice_are_those_of_repeated_worlds() -> None:
     gains, errors = [], []
