@@ -101,8 +101,8 @@ def recognise(source: Source, mapping: Mapping | None) -> Layout:
                 return Layout(kind, RETAILROCKET, dialect, header, {name: name for name in kind.columns})
         names = words.assignments.columns.names()
         if set(names) <= set(header):
-            _check_header(header, names, words.assignments, "assignments.")
-            cells: dict[str, Cell] = dict(zip(TREATMENT_ASSIGNMENTS.columns, names, strict=True))
+            cells: dict[str, Cell] = dict(words.assignments.cells(header))
+            _check_header(header, list(words.assignments.cells(header).values()), words.assignments, "assignments.")
             return Layout(TREATMENT_ASSIGNMENTS, words, dialect, header, cells)
     if words.header is not None and source.format == "csv":
         found = len(split_line(source.head, words.delimiter, words.quote))

@@ -4,6 +4,7 @@ import codecs
 import hashlib
 import json
 import re
+from collections.abc import Collection
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
@@ -186,12 +187,17 @@ class EventRule(_Model):
     when: Annotated[dict[Name, str | list[str] | Condition], Field(min_length=1)]
 
 
+OPTIONAL_ASSIGNMENT_CELLS = ("stratum", "propensity")
+
+
 class AssignmentColumns(_Model):
     """Which column of an experiment's export holds what."""
 
     visitor: Name = "visitorid"
     assigned_at: Name = "assigned_at"
     treatment: Name = "treatment"
+    stratum: Name | None = None
+    propensity: Name | None = None
 
     def names(self) -> list[str]:
         """List the mapped columns of the export.
@@ -199,9 +205,9 @@ class AssignmentColumns(_Model):
         Returns
         -------
         list of str
-            Column names in the order of the fields.
+            Column names in the order of the fields, unset ones left out.
         """
-        return [self.visitor, self.assigned_at, self.treatment]
+        return [name for name in self.model_dump().values() if name is not None]
 
 
 class Assignments(_Model):
@@ -234,6 +240,28 @@ class Assignments(_Model):
         _check_time(self.time_format, self.time_zone, "time_format" in self.model_fields_set)
         return self
 
+    def cells(self, header: Collection[str]) -> dict[str, Name]:
+        """Say where the cells of an assignment are.
+
+        Parameters
+        ----------
+        header : collection of str
+            Columns of the export.
+
+        Returns
+        -------
+        dict
+            Cell to column; stratum and propensity where the mapping names them, or the export calls a column so.
+        """
+        columns = self.columns
+        found = {"visitorid": columns.visitor, "assigned_at": columns.assigned_at, "treatment": columns.treatment}
+        for cell in OPTIONAL_ASSIGNMENT_CELLS:
+            named = getattr(columns, cell)
+            is_called_so = cell in header and cell not in (*columns.names(), *self.ignore_columns)
+            if named is not None or is_called_so:
+                found[cell] = named or cell
+        return found
+
     def fingerprint(self) -> str:
         """Hash what the mapping means, so that a changed comment is no change.
 
@@ -242,7 +270,9 @@ class Assignments(_Model):
         str
             SHA-256, hexadecimal.
         """
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        # Columns that came later count where they are named, so that what was loaded before stays loaded.
+        unset = {cell for cell in OPTIONAL_ASSIGNMENT_CELLS if getattr(self.columns, cell) is None}
+        return hashlib.sha256(self.model_dump_json(exclude={"columns": unset}).encode()).hexdigest()
 
 
 class TextList(_Model):

@@ -43,6 +43,9 @@ RAW_TABLES: dict[str, tuple[Column, ...]] = {
         Column("visitorid", ID),
         Column("assigned_at", "bigint"),
         Column("treatment", "bigint"),
+        # The stratum within which the visitor was drawn, and the chance of treatment that the visitor had.
+        Column("stratum", ID, is_nullable=True),
+        Column("propensity", "double", is_nullable=True),
         *_LOAD,
     ),
     # In the order of LoadRow.

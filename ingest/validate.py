@@ -190,7 +190,8 @@ _CATEGORY_TREE = """
 _TREATMENT_ASSIGNMENTS = """
     WITH split AS ({fields}),
     cells AS (
-        SELECT line, structure, {visitorid} AS visitorid, {assigned_at} AS t, lower({treatment}) AS arm
+        SELECT line, structure, {visitorid} AS visitorid, {assigned_at} AS t, lower({treatment}) AS arm,
+            {stratum} AS stratum, {propensity} AS chance
         FROM split
     ),
     timed AS ({timed}),
@@ -199,14 +200,16 @@ _TREATMENT_ASSIGNMENTS = """
             $treatments[list_position(list_transform($arms, lambda name: lower(name)), arm)] AS treatment
         FROM timed
     )
-    SELECT line, visitorid, ms AS assigned_at, treatment,
+    SELECT line, visitorid, ms AS assigned_at, treatment, nullif(stratum, '') AS stratum,
+        CASE WHEN regexp_full_match(chance, {number}) THEN try_cast(chance AS DOUBLE) END AS propensity,
         CASE
             WHEN structure IS NOT NULL THEN structure
             WHEN list_contains(list_transform($ignored::VARCHAR[], lambda name: lower(name)), arm) THEN $ignore
             {time_reasons}
             WHEN treatment IS NULL THEN 'unknown_treatment'
             WHEN visitorid = '' THEN 'empty_visitor'
-            WHEN length(visitorid) > {id_characters} THEN 'id_too_long'
+            WHEN greatest(length(visitorid), length(stratum)) > {id_characters} THEN 'id_too_long'
+            WHEN chance <> '' AND NOT coalesce(propensity > 0 AND propensity < 1, false) THEN 'bad_propensity'
         END AS reason
     FROM typed
 """
@@ -237,7 +240,7 @@ _CELLS = {
     ),
     ITEM_PROPERTIES: ("timestamp", "itemid", "property"),
     CATEGORY_TREE: ("categoryid", "parentid"),
-    TREATMENT_ASSIGNMENTS: ("visitorid", "assigned_at", "treatment"),
+    TREATMENT_ASSIGNMENTS: ("visitorid", "assigned_at", "treatment", "stratum", "propensity"),
 }
 
 
@@ -393,6 +396,7 @@ def _statements(
             "has_order_ids": mapping.columns.transaction is not None,
         }
     if kind is TREATMENT_ASSIGNMENTS:
+        parts["number"] = _NUMBER
         arms = layout.mapping.assignments.arms
         parameters |= {
             "arms": list(arms),

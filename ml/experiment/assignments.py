@@ -1,13 +1,13 @@
 """Arms that were really assigned: the table of assignments, and which rows it gives an arm."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ml.arrays import Codes
+from ml.arrays import Codes, Rows
 from ml.data.gates import REBUILD, GateError
-from ml.data.rows import Dataset
+from ml.data.rows import Dataset, to_codes
 from ml.experiment.experiment import ARM_NAMES, Assigned
 from ml.experiment.randomisation import is_first
 from warehouse.base import Warehouse
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ASSIGNMENTS = "stg_treatment_assignments"
+DESIGN = ("stratum", "propensity")
 SHOWN = 10  # values that a message lists
 # Before the rule that each visitor counts once, so that the join and the comparison of times are checked as such.
 ARMS_SQL = """
@@ -43,7 +44,8 @@ def read_assignments(warehouse: Warehouse) -> "pa.Table | None":
     Returns
     -------
     pyarrow.Table or None
-        One row per visitor: visitor_id, assigned_ms, treatment, has_conflict; None where nobody was assigned.
+        One row per visitor: visitor_id, assigned_ms, treatment, has_conflict, stratum and propensity; None where nobody
+        was assigned.
 
     Raises
     ------
@@ -53,7 +55,8 @@ def read_assignments(warehouse: Warehouse) -> "pa.Table | None":
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    types = {"visitor_id": pa.string(), "assigned_ms": pa.int64(), "treatment": pa.int8(), "has_conflict": pa.int8()}
+    types = {"visitor_id": pa.string(), "assigned_ms": pa.int64(), "treatment": pa.int8(), "has_conflict": pa.int8(),
+             "stratum": pa.string(), "propensity": pa.float64()}  # fmt: skip
     present = warehouse.columns(ASSIGNMENTS)
     if not present:
         return None
@@ -66,12 +69,16 @@ def read_assignments(warehouse: Warehouse) -> "pa.Table | None":
     table = pa.Table.from_batches(batches)
     remedy = "Load the assignments again with `python -m ingest load`, then run `dbt build`"
     for name in types:
-        if table.column(name).null_count:
+        # A design is told of all visitors or of none.
+        if 0 < table.column(name).null_count < (count if name in DESIGN else np.inf):
             raise GateError("nulls", f"nulls in {ASSIGNMENTS}.{name}", 0, table.column(name).null_count, remedy)
     for name in ("treatment", "has_conflict"):
         values = sorted(pc.unique(table.column(name)).to_pylist())
         if not set(values) <= {0, 1}:
             raise GateError("values", f"values of {ASSIGNMENTS}.{name}", "0 and 1", values[:SHOWN], remedy)
+    chance = table.column("propensity").drop_null().to_numpy()
+    if not ((chance > 0) & (chance < 1)).all():
+        raise GateError("values", f"values of {ASSIGNMENTS}.propensity", "between 0 and 1", chance[:SHOWN], remedy)
     repeated = count - len(pc.unique(table.column("visitor_id")))
     if repeated:
         raise GateError("key", f"visitors that come again in {ASSIGNMENTS}", 0, repeated, remedy)
@@ -120,6 +127,7 @@ def real_arms(here: Dataset, assignments: "pa.Table", warehouse: Warehouse, poin
         treatment=treatment,
         outcome=np.where((treatment >= 0) & (here.is_mature == 1), here.label, -1).astype(np.int8),
         truth=None,
+        **_design(here, assignments, treatment),
         source=f"experiment of {int((treatment >= 0).sum()):,} visitors ({ASSIGNMENTS})",
         left_out={
             "visitors given both arms": conflicts,
@@ -129,13 +137,31 @@ def real_arms(here: Dataset, assignments: "pa.Table", warehouse: Warehouse, poin
     )
 
 
-def _assigned_arms(data: Dataset, assignments: "pa.Table") -> Codes:
-    """Arm of each row's visitor where the row was decided at or after the assignment, else -1."""
+def _design(here: Dataset, assignments: "pa.Table", treatment: Codes) -> dict[str, Any]:
+    """Stratum and chance of treatment of the rows that take part, where they were told; any value elsewhere."""
+    at, own = _places(here, assignments), treatment >= 0
+    found: dict[str, Any] = {}
+    if not assignments.column("stratum").null_count:
+        codes = to_codes(assignments.column("stratum"))[at]
+        found["stratum"] = np.where(own, codes, 0).astype(np.int32)
+        found["stratum"][own] = np.unique(codes[own], return_inverse=True)[1]
+    if not assignments.column("propensity").null_count:
+        found["propensity"] = np.where(own, assignments.column("propensity").to_numpy()[at], 0.5)
+    return found
+
+
+def _places(data: Dataset, assignments: "pa.Table") -> Rows:
+    """Position of each row's visitor among the assignments, -1 where there is none."""
     import pyarrow.compute as pc
 
     ids = data.identity.column("visitor_id")
     place = pc.index_in(ids, value_set=assignments.column("visitor_id").cast(ids.type).combine_chunks())
-    at = pc.fill_null(place, -1).to_numpy()
+    return np.asarray(pc.fill_null(place, -1).to_numpy(), np.intp)
+
+
+def _assigned_arms(data: Dataset, assignments: "pa.Table") -> Codes:
+    """Arm of each row's visitor where the row was decided at or after the assignment, else -1."""
+    at = _places(data, assignments)
     arm = np.where(assignments.column("has_conflict").to_numpy() == 1, -1, assignments.column("treatment").to_numpy())
     is_after = (at >= 0) & (data.decided_ms >= assignments.column("assigned_ms").to_numpy()[at])
     return np.where(is_after, arm[at], -1).astype(np.int8)

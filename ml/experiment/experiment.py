@@ -40,6 +40,7 @@ class Assigned:
     """The arm and outcome of each row, -1 where there is none, and where they come from.
 
     `truth` is what a simulation knows; `left_out` counts the rows, and the visitors, that have no part, by reason.
+    `stratum` and `propensity` are those of `Experiment`.
     """
 
     treatment: Codes
@@ -47,6 +48,8 @@ class Assigned:
     truth: Truth | None
     source: str
     left_out: dict[str, int]
+    stratum: npt.NDArray[np.int32] | None = None
+    propensity: Floats | None = None
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,10 @@ from ml.experiment.file_columns import (
     written,
 )
 from ml.experiment.file_rows import in_both_arms, ordered, repeated
-from ml.experiment.file_strata import chances_of, one_per_unit, shares_differ
+from ml.experiment.file_strata import chances_of, one_per_unit
 from ml.experiment.file_table import is_comma_file, known_texts, read_table, texts_of
 from ml.experiment.people import FileFeature, file_features
-from ml.experiment.randomisation import Randomisation, check_randomisation, is_first
+from ml.experiment.randomisation import Randomisation, check_randomisation, is_first, shares_differ
 from ml.experiment.simulated import hash_shares
 from warehouse.errors import FunneliftError
 

@@ -7,15 +7,11 @@ import numpy.typing as npt
 
 from ml.arrays import Floats, Rows
 from ml.data.rows import to_codes
-from ml.experiment.experiment import Experiment
 from ml.experiment.file_table import numbers_of
-from ml.experiment.randomisation import is_first
 from warehouse.errors import FunneliftError
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-SAME_CHANCE = 0.02  # chances that differ by less are one for a ranking
 
 
 def chances_of(texts: "pa.ChunkedArray", rows: Rows, column: str, *, is_listed: bool) -> Floats:
@@ -43,20 +39,3 @@ def one_per_unit(ids: "pa.ChunkedArray", column: str | None, values: npt.NDArray
     differ = len(np.unique(units[first[units] != values]))
     if differ:
         raise FunneliftError(f"{differ:,} units have several values of {column}: a unit is drawn once, in one stratum")
-
-
-def shares_differ(experiment: Experiment, highest_p: float) -> bool:
-    """Return whether the chance of treatment differs between strata or units by more than chance explains."""
-    from scipy import stats
-
-    if experiment.propensity is not None and np.ptp(experiment.propensity) >= SAME_CHANCE:
-        return True
-    if experiment.stratum is None:
-        return False
-    first = is_first(experiment.visitor)
-    stratum, treated = experiment.stratum[first], experiment.treatment[first]
-    counts = np.stack([np.bincount(stratum), np.bincount(stratum, treated)])
-    n, m = counts[:, counts[0] > 0]
-    share = m.sum() / n.sum()
-    fit = ((m - n * share) ** 2 / (n * share * (1 - share))).sum()
-    return len(n) > 1 and bool(stats.chi2.sf(fit, len(n) - 1) < highest_p)

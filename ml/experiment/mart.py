@@ -6,13 +6,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ml.arrays import Codes, Rows
-from ml.config import ExperimentSettings
+from ml.config import Config, ExperimentSettings
 from ml.data.features import Mart
 from ml.data.rows import Dataset, take
 from ml.data.split import split_by_time
 from ml.experiment.assignments import read_assignments, real_arms
+from ml.experiment.designed import AverageEffect, Design, designed_effect
 from ml.experiment.experiment import SPLITS, Assigned, Experiment, check_arms
-from ml.experiment.randomisation import Randomisation, check_randomisation
+from ml.experiment.randomisation import Randomisation, check_randomisation, shares_differ
 from ml.experiment.simulated import simulated_arms
 from warehouse.base import Warehouse
 from warehouse.errors import FunneliftError
@@ -78,10 +79,51 @@ def from_mart(data: Dataset, mart: Mart, warehouse: Warehouse, settings: Experim
         split=_split(here, assigned, settings),
         treated_share=settings.treated_share,
         truth=assigned.truth,
+        stratum=assigned.stratum,
+        propensity=assigned.propensity,
     )
     check_arms(experiment, settings)
+    if shares_differ(experiment, settings.highest_mismatch_p):
+        raise FunneliftError(
+            "the chance of treatment differs between strata or visitors of the assignments, and rankings and money on "
+            "the mart are for one chance: analyse the experiment from a file (`python -m ml.uplift --experiment FILE "
+            "--visitor-column visitor_id`, with --stratum-column or --propensity-column)"
+        )
     randomisation = check_randomisation(experiment, settings)
     return MartExperiment(rows, experiment, randomisation, assigned.source, assigned.left_out)
+
+
+def average_on_mart(experiment: Experiment, config: Config) -> AverageEffect | None:
+    """Estimate the average effect of a real experiment as it was designed, on all rows with an arm and an outcome.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        The experiment.
+    config : Config
+        Settings.
+
+    Returns
+    -------
+    AverageEffect or None
+        None of a simulation, whose effects are made up.
+    """
+    if experiment.is_simulated:
+        return None
+    rows = np.flatnonzero((experiment.treatment >= 0) & (experiment.outcome >= 0))
+    stratum, propensity = experiment.stratum, experiment.propensity
+    design = Design(
+        treatment=experiment.treatment[rows],
+        outcome=experiment.outcome[rows].astype(np.float64),
+        unit=experiment.visitor[rows],
+        stratum=None if stratum is None else stratum[rows],
+        propensity=None if propensity is None else propensity[rows],
+        name="visitors",
+    )
+    return designed_effect(
+        design, experiment.inputs.iloc[rows], confidence=config.evaluation.confidence,
+        tuned_for=config.experiment.sequence_units, seed=config.seed,
+    )  # fmt: skip
 
 
 def rows_at(data: Dataset, point: str) -> Rows:

@@ -11,6 +11,7 @@ from ml.experiment.balance import Balance, balances_of
 from ml.experiment.experiment import Experiment
 
 SHOWN = 10  # names that a message lists
+SAME_CHANCE = 0.02  # chances that differ by less are one for a ranking
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,37 @@ def check_randomisation(
         raise errors[0]
     warnings += [str(error).removesuffix(f". {remedy}") for error in errors]
     return Randomisation(treated, len(first) - treated, ratio_p, tuple(balances), worst_p, tuple(warnings))
+
+
+def shares_differ(experiment: Experiment, highest_p: float) -> bool:
+    """Say whether the chance of treatment differs between strata or visitors by more than chance explains.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Rows with their arms; those without one have no part.
+    highest_p : float
+        P-value from which a difference is chance.
+
+    Returns
+    -------
+    bool
+        Whether it differs: then no ranking may take all rows for equally likely to be treated.
+    """
+    from scipy import stats
+
+    with_arm = np.flatnonzero(experiment.treatment >= 0)
+    if experiment.propensity is not None and np.ptp(experiment.propensity[with_arm]) >= SAME_CHANCE:
+        return True
+    if experiment.stratum is None:
+        return False
+    first = with_arm[is_first(experiment.visitor[with_arm])]
+    stratum, treated = experiment.stratum[first], experiment.treatment[first]
+    counts = np.stack([np.bincount(stratum), np.bincount(stratum, treated)])
+    n, m = counts[:, counts[0] > 0]
+    share = m.sum() / n.sum()
+    fit = ((m - n * share) ** 2 / (n * share * (1 - share))).sum()
+    return len(n) > 1 and bool(stats.chi2.sf(fit, len(n) - 1) < highest_p)
 
 
 def is_first(visitor: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:

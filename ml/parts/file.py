@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from ml.cli import Progress, add_money_options, parse_arguments, run
 from ml.config import Config
-from ml.experiment.file import Columns, FileExperiment, from_file
+from ml.experiment.file import Columns, from_file
 from ml.experiment.file_rows import tie_breakers
 from ml.files import MODELS_FOLDER
 from ml.parts.offers import value_of_offers
@@ -23,12 +22,12 @@ from ml.publish.file_model import Rule, model_of, seal
 from ml.publish.files import staged_files, write_csv
 from ml.publish.tables import stamped
 from ml.publish.uplift_model import save_uplift, uplift_version
-from ml.reports.average import lines_without_ranking, metrics_of, warnings_of, write_average
+from ml.reports.average import as_designed, lines_without_ranking, warnings_of, write_average
 from ml.reports.facts import UpliftFacts
 from ml.reports.findings import findings_of_file, lines_of_reading
 from ml.reports.uplift_files import write_reports
 from ml.run import Stamp, run_name
-from ml.uplift.evaluate import Evaluation, evaluate
+from ml.uplift.evaluate import evaluate
 from ml.uplift.learners import fit_learners
 from ml.uplift.scores import score_rows, score_table
 from warehouse.errors import FunneliftError
@@ -149,7 +148,7 @@ def uplift(config: Config, progress: Progress, options: argparse.Namespace) -> l
         with progress.step("evaluating all learners on the test split"):
             bootstrap = config.bootstrap(config.uplift.bootstrap_resamples)
             evaluation = evaluate(experiment, scores, fits, config.uplift.top_shares, bootstrap)
-            evaluation = _as_designed(evaluation, found)
+            evaluation = as_designed(evaluation, found.average)
         hashes = save_uplift(folder / MODELS_FOLDER, fits, found.mart, experiment, scores)
         stamp = Stamp(run_id, uplift_version(fits.chosen, hashes), datetime.now(UTC), is_simulated=False)
         baseline_rate = fits.t_learner.baseline_rate
@@ -201,14 +200,6 @@ def _columns(options: argparse.Namespace) -> Columns:
         offers=treated if len(treated) > 1 else (),
         value=options.value_column,
     )
-
-
-def _as_designed(evaluation: Evaluation, found: FileExperiment) -> Evaluation:
-    """Put the average effect as designed in the place of the plain one."""
-    own = metrics_of(found.average)
-    replaced = {entry.metric for entry in own}
-    others = [entry for entry in evaluation.metrics if entry.learner != "all" or entry.metric not in replaced]
-    return replace(evaluation, metrics=[*others, *own])
 
 
 def _share(texts: list[str] | None) -> float | None:

@@ -13,12 +13,13 @@ from ml.data.checked import Checked
 from ml.data.features import IDENTITY, SCORES
 from ml.data.split import MODEL_SPLITS
 from ml.experiment.experiment import Experiment, check_size
-from ml.experiment.mart import MartExperiment, from_mart, rows_at
+from ml.experiment.mart import MartExperiment, average_on_mart, from_mart, rows_at
 from ml.policy.scored import with_quadrants
 from ml.publish.registry import PUBLISHED, UPLIFT_RUNS, names_run, next_number, published_run
 from ml.publish.runs import UpliftRun
 from ml.publish.tables import entries_of
 from ml.publish.uplift_model import save_uplift, uplift_version
+from ml.reports.average import as_designed
 from ml.run import Run, git_commit, package_versions
 from ml.uplift.choice import UpliftCandidate
 from ml.uplift.deciles import UpliftDecile
@@ -85,6 +86,7 @@ def train_uplift(run: Run, checked: Checked, warehouse: Warehouse) -> Uplift:
     with run.progress.step("evaluating all learners on the test split"):
         bootstrap = config.bootstrap(config.uplift.bootstrap_resamples)
         evaluation = evaluate(experiment, scores, fits, config.uplift.top_shares, bootstrap)
+        evaluation = as_designed(evaluation, average_on_mart(experiment, config))
     identity = checked.data.identity.take(found.rows).select(list(IDENTITY))
     hashes = save_uplift(run.models, fits, checked.mart, experiment, scores, names=identity.column("session_id"))
     record = replace(

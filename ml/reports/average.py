@@ -1,13 +1,14 @@
 """The average effect in words, and the page of an experiment that can say no more."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from ml.experiment.designed import AverageEffect
 from ml.experiment.file import Columns, FileExperiment
 from ml.files import write_json
 from ml.run import Stamp
+from ml.uplift.evaluate import Evaluation
 from ml.uplift.metrics import UpliftMetric
 
 NAMES = {
@@ -21,6 +22,14 @@ NAMES = {
 def metrics_of(average: AverageEffect) -> list[UpliftMetric]:
     """Return the average effect as rows of the table of metrics."""
     return [UpliftMetric("all", "", name, *entry, *average.rows) for name, entry in average.entries.items()]
+
+
+def as_designed(evaluation: Evaluation, average: AverageEffect | None) -> Evaluation:
+    """Put the average effect as designed in the place of the plain one, where there is one."""
+    own = [] if average is None else metrics_of(average)
+    replaced = {entry.metric for entry in own}
+    others = [entry for entry in evaluation.metrics if entry.learner != "all" or entry.metric not in replaced]
+    return replace(evaluation, metrics=[*others, *own])
 
 
 def average_lines(average: AverageEffect) -> list[str]:

@@ -6,9 +6,12 @@ with source as (
     select
         visitorid as visitor_id,
         assigned_at as assigned_ms,
-        treatment
+        treatment,
+        stratum,
+        propensity
     from {{ optional_source('raw_treatment_assignments', {
-        'visitorid': to_short_text, 'assigned_at': to_bigint, 'treatment': to_integer,
+        'visitorid': to_short_text, 'assigned_at': to_bigint, 'treatment': to_integer, 'stratum': to_short_text,
+        'propensity': to_double,
     }) }} as raw_treatment_assignments
 
 ),
@@ -19,7 +22,12 @@ placed as (
         visitor_id,
         assigned_ms,
         treatment,
-        row_number() over (partition by visitor_id order by assigned_ms, treatment) as place
+        stratum,
+        propensity,
+        row_number() over (
+            partition by visitor_id
+            order by assigned_ms, treatment, {{ nulls_first('stratum') }}, {{ nulls_first('propensity') }}
+        ) as place
     from source
 
 )
@@ -29,6 +37,8 @@ select
     visitor_id,
     count(*) as assignment_count,
     max(case when place = 1 then treatment end) as treatment,
+    max(case when place = 1 then stratum end) as stratum,
+    max(case when place = 1 then propensity end) as propensity,
     case when min(treatment) < max(treatment) then 1 else 0 end as has_conflict,
     min(assigned_ms) as assigned_ms,
     {{ ms_to_timestamp('min(assigned_ms)') }} as assigned_at

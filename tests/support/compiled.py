@@ -36,6 +36,8 @@ class Assignment(NamedTuple):
     visitorid: str
     assigned_at: int
     treatment: int
+    stratum: str | None = None
+    propensity: float | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def insert_raw(connection: duckdb.DuckDBPyConnection, world: World, load_id: str
         ("raw_events", Event, [number, text, text, text, text, money, text], world.events),
         ("raw_item_properties", Property, [number, text, text, text], world.properties),
         ("raw_category_tree", Category, [text, text], world.categories),
-        ("raw_treatment_assignments", Assignment, [text, number, number], world.assignments),
+        ("raw_treatment_assignments", Assignment, [text, number, number, text, pa.float64()], world.assignments),
     ):
         columns = list(zip(*rows, strict=True)) or [()] * len(types)
         arrays = [pa.array(values, type=kind) for values, kind in zip(columns, types, strict=True)]

@@ -99,11 +99,12 @@ BAD_LINES = [
     "\n",
 ]  # fmt: skip
 BAD_ASSIGNMENTS = [
-    "v,never,1\n",
-    f"{'v' * (LONGEST + 1)},{MIDNIGHT_MS},1\n",
-    f",{MIDNIGHT_MS},0\n",
-    f"v,{MIDNIGHT_MS},2\n",
-    f"v,{MIDNIGHT_MS},\n",
+    "v,never,1,,\n",
+    f"{'v' * (LONGEST + 1)},{MIDNIGHT_MS},1,,\n",
+    f",{MIDNIGHT_MS},0,,\n",
+    f"v,{MIDNIGHT_MS},2,,\n",
+    f"v,{MIDNIGHT_MS},,,\n",
+    f"v,{MIDNIGHT_MS},1,,1\n",
     "\n",
 ]
 MAPPING: dict[str, Any] = {
@@ -222,7 +223,7 @@ def assignments(random: Random, events: Sequence[Event]) -> list[Assignment]:
     for row in [row for row in rows if row.visitorid in IDS]:
         ms = row.assigned_at + random.choice([-DAY_MS, -1, 0, 0, 0, 1])
         rows += [Assignment(row.visitorid, ms, random.randrange(2))] * random.randrange(3)
-    return rows
+    return [row._replace(stratum=("Süd", "süd")[place % 2], propensity=0.5) for place, row in enumerate(rows)]
 
 
 def nasty_world(seed: int = 7) -> World:

@@ -410,6 +410,18 @@ def test_a_visitor_keeps_the_first_arm_and_two_arms_are_a_conflict(
         assert assigned(*rows) == {"v": expected}
 
 
+def test_a_visitor_keeps_the_stratum_and_chance_of_the_first_assignment() -> None:
+    first, later = Assignment("v", MIDNIGHT_MS, 1, "b", 0.3), Assignment("v", MIDNIGHT_MS + 1, 1, "a", 0.9)
+    untold, same_time = Assignment("w", MIDNIGHT_MS, 0), Assignment("w", MIDNIGHT_MS, 0, "a", 0.2)
+    rows = [later, first, same_time, untold]
+    for given in (rows, rows[::-1]):
+        connection = compile_project().build(World([at(0)], [], [], given), until="stg_treatment_assignments")
+        found = read(connection, "stg_treatment_assignments", ["visitor_id"])
+        assert {row["visitor_id"]: (row["stratum"], row["propensity"]) for row in found.values()} == {
+            "v": ("b", 0.3), "w": (None, None),
+        }  # fmt: skip
+
+
 def test_visitors_in_an_experiment_are_told_apart_to_the_byte_and_need_no_events() -> None:
     rows = [give(number % 2, number, visitor) for number, visitor in enumerate(VISITORS)]
     assert assigned(*rows) == {visitor: (number % 2, number, 0, 1) for number, visitor in enumerate(VISITORS)}

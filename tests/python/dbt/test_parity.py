@@ -247,9 +247,11 @@ def test_the_experiment_is_as_nasty_as_it_means_to_be(pair: Pair) -> None:
     assert len(rows) > ORDINARY_VISITORS
     assert {rows[visitor]["assignment_count"] for visitor in IDS} == {1, 2, 3}
     given: dict[str, set[tuple[int, int]]] = {}
-    for visitor, ms, treatment in nasty_world().assignments:
+    for visitor, ms, treatment, *_ in nasty_world().assignments:
         given.setdefault(visitor, set()).add((ms, treatment))
     conflicts = {visitor for visitor, row in rows.items() if row["has_conflict"]}
+    assert {row["stratum"] for row in rows.values()} == {"Süd", "süd"}
+    assert {row["propensity"] for row in rows.values()} == {0.5}
     assert conflicts == {visitor for visitor, pairs in given.items() if len({arm for _, arm in pairs}) > 1}
     assert {rows[visitor]["treatment"] for visitor in conflicts} == {0, 1}
     assert sum(len({ms for ms, _ in given[visitor]}) == 1 for visitor in conflicts) > 3

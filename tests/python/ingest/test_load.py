@@ -98,7 +98,8 @@ def test_every_raw_table_exists_with_the_promised_types_even_where_nothing_was_l
         "load_number BIGINT",
         "raw_item_properties": "timestamp BIGINT, itemid VARCHAR, property VARCHAR, value VARCHAR, " + load,
         "raw_category_tree": "categoryid VARCHAR, parentid VARCHAR, " + load,
-        "raw_treatment_assignments": "visitorid VARCHAR, assigned_at BIGINT, treatment BIGINT, " + load,
+        "raw_treatment_assignments": "visitorid VARCHAR, assigned_at BIGINT, treatment BIGINT, stratum VARCHAR, "
+        "propensity DOUBLE, " + load,
         "raw_loads": load + ", file VARCHAR, content_sha256 VARCHAR, mapping_sha256 VARCHAR, "
         "raw_table VARCHAR, bytes BIGINT, line_count BIGINT, accepted_count BIGINT, rejected_count BIGINT, "
         "ignored_count BIGINT, is_synthetic INTEGER, loaded_at TIMESTAMP",
@@ -428,6 +429,37 @@ def test_bad_json_assignments_are_rejected(shop: Shop) -> None:
         (25_002, "unknown_treatment"),
         (25_003, "unknown_key"),
     ]
+
+
+def test_assignments_say_strata_and_chances_where_they_have_them(shop: Shop) -> None:
+    cells = ["treatment, North ,0.25", "control,,", "1,south,1", "0,south,0", "0,south,much", f"0,{'x' * 200},.5",
+             "0,007,2e-1", "0,a,-0.5"]  # fmt: skip
+    lines = [f"{number},1437926001434,{rest}" for number, rest in enumerate(cells, start=1)]
+    path = shop.write(
+        "a.csv", "\n".join(["visitorid,assigned_at,treatment,stratum,propensity", *lines]).encode() + b"\n"
+    )
+    assert shop.load(path, "--max-reject-rate", "1").code == 0
+    columns = "visitorid, treatment, stratum, propensity"
+    assert shop.rows(f"select {columns} from funnelift_raw.raw_treatment_assignments order by all") == [
+        ("1", 1, "North", 0.25), ("2", 0, None, None), ("7", 0, "007", 0.2),
+    ]  # fmt: skip
+    assert [(line, reason) for line, reason, _ in shop.rejects()] == [
+        (4, "bad_propensity"), (5, "bad_propensity"), (6, "bad_propensity"), (7, "id_too_long"), (9, "bad_propensity"),
+    ]  # fmt: skip
+
+
+def test_a_mapping_names_the_columns_of_strata_and_chances(shop: Shop) -> None:
+    mapping = shop.write("m.yml", b"assignments: {columns: {stratum: block, propensity: p}}\n")
+    path = shop.write("a.csv", b"visitorid,assigned_at,treatment,block,p\n1,1437926001434,1,b,0.3\n")
+    assert shop.load(path, "--mapping", str(mapping)).code == 0
+    rows = shop.rows("select stratum, propensity from funnelift_raw.raw_treatment_assignments")
+    assert rows == [("b", 0.3)]
+    lacking = shop.write("b.csv", b"visitorid,assigned_at,treatment,block\n2,1437926001434,1,b\n")
+    assert "missing: p" in shop.load(lacking, "--mapping", str(mapping)).output
+    ignoring = shop.write("i.yml", b"assignments: {ignore_columns: [stratum]}\n")
+    path = shop.write("c.csv", b"visitorid,assigned_at,treatment,stratum\n3,1437926001434,1,b\n")
+    assert shop.load(path, "--mapping", str(ignoring)).code == 0
+    assert shop.rows("select stratum from funnelift_raw.raw_treatment_assignments where visitorid = '3'") == [(None,)]
 
 
 def test_assignments_join_events_that_are_loaded_and_load_once(shop: Shop) -> None:

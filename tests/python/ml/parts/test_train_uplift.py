@@ -39,7 +39,7 @@ def unstamped(place: Place, name: str) -> pd.DataFrame:
     return rows.sort_values(list(PUBLISHED[name].grain)).reset_index(drop=True)
 
 
-def give_assignments(place: Place, treated_share: float = 0.5, seed: int = 0) -> None:
+def give_assignments(place: Place, treated_share: float = 0.5, seed: int = 0, design: str = "null | null") -> None:
     """Assign every visitor but one in ten an arm before the shop opened; nobody is treated, so nothing changes."""
     with duckdb.connect(place.folder / "warehouse.duckdb") as connection:
         visitors = connection.execute("select distinct visitor_id from funnelift.session_features").df()["visitor_id"]
@@ -50,7 +50,11 @@ def give_assignments(place: Place, treated_share: float = 0.5, seed: int = 0) ->
         arms["has_conflict"] = np.int32(0)
         arms = arms[rng.random(len(arms)) < 0.9]
         connection.register("arms", arms)
-        connection.execute("create or replace table funnelift.stg_treatment_assignments as select * from arms")
+        stratum, chance = design.split(" | ")
+        connection.execute(
+            f"create or replace table funnelift.stg_treatment_assignments as select *, cast({stratum} as varchar) as "
+            f"stratum, cast({chance} as double) as propensity from arms"
+        )
 
 
 @pytest.fixture(scope="module")
@@ -244,6 +248,46 @@ def test_a_real_experiment_comes_first(copy: Place) -> None:
     assert set(scores.loc[~scores["visitor_id"].isin(arms.index), "dataset_split"]) <= {"outside", "open"}
     train.train(copy.config(), Progress(), only="policy")
     assert "SIMULATED" not in (copy.folder / "results/recommendations.md").read_text()
+
+
+def test_a_real_experiment_has_its_average_effect_by_design(copy: Place) -> None:
+    by_half = "case when right(visitor_id, 1) < '5' then 'low' else 'high' end"
+    give_assignments(copy, design=f"{by_half} | 0.5")
+    train.train(copy.config(), Progress(), only="uplift")
+    metrics = table(copy, "uplift_metrics").set_index(["learner", "metric"])
+    scores = table(copy, "uplift_scores").dropna(subset=["treatment", "outcome"])
+    scores = scores[scores["dataset_split"].isin(["train", "calibration", "test"])]
+    scores = scores.astype({"treatment": int, "outcome": float})
+    low = scores["visitor_id"].str[-1] < "5"
+    effect = sum(
+        part.mean()
+        * np.subtract(*(scores.loc[part & (scores["treatment"] == arm), "outcome"].mean() for arm in (1, 0)))
+        for part in (low, ~low)
+    )
+    found = metrics.loc[("all", "average_effect_all_slices")]
+    assert found["value"] == pytest.approx(effect, abs=1e-12)
+    assert found["ci_lower"] < 0 < found["ci_upper"]
+    assert found["n_rows"] == len(scores)
+    assert {"average_effect_adjusted", "average_effect_sequence", "relative_lift"} <= set(metrics.loc["all"].index)
+
+
+@pytest.mark.parametrize(
+    ("design", "message"),
+    [
+        ("null | case when right(visitor_id, 1) < '5' then 0.3 else 0.7 end", "chance of treatment differs"),
+        (
+            "case when treatment = 1 or right(visitor_id, 1) < '3' then 'a' else 'b' end | null",
+            "chance of treatment differs",
+        ),
+        ("case when right(visitor_id, 1) < '5' then 'a' end | null", "gate nulls failed: .*stratum"),
+        ("null | case when right(visitor_id, 1) < '5' then 0.5 end", "gate nulls failed: .*propensity"),
+        ("null | case when right(visitor_id, 1) < '5' then 0.5 else 1 end", "gate values failed: .*propensity"),
+    ],
+)
+def test_designs_that_the_mart_cannot_use_are_refused(copy: Place, design: str, message: str) -> None:
+    give_assignments(copy, design=design)
+    with pytest.raises(FunneliftError, match=message):
+        train.train(copy.config(), Progress(), only="uplift")
 
 
 def test_a_sample_ratio_mismatch_stops_the_run_unless_told(copy: Place) -> None:
