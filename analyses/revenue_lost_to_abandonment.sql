@@ -2,7 +2,7 @@
 -- Grain: one row per breakdown (all, visitor_type, category, weekday, hour, day) and value.
 -- Run: dbt show --select revenue_lost_to_abandonment --limit -1 --output json   (other ways: docs/analyses.md)
 --
--- An item is abandoned when a session put it in the cart and did not buy it in the same session. It is worth its price
+-- An item is abandoned when a session put it in the cart, left it there and did not buy it in the same session. It is worth its price
 -- (property 790, var price_property, or the event's own) times a told quantity, when it first went into that cart, once
 -- per session.
 --   leaving_sessions  = sessions that abandoned at least one item, with or without buying another
@@ -50,26 +50,41 @@ last_purchases as (
 
 ),
 
+-- What is in a cart when its session ends, or was bought out of it; who took an item out again has not left it.
+cart_items as (
+
+    select
+        session_id,
+        visitor_id,
+        session_number,
+        item_id,
+        sum(cart_value_change) as amount
+    from events
+    where event_type in ('addtocart', 'removefromcart')
+    group by session_id, visitor_id, session_number, item_id
+    having sum(cart_item_change) > 0
+
+),
+
 carted as (
 
     select
-        events.session_id,
-        events.amount,
+        cart_items.session_id,
+        cart_items.amount,
         case when bought_in_session.item_id is null then 1 else 0 end as is_abandoned,
         case
-            when bought_in_session.item_id is null and last_purchases.session_number > events.session_number then 1
+            when bought_in_session.item_id is null and last_purchases.session_number > cart_items.session_number then 1
             else 0
         end as is_recovered
-    from events
+    from cart_items
     left join bought_in_session
         on
-            events.session_id = bought_in_session.session_id
-            and events.item_id = bought_in_session.item_id
+            cart_items.session_id = bought_in_session.session_id
+            and cart_items.item_id = bought_in_session.item_id
     left join last_purchases
         on
-            events.visitor_id = last_purchases.visitor_id
-            and events.item_id = last_purchases.item_id
-    where events.is_first_addtocart = 1
+            cart_items.visitor_id = last_purchases.visitor_id
+            and cart_items.item_id = last_purchases.item_id
 
 ),
 

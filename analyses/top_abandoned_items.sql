@@ -2,7 +2,7 @@
 -- Grain: one row per item, the 50 with the most abandoned value.
 -- Run: dbt show --select top_abandoned_items --limit -1 --output json   (other ways: docs/analyses.md)
 --
--- A cart is a session that put the item in the cart; the item is abandoned there when the session did not buy it. Its
+-- A cart is a session that put the item in the cart and left it there; the item is abandoned there when the session did not buy it. Its
 -- value is its price, times a told quantity, when it first went into that cart. carts_without_price were left at an
 -- unknown price and count 0, so a dear item without a price stands too low. recovered_carts were followed by a purchase
 -- of the item by the same visitor in a later session.
@@ -42,27 +42,42 @@ last_purchases as (
 
 ),
 
+-- What is in a cart when its session ends, or was bought out of it; who took an item out again has not left it.
+cart_items as (
+
+    select
+        session_id,
+        visitor_id,
+        session_number,
+        item_id,
+        sum(cart_value_change) as amount
+    from events
+    where event_type in ('addtocart', 'removefromcart')
+    group by session_id, visitor_id, session_number, item_id
+    having sum(cart_item_change) > 0
+
+),
+
 carted as (
 
     select
-        events.item_id,
-        events.visitor_id,
-        events.amount,
+        cart_items.item_id,
+        cart_items.visitor_id,
+        cart_items.amount,
         case when bought_in_session.item_id is null then 1 else 0 end as is_abandoned,
         case
-            when bought_in_session.item_id is null and last_purchases.session_number > events.session_number then 1
+            when bought_in_session.item_id is null and last_purchases.session_number > cart_items.session_number then 1
             else 0
         end as is_recovered
-    from events
+    from cart_items
     left join bought_in_session
         on
-            events.session_id = bought_in_session.session_id
-            and events.item_id = bought_in_session.item_id
+            cart_items.session_id = bought_in_session.session_id
+            and cart_items.item_id = bought_in_session.item_id
     left join last_purchases
         on
-            events.visitor_id = last_purchases.visitor_id
-            and events.item_id = last_purchases.item_id
-    where events.is_first_addtocart = 1
+            cart_items.visitor_id = last_purchases.visitor_id
+            and cart_items.item_id = last_purchases.item_id
 
 ),
 

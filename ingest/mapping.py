@@ -14,6 +14,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from ingest.limits import EVENT_CHARACTERS
 
 CANONICAL_EVENTS = ("view", "addtocart", "transaction")
+# Events that are no step of the funnel.
+REMOVAL = "removefromcart"
 TIME_KEYWORDS = ("epoch_s", "epoch_ms", "epoch_us", "iso")
 IGNORE = "ignore"
 
@@ -316,7 +318,7 @@ class Mapping(_Model):
     @classmethod
     def _step_names(cls, value: list[str]) -> list[str]:
         for step in value:
-            if not re.fullmatch(r"[a-z][a-z0-9_]*", step) or step in (*CANONICAL_EVENTS, IGNORE):
+            if not re.fullmatch(r"[a-z][a-z0-9_]*", step) or step in (*CANONICAL_EVENTS, REMOVAL, IGNORE):
                 raise ValueError(f"{step!r} must be a new name in lower case letters, digits and underscores")
             if len(step) > EVENT_CHARACTERS:
                 raise ValueError(f"{step!r} is longer than {EVENT_CHARACTERS} characters")
@@ -337,7 +339,7 @@ class Mapping(_Model):
         return self
 
     def _check_events(self) -> None:
-        steps = (*CANONICAL_EVENTS, *self.extra_steps)
+        steps = (*CANONICAL_EVENTS, REMOVAL, *self.extra_steps)
         said = {f"events.{source}": target for source, target in self.events.items()}
         said |= {f"event_rules.{place}.step": rule.step for place, rule in enumerate(self.event_rules)}
         said |= {"constant_event": self.constant_event} if self.constant_event else {}

@@ -60,8 +60,8 @@
         {% for step in steps if step is not string or not modules.re.match('^[a-z][a-z0-9_]*\\Z', step) %}
             {% do faults.append('funnel_steps: ' ~ step | tojson ~ ' is not a name of small letters, digits and underscores') %}
         {% endfor %}
-        {% for step in steps if step in ['event', 'cart'] or (step | string).startswith('ordered_') %}
-            {% do faults.append('funnel_steps: ' ~ step ~ ' would give a column a name that is taken; call the step otherwise') %}
+        {% for step in steps if step in ['event', 'cart', 'removefromcart'] or (step | string).startswith('ordered_') %}
+            {% do faults.append('funnel_steps: ' ~ step ~ ' is a name that is taken; call the step otherwise') %}
         {% endfor %}
         {% if steps | unique | list | length != steps | length %}
             {% do faults.append('funnel_steps names a step twice: ' ~ steps | tojson) %}

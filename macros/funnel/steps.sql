@@ -1,7 +1,16 @@
-{# The step's place in the funnel, from 1; ties in time are broken by it. #}
-{% macro step_rank(event_type) -%}
+{# What an event may be: a step, at its place in the funnel, or one of the kinds behind them that are no step. #}
+{% macro event_kinds() %}{{ return(var('funnel_steps') + ['removefromcart']) }}{% endmacro %}
+
+{# The kind's place, from 1; ties in time are broken by it. #}
+{% macro event_rank(event_type) -%}
     case {{ event_type }}
-    {%- for step in var('funnel_steps') %} when '{{ step }}' then {{ loop.index }}{% endfor %} end
+    {%- for kind in event_kinds() %} when '{{ kind }}' then {{ loop.index }}{% endfor %} end
+{%- endmacro %}
+
+{# The kind of event at a place. #}
+{% macro event_kind(rank) -%}
+    case {{ rank }}
+    {%- for kind in event_kinds() %} when {{ loop.index }} then '{{ kind }}'{% endfor %} end
 {%- endmacro %}
 
 {# The step at a place in the funnel; null behind the last one. #}

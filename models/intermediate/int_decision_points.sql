@@ -51,7 +51,7 @@ so_far as (
         sum(events.is_new_item) as distinct_items,
         sum(events.is_new_category) as distinct_categories,
         sum(events.is_repeat_view) as repeat_views,
-        sum(case when events.is_first_addtocart = 1 then events.amount end) as carted_value
+        sum(events.cart_value_change) as carted_value
     from later_decisions as decisions
     inner join {{ ref('int_session_events') }} as events
         on
@@ -84,7 +84,7 @@ select
     end as first_{{ step }}_number,
     {%- endfor %}
     {{ to_money(
-        'coalesce(so_far.carted_value, case when events.is_first_addtocart = 1 and so_far.event_key is null then events.amount end, 0)'
+        'coalesce(so_far.carted_value, case when so_far.event_key is null then events.cart_value_change end, 0)'
     ) }} as carted_value_so_far,
     events.price as item_price,
     events.item_is_available,

@@ -29,7 +29,7 @@ events as (
         items.item_id,
         sent.transaction_id,
         sent.own_category_id,
-        {{ to_integer(step_rank('sent.event_type')) }} as event_rank,
+        {{ to_integer(event_rank('sent.event_type')) }} as event_rank,
         sent.own_price,
         sent.quantity,
         sent.event_id,

@@ -36,7 +36,7 @@ select
     {%- for what in ['events', 'views', 'carts', 'transactions', 'converting_sessions'] %}
     {{ to_bigint('with_earlier.prior_' ~ what) }} as prior_{{ what }},
     {%- endfor %}
-    case when previous.addtocart_count > 0 and previous.transaction_count = 0 then 1 else 0 end
+    case when previous.cart_items > 0 and previous.transaction_count = 0 then 1 else 0 end
         as previous_session_left_cart,
     previous.last_category_id as previous_session_category_id,
     previous.ended_ms as previous_session_ended_ms,

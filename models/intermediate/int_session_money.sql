@@ -3,7 +3,7 @@ with events as (
 
     select *
     from {{ touched(ref('int_session_events')) }}
-    where event_type in ('addtocart', 'transaction') and is_repeated_order = 0
+    where event_type in ('addtocart', 'removefromcart', 'transaction') and is_repeated_order = 0
 
 ),
 
@@ -17,20 +17,21 @@ purchased_items as (
 
 ),
 
--- A carted item is worth its price when it first went into the cart; a second click on it adds nothing.
+-- A carted item is worth its price when it went into the cart; a second click on it adds nothing, and a removal takes it
+-- out again.
 cart_values as (
 
     select
         events.session_key,
         events.visitor_key,
-        sum(events.amount) as carted_value,
-        sum(case when purchased_items.item_key is null then events.amount end) as abandoned_value
+        sum(events.cart_value_change) as carted_value,
+        sum(case when purchased_items.item_key is null then events.cart_value_change end) as abandoned_value
     from events
     left join purchased_items
         on
             events.session_key = purchased_items.session_key
             and events.item_key = purchased_items.item_key
-    where events.is_first_addtocart = 1
+    where events.event_type <> 'transaction'
     group by events.session_key, events.visitor_key
 
 ),

@@ -16,6 +16,7 @@ summed as (
         visitor_key,
         count(*) as event_count,
         {{ to_bigint('sum(is_new_item)') }} as distinct_items,
+        {{ to_bigint('sum(cart_item_change)') }} as cart_items,
         {%- for step in var('funnel_steps') %}
         {{ to_bigint("sum(case when step_rank = " ~ loop.index ~ " then 1 else 0 end)") }} as {{ step }}_count,
         min(case when step_rank = {{ loop.index }} then event_number end) as first_{{ step }}_number,
@@ -46,6 +47,7 @@ select
     bounds.session_number,
     summed.event_count,
     summed.distinct_items,
+    summed.cart_items,
     {%- for step in var('funnel_steps') %}
     summed.{{ step }}_count,
     summed.first_{{ step }}_number,

@@ -1,5 +1,5 @@
 -- Grain: one row, only if two marts tell the same thing differently. Events in = events in sessions; sessions =
--- funnels; an event is a step or repeats an order; converting sessions = distinct sessions with a transaction; the summary repeats them all.
+-- funnels; an event is a step, repeats an order or takes something out of a cart; converting sessions = distinct sessions with a transaction; the summary repeats them all.
 with sessions as (
 
     select
@@ -31,7 +31,9 @@ summary as (
 
 events as (
 
-    select count(*) as events
+    select
+        count(*) as events,
+        coalesce(sum(case when event_rank = {{ event_kinds().index('removefromcart') + 1 }} then 1 else 0 end), 0) as removals
     from {{ ref('int_events') }}
     where not ({{ var('exclude_bots') }} and visitor_key in (select bots.visitor_key from {{ ref('int_bot_visitors') }} as bots))
 
@@ -81,6 +83,6 @@ where
     or sessions <> summary_sessions
     or events_in_sessions <> events
     or events_in_sessions <> summary_events
-    or events_in_sessions <> steps + repeats
+    or events_in_sessions <> steps + repeats + removals
     or converting_funnels <> sessions_with_transaction
     or converting_funnels <> summary_converting_sessions

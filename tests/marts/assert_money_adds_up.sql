@@ -9,18 +9,6 @@ with events as (
 
 ),
 
-first_additions as (
-
-    select
-        session_key,
-        item_key,
-        min(event_number) as event_number
-    from events
-    where event_type = 'addtocart'
-    group by session_key, item_key
-
-),
-
 bought as (
 
     select distinct
@@ -34,17 +22,13 @@ bought as (
 from_events as (
 
     select
-        coalesce(sum(events.amount), 0) as carted_value,
-        coalesce(sum(case when bought.item_key is null then 0 else events.amount end), 0) as bought_value
-    from first_additions
-    inner join events
-        on
-            first_additions.session_key = events.session_key
-            and first_additions.event_number = events.event_number
+        coalesce(sum(events.cart_value_change), 0) as carted_value,
+        coalesce(sum(case when bought.item_key is null then 0 else events.cart_value_change end), 0) as bought_value
+    from events
     left join bought
         on
-            first_additions.session_key = bought.session_key
-            and first_additions.item_key = bought.item_key
+            events.session_key = bought.session_key
+            and events.item_key = bought.item_key
 
 ),
 

@@ -23,6 +23,7 @@ from worlds import (
     PRICE_TEXTS,
     STARTS_MS,
     random_event,
+    removed_or_counted,
     synthetic_world,
 )
 
@@ -90,12 +91,12 @@ TREE_VALUES = [
 STRANGE_PROPERTIES = ["CategoryId", "AVAILABLE", "790\u00a0", "0790", "availablé", "888"]
 # Lines that are rejected, and why they are is the same everywhere.
 BAD_LINES = [
-    'never,v,view,i,,,\n',
-    f"{MIDNIGHT_MS},{'v' * (LONGEST + 1)},view,i,,,\n",
-    f"{MIDNIGHT_MS},v,View,i,,,\n",
-    f"{MIDNIGHT_MS},v,view,,,,\n",
-    f"{MIDNIGHT_MS},v,transaction,i,,,\n",
-    f"{MIDNIGHT_MS},v,view,i,,-1,\n",
+    'never,v,view,i,,,,\n',
+    f"{MIDNIGHT_MS},{'v' * (LONGEST + 1)},view,i,,,,\n",
+    f"{MIDNIGHT_MS},v,View,i,,,,\n",
+    f"{MIDNIGHT_MS},v,view,,,,,\n",
+    f"{MIDNIGHT_MS},v,transaction,i,,,,\n",
+    f"{MIDNIGHT_MS},v,view,i,,-1,,\n",
     "\n",
 ]  # fmt: skip
 BAD_ASSIGNMENTS = [
@@ -116,8 +117,9 @@ MAPPING: dict[str, Any] = {
         "transaction": "transactionid",
         "price": "price",
         "category": "categoryid",
+        "quantity": "quantity",
     },
-    "events": {"view": "view", "addtocart": "addtocart", "transaction": "transaction"},
+    "events": {kind: kind for kind in ("view", "addtocart", "removefromcart", "transaction")},
 }
 
 
@@ -171,6 +173,18 @@ def wanderers(random: Random) -> Iterable[Event]:
             category = random.choice(TREE_VALUES) if random.random() < 0.1 else None
             yield event._replace(transactionid=order, categoryid=category and category[:LONGEST])
             ms += random.choice(GAPS_MS[:8] if random.random() < 0.6 else GAPS_MS)
+
+
+def second_thoughts(random: Random) -> Iterable[Event]:
+    """Carts that fill and empty again, by units and halves of them, with ties and over the end of a session."""
+    for number in range(300):
+        ms = MIDNIGHT_MS + DAY_MS * random.randrange(20)
+        items = random.sample(["polled", *IDS[:6]], 2)
+        for _ in range(random.randint(2, 12)):
+            event = random_event(random, ms, f"fickle {number}", ["view", "addtocart", "transaction"], items)
+            order = event.transactionid or (f"fickle {number}" if event.event == "transaction" else None)
+            yield removed_or_counted(random, event._replace(categoryid=None, transactionid=order))
+            ms += random.choice(GAPS_MS[:8] if random.random() < 0.8 else GAPS_MS)
 
 
 def priced(random: Random) -> tuple[list[Event], list[Property]]:
@@ -229,7 +243,7 @@ def assignments(random: Random, events: Sequence[Event]) -> list[Assignment]:
 def nasty_world(seed: int = 7) -> World:
     """The nasty visitors among the usual ones of the project's own generator; the same for the same seed."""
     random = Random(seed)
-    events = [*ties(random), *gaps(), *wanderers(random)]
+    events = [*ties(random), *gaps(), *wanderers(random), *second_thoughts(Random(seed))]
     properties = list(attributes(random, random.sample(events, len(events) // 3)))
     for rows, more in zip((events, properties), priced(random), strict=True):
         rows += more

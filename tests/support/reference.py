@@ -33,6 +33,7 @@ class Event(NamedTuple):
     transactionid: str | None = None
     price: Decimal | None = None
     categoryid: str | None = None
+    quantity: Decimal | None = None
 
 
 class Property(NamedTuple):
@@ -62,6 +63,7 @@ class Fact:
     item: str
     order_id: str | None
     price: Decimal | None
+    amount: Decimal | None
     category: str | None
     root: str | None
     depth: int | None
@@ -88,14 +90,15 @@ class Session:
         return [fact for fact in self.facts if fact.step == step]
 
 
-def order_key(event: Event, steps: Sequence[str]) -> tuple[Any, ...]:
+def order_key(event: Event, kinds: Sequence[str]) -> tuple[Any, ...]:
     """The order of a visitor's events; Python compares text by code point, which is UTF-8 byte order."""
     return (
         event.timestamp,
-        steps.index(event.event),
+        kinds.index(event.event),
         event.itemid,
         event.transactionid or "",
         (event.price is not None, event.price or Decimal(0)),
+        (event.quantity is not None, event.quantity or Decimal(0)),
         (event.categoryid is not None, event.categoryid or ""),
     )
 
@@ -118,12 +121,34 @@ def smoothed(successes: int, trials: int, weight: Any, prior: Any) -> float:
 
 
 def carts_valued(facts: Iterable[Fact]) -> dict[str, Decimal]:
-    """Each carted item with its price when it was first put in the cart (0 if not known)."""
-    values: dict[str, Decimal] = {}
+    """Each item in the cart with what it is worth there (0 if not known).
+
+    It is worth what the addition that put it in was worth, less the units that were taken out again. What was bought
+    is the order's: nothing is taken out of the cart after it.
+    """
+    inside: dict[str, tuple[Fact, Decimal]] = {}
+    bought: set[str] = set()
     for fact in facts:
-        if fact.step == "addtocart" and fact.item not in values:
-            values[fact.item] = fact.price or Decimal(0)
-    return values
+        opening, units = inside.get(fact.item, (fact, Decimal(0)))
+        named = fact.raw.quantity
+        if fact.step == "addtocart":
+            inside[fact.item] = (opening, max(units, named or Decimal(1)))
+        elif fact.step == "removefromcart" and fact.item not in bought:
+            left = Decimal(0) if named is None else units - named
+            if left > 0:
+                inside[fact.item] = (opening, left)
+            else:
+                inside.pop(fact.item, None)
+        elif fact.step == "transaction":
+            bought.add(fact.item)
+    return {
+        item: to_money((opening.price or Decimal(0)) * min(units, opening.raw.quantity or Decimal(1)))
+        for item, (opening, units) in inside.items()
+    }
+
+
+def to_money(amount: Decimal) -> Decimal:
+    return amount.quantize(Decimal("0.0001"), ROUND_HALF_UP)
 
 
 def first(facts: Sequence[Fact], step: str) -> tuple[int, Fact] | None:
@@ -188,6 +213,7 @@ class Reference:
         events = list(events)
         self.settings = settings
         self.steps: list[str] = list(settings["funnel_steps"])
+        self.kinds = [*self.steps, "removefromcart"]
         self.timeout_ms = int(settings["session_timeout_seconds"]) * 1000
         self.offset = timedelta(minutes=int(settings["shop_utc_offset_minutes"]))
         self.zone = ZoneInfo(settings["shop_time_zone"]) if settings["shop_time_zone"] else None
@@ -197,7 +223,7 @@ class Reference:
             if row.value is not None:  # a property without a value says nothing, and takes nothing back
                 self.values[row.itemid, row.property].append(row)
 
-        unique = sorted(set(events), key=lambda event: order_key(event, self.steps))
+        unique = sorted(set(events), key=lambda event: order_key(event, self.kinds))
         self.facts = [self._fact(event) for event in unique]
         self.clock = clock_of((event.timestamp for event in events), loaded_ms, settings)
         by_visitor: dict[str, list[Fact]] = defaultdict(list)
@@ -250,10 +276,11 @@ class Reference:
             ms=event.timestamp,
             visitor=event.visitorid,
             step=event.event,
-            rank=self.steps.index(event.event) + 1,
+            rank=self.steps.index(event.event) + 1 if event.event in self.steps else 0,
             item=event.itemid,
             order_id=event.transactionid,
             price=price,
+            amount=None if price is None else to_money(price * (1 if event.quantity is None else event.quantity)),
             category=category,
             root=root,
             depth=depth,
@@ -415,7 +442,7 @@ class Reference:
             if fact.order_id is not None and line in counted:
                 continue
             counted.add(line)
-            total += fact.price or Decimal(0)
+            total += fact.amount or Decimal(0)
         return total
 
     def dropoff_rows(self, breakdowns: Collection[str], daily: bool = False) -> list[Row]:
@@ -600,7 +627,7 @@ class Reference:
             "days_since_last_cart": days_since(carts),
             "days_since_last_purchase": days_since(orders),
             "previous_session_left_cart": (
-                None if previous is None else int(bool(previous.of("addtocart")) and not previous.of("transaction"))
+                None if previous is None else int(bool(carts_valued(previous.facts)) and not previous.of("transaction"))
             ),
             "same_root_category_as_previous_session": same_root,
         }

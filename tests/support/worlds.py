@@ -72,6 +72,15 @@ def random_event(random: Random, ms: int, visitor: str, steps: Sequence[str], it
     )
 
 
+def removed_or_counted(random: Random, event: Event) -> Event:
+    """Often a view is a removal instead, and an event about the cart says how many."""
+    if event.event == "view" and random.random() < 0.7:
+        event = event._replace(event=random.choice(["addtocart", "removefromcart"]))
+    if event.event != "view" and random.random() < 0.5:
+        event = event._replace(quantity=Decimal(random.choice(["1.0000", "2.0000", "3.0000", "0.5000"])))
+    return event
+
+
 def random_property(random: Random, ms: int, items: Sequence[str]) -> Property:
     name = random.choice(["790", "790", "categoryid", "categoryid", "available", "888"])
     value = random.choice(OTHER_VALUES.get(name, ["n5.000 888", "word"]))
@@ -83,6 +92,7 @@ def random_world(
     visitors: int = 8,
     events_each: int = 12,
     steps: Sequence[str] = ("view", "addtocart", "transaction"),
+    with_removals: bool = False,
 ) -> World:
     """A nasty world of about `visitors * events_each` events, the same for the same seed."""
     random = Random(seed)
@@ -111,6 +121,8 @@ def random_world(
     events += random.choices(events, k=len(events) // 10)
     properties += random.choices(properties, k=len(properties) // 10)
     categories = [*CATEGORIES, CATEGORIES[1]]
+    if with_removals:
+        events = [removed_or_counted(random, event) for event in events]
     for rows in (events, properties, categories):
         random.shuffle(rows)
     return World(events, properties, categories)

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from decimal import Decimal
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -323,6 +324,59 @@ def test_the_offset_moves_the_closed_day() -> None:
     events = [at(DAY_MS - HOUR_MS, visitor="w"), at(DAY_MS + HOUR_MS)]
     assert feature(events, "item_views_7d") == 1
     assert feature(events, "item_views_7d", shop_utc_offset_minutes=60) == 0
+
+
+# Carts that are emptied again
+
+PRICED = [Property(MIDNIGHT_MS - 1, "i", "790", "n10.000"), Property(MIDNIGHT_MS - 1, "k", "790", "n3.000")]
+
+
+def clicks(*path: str) -> list[Event]:
+    """Events a second apart: `+i` puts item i into the cart, `-i` takes it out, `!i` buys it; `+i 3` is about three."""
+    kinds = {"+": "addtocart", "-": "removefromcart", "!": "transaction", "?": "view"}
+    found = []
+    for place, click in enumerate(path):
+        item, _, units = click[1:].partition(" ")
+        order = "o1" if click[0] == "!" else None
+        event = at(1000 * place, kinds[click[0]], item=item, order=order)
+        found.append(event._replace(quantity=Decimal(units) if units else None))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("path", "carted", "abandoned"),
+    [
+        (["+i", "-i"], 0, 0),
+        (["+i", "+k", "-i"], 3, 3),
+        (["+i", "-i", "+i"], 10, 10),
+        (["+i", "+i", "-i"], 0, 0),
+        (["-i", "+i"], 10, 10),
+        (["+i 3", "-i 1"], 20, 20),
+        (["+i 3", "-i 1", "-i 1", "-i 1"], 0, 0),
+        (["+i 3", "-i 5", "+i 1"], 10, 10),
+        (["+i 3", "-i"], 0, 0),
+        (["+i", "+k", "!i", "-i", "-k"], 10, 0),
+        (["+i", "-i", "!i"], 0, 0),
+        (["+i 2", "+k", "-i 1", "!k"], 13, 10),
+        (["-k"], 0, 0),
+    ],
+)
+def test_what_was_taken_out_of_the_cart_is_not_lost(path: list[str], carted: float, abandoned: float) -> None:
+    row = only(marts(clicks(*path), PRICED)["funnels"])
+    assert (float(row["carted_value"]), float(row["abandoned_value"])) == (carted, abandoned)
+    assert row["has_addtocart"] == int(any(click[0] == "+" for click in path))
+
+
+def test_a_cart_is_worth_what_it_holds_at_the_decision() -> None:
+    """Taken out later, or put in again later, changes nothing; the next session knows that the cart was empty."""
+    shop = marts([*clicks("+i", "+k", "-i", "+i", "-k", "-i"), at(DAY_MS)], PRICED)
+    worth = {
+        row["decision_point"]: row["carted_value_so_far"] for row in shop["features"].values() if row["has_addtocart"]
+    }
+    assert worth == {"landing": 10.0, "cart": 10.0, "engaged": 3.0}
+    left = {row["previous_session_left_cart"] for row in shop["features"].values() if row["prior_sessions"]}
+    assert left == {0}
+    assert {row["event_count"] for row in shop["sessions"].values()} == {6, 1}
 
 
 # Bots

@@ -79,7 +79,7 @@ class Arrivals(RuleBasedStateMachine):
     def open_shop(self, seed: int) -> None:
         self.random = Random(seed)
         # Many visitors with few events each, mostly in the order of time: most are not touched by a load.
-        world = random_world(seed, visitors=50, events_each=5)
+        world = random_world(seed, visitors=50, events_each=5, with_removals=True)
         self.events, self.properties = self._in_order(world.events), self._in_order(world.properties)
         self.sent: list[tuple[Any, ...]] = []
         self.total = len(self.events)

@@ -95,6 +95,13 @@ def test_nasty_worlds(seed: int) -> None:
     assert_marts_equal(random_world(seed), compile_project())
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_nasty_worlds_where_carts_are_emptied(seed: int) -> None:
+    steps = OTHER_SHOP["funnel_steps"] if seed % 2 else ["view", "addtocart", "transaction"]
+    world = random_world(300 + seed, steps=steps, with_removals=True)
+    assert_marts_equal(world, compile_project(**(OTHER_SHOP if seed % 2 else {})))
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_nasty_worlds_of_another_shop(seed: int) -> None:
     world = random_world(100 + seed, steps=OTHER_SHOP["funnel_steps"])

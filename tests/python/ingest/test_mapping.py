@@ -58,11 +58,12 @@ def test_a_rees46_style_export_loads_with_the_shipped_mapping(shop: Shop) -> Non
         (1569888000000, "541312140", "view", "44600062", None, Decimal("35.79"), "2103807459595387724"),
         (1569888001000, "55", "view", "3900821", None, Decimal("33.20"), "appliances.environment.water_heater"),
         (1569888002000, "519107250", "addtocart", "17200506", None, Decimal("543.10"), furniture),
+        (1569888003000, "519107250", "removefromcart", "17200506", None, Decimal("543.10"), furniture),
         (1569888004000, "519107250", "transaction", "17200506", None, Decimal("543.10"), furniture),
         (1569888005000, "519107250", "view", "1", None, None, furniture),
     ]
     sums = "select line_count, accepted_count, rejected_count, ignored_count from funnelift_raw.raw_loads"
-    assert shop.rows(sums) == [(6, 5, 0, 1)]
+    assert shop.rows(sums) == [(6, 6, 0, 0)]
     tree = "select categoryid, parentid from funnelift_raw.raw_category_tree order by 1"
     assert shop.rows(tree) == [
         ("2103807459595387724", None),

@@ -101,6 +101,7 @@ SAMPLES = {
         [
             ("view", "541312140", "44600062", None, 35.79, None),
             ("addtocart", "519107250", "17200506", None, 543.1, None),
+            ("removefromcart", "519107250", "17200506", None, 543.1, None),
             ("transaction", "519107250", "17200506", None, 543.1, None),
         ],
     ),
