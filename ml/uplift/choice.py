@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from ml.arrays import Floats
 from ml.uplift.candidates import Candidate
@@ -42,7 +43,8 @@ def choose(candidates: Mapping[str, Candidate], evidence: Evidence) -> list[Upli
     score, both less their means; b, not below 0, is the slope of g on s in the other folds, so that only the order and
     the spacing of scores count. Rows weigh what `precision_weights` says. Without these weights a few likely buyers'
     luck decides. The simplest candidate whose gain is within one standard error of the best one's is chosen; the error
-    is that of the paired difference.
+    is that of the paired difference. A candidate whose scores fall where effects rise (no slope above 0 on all rows) is
+    chosen only where all do, for it would put first who reacts least.
 
     Parameters
     ----------
@@ -65,7 +67,10 @@ def choose(candidates: Mapping[str, Candidate], evidence: Evidence) -> list[Upli
     gains = np.column_stack([_gains(candidates[name].crossed, evidence) for name in names])
     best = int(np.argmax(gains.mean(axis=0)))
     behind = [_mean_and_error(gains[:, best] - own, evidence) for own in gains.T]
-    chosen = next(at for at, (less, error) in enumerate(behind) if less <= error)
+    everywhere = np.ones(len(evidence), dtype=bool)
+    rises = [_line(candidates[name].crossed, evidence, everywhere)[1] > 0 for name in names]
+    near = [less <= error for less, error in behind]
+    chosen = next((at for at in range(len(names)) if near[at] and rises[at]), best)
     return [
         UpliftCandidate(
             name,
@@ -73,7 +78,7 @@ def choose(candidates: Mapping[str, Candidate], evidence: Evidence) -> list[Upli
             *_mean_and_error(gains[:, at], evidence),
             *behind[at],
             is_chosen=at == chosen,
-            reason=_reason(at, chosen, best, names, is_worse=behind[at][0] > behind[at][1]),
+            reason=_reason(at, chosen, best, names, rises=rises[at], is_near=near[at]),
         )
         for at, name in enumerate(names)
     ]
@@ -81,17 +86,22 @@ def choose(candidates: Mapping[str, Candidate], evidence: Evidence) -> list[Upli
 
 def _gains(score: Floats, evidence: Evidence) -> Floats:
     """Each row's part of the gain."""
-    weights, gains = evidence.weights, np.zeros(len(score))
+    gains = np.zeros(len(score))
     for fold in np.unique(evidence.fold):
         own = evidence.fold == fold
-        rest = ~own
-        mean_score, mean_effect = (np.average(x[rest], weights=weights[rest]) for x in (score, evidence.effects))
-        s, g = score - mean_score, evidence.effects - mean_effect
-        spread = np.sum(weights[rest] * s[rest] ** 2)
-        slope = max(0.0, float(np.sum(weights[rest] * s[rest] * g[rest]) / spread)) if spread > 0 else 0.0
-        predicted = slope * s[own]
-        gains[own] = weights[own] * predicted * (2 * g[own] - predicted)
+        (mean_score, mean_effect), slope = _line(score, evidence, ~own)
+        predicted = max(0.0, slope) * (score[own] - mean_score)
+        gains[own] = evidence.weights[own] * predicted * (2 * (evidence.effects[own] - mean_effect) - predicted)
     return SQUARED_POINTS * gains
+
+
+def _line(score: Floats, evidence: Evidence, which: npt.NDArray[np.bool_]) -> tuple[tuple[float, float], float]:
+    """Weighted means of a candidate's score and the effects on some rows, and the slope of these on it; 0 without."""
+    weights = evidence.weights[which]
+    means = [float(np.average(x[which], weights=weights)) for x in (score, evidence.effects)]
+    s, g = score[which] - means[0], evidence.effects[which] - means[1]
+    spread = float(np.sum(weights * s**2))
+    return (means[0], means[1]), float(np.sum(weights * s * g)) / spread if spread > 0 else 0.0
 
 
 def _mean_and_error(values: Floats, evidence: Evidence) -> tuple[float, float]:
@@ -100,10 +110,12 @@ def _mean_and_error(values: Floats, evidence: Evidence) -> tuple[float, float]:
     return mean, float(np.sqrt(np.sum(sums**2))) / len(values)
 
 
-def _reason(at: int, chosen: int, best: int, names: list[str], *, is_worse: bool) -> str:
+def _reason(at: int, chosen: int, best: int, names: list[str], *, rises: bool, is_near: bool) -> str:
     best_title = TITLES[names[best]]
     if at == chosen:
         return "the best" if at == best else f"the simplest within one standard error of the best: {best_title}"
-    if is_worse:
+    if not rises:
+        return "its scores do not rise with the effects"
+    if not is_near:
         return f"worse than the best by more than one standard error: {best_title}"
     return f"not better by more than one standard error than what is simpler: {TITLES[names[chosen]]}"

@@ -399,6 +399,7 @@ def test_what_has_not_run_is_named_with_its_command(trained: Place, browser: "Br
         assert "python -m ml.train --only policy" in page.locator("#roi").inner_text()
         page.click("#uplift-tab")
         assert page.locator("#uplift-deciles svg").count() >= 1
+        assert page.locator("#uplift-candidates tbody tr", has_text="chosen: ").count() == 1
     for table in ("uplift_scores", "uplift_runs", "conversion_predictions", "ml_runs"):
         place.execute(f"delete from funnelift.{table}")
     with reading(browser, written(place)) as page:

@@ -338,6 +338,18 @@ def test_the_simplest_that_is_not_shown_to_be_worse_is_chosen() -> None:
     assert whole.gain == pytest.approx(1e4 * world.tau.var(), abs=3 * whole.gain_se)
 
 
+def test_scores_that_fall_where_effects_rise_are_not_chosen_however_simple_they_are() -> None:
+    world, evidence = made_up_evidence(800, 3)
+    noise = np.random.default_rng(3).normal(size=len(world.tau))
+    found = choose({"response": candidate("response", -world.tau + 0.01 * noise),
+                    "dr_learner": candidate("dr_learner", world.tau + 0.3 * noise[::-1])}, evidence)  # fmt: skip
+    assert found[0].behind_best <= found[0].behind_best_se
+    assert [entry.is_chosen for entry in found] == [False, True]
+    assert found[0].reason == "its scores do not rise with the effects"
+    # Where nobody's scores do, the best is chosen, whatever it is worth.
+    assert choose({"response": candidate("response", -world.tau)}, evidence)[0].is_chosen
+
+
 def test_what_is_a_little_behind_the_best_is_chosen_where_it_is_simpler() -> None:
     behind = []
     for seed in range(12):
