@@ -4,6 +4,7 @@
 # make docs    dbt's documentation with the metrics of the last training, and the gate's Data Docs, under results/docs
 # make check   set-up, then lint, types, SQL lint and the fast tests: no server, browser, whole shop or statistics
 # make test    set-up, then every check
+# make fuzz    hostile files, mappings, vars and settings, ROUNDS=20 times as many as the tests (long)
 # make soak    kill commands at random (long)
 # make bench   the benchmarks (long)      make lock   pin the dependencies anew (needs uv)      make clean
 DBT ?=
@@ -55,7 +56,7 @@ SHELL := /bin/bash
 PIP_INSTALL = $(BIN)/python -m pip install --require-hashes --no-deps --progress-bar off -r $< 2>&1 \
 	| { grep --line-buffered -E '^ *(Collecting|Installing|ERROR|error)' || true; } | cut -c1-160
 
-.PHONY: help setup setup-dev demo docs check fast test soak lint bench lock clean
+.PHONY: help setup setup-dev demo docs check fast test soak fuzz lint bench lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -112,6 +113,9 @@ lint: setup-dev
 
 soak: setup-dev
 	@SOAK_DUCKDB=$(or $(KILLS),200) SOAK_MYSQL=$(or $(KILLS_MYSQL),50) $(BIN)/python -m pytest -s tests/python/ops/test_soak.py
+
+fuzz: setup-dev
+	@FUZZ_ROUNDS=$(or $(ROUNDS),20) $(BIN)/python -m pytest tests/python/test_fuzz.py
 
 bench: setup
 	@$(BIN)/python -m benchmarks.run

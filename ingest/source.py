@@ -81,8 +81,11 @@ class Source:
 
 
 def split_line(line: str, delimiter: str, quote: str) -> list[str]:
-    """Split one line of a CSV file into its fields."""
-    return next(csv.reader([line], delimiter=delimiter, quotechar=quote), []) if quote else line.split(delimiter)
+    """Split the first line of a CSV file into its fields; raises FunneliftError where that is no line of CSV."""
+    try:
+        return next(csv.reader([line], delimiter=delimiter, quotechar=quote), []) if quote else line.split(delimiter)
+    except csv.Error as error:
+        raise FunneliftError(f"its first line cannot be split into fields: {error}") from error
 
 
 def inspect(path: Path, encoding: str = "utf-8") -> Source:

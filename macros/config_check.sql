@@ -63,7 +63,7 @@
         {% for step in steps if step in ['event', 'cart', 'removefromcart'] or (step | string).startswith('ordered_') %}
             {% do faults.append('funnel_steps: ' ~ step ~ ' is a name that is taken; call the step otherwise') %}
         {% endfor %}
-        {% if steps | unique | list | length != steps | length %}
+        {% if steps | map('tojson') | unique | list | length != steps | length %}
             {% do faults.append('funnel_steps names a step twice: ' ~ steps | tojson) %}
         {% endif %}
         {% set required = [] %}
@@ -98,7 +98,7 @@
             {% endif %}
             {% if point is mapping %}{% do names.append(point.name) %}{% endif %}
         {% endfor %}
-        {% if names | unique | list | length != names | length %}
+        {% if names | map('tojson') | unique | list | length != names | length %}
             {% do faults.append('decision_points names a point twice: ' ~ names | tojson) %}
         {% endif %}
     {% endif %}

@@ -106,8 +106,15 @@ def propose(paths: list[Path], output: Console) -> tuple[str, list[Trial]]:
         file, trials = ready
         heading = f"# guess: the columns and the first lines are those of examples/{file.name}\n"
         return heading + _without_schema(file.read_text(encoding="utf-8")), trials
-    drafts = [draft(take_sample(source)) for source in sources]
-    return _tried(drafts, sources)
+    return _tried([_drafted(source) for source in sources], sources)
+
+
+def _drafted(source: Source) -> Draft:
+    try:
+        return draft(take_sample(source))
+    except FunneliftError as error:
+        text = str(error)
+        raise FunneliftError(text if text.startswith(str(source.path)) else f"{source.path}: {text}") from error
 
 
 def _tried(drafts: list[Draft], sources: list[Source]) -> tuple[str, list[Trial]]:

@@ -520,6 +520,7 @@ BAD_SETTINGS: list[tuple[str, Any]] = [
     ("shop_utc_offset_minutes", 1441),
     ("shop_utc_offset_minutes", "Europe/Berlin"),
     ("funnel_steps", "view"),
+    ("funnel_steps", [["view"], "addtocart", "transaction"]),
     ("funnel_steps", ["view", "transaction"]),
     ("funnel_steps", ["addtocart", "view", "transaction"]),
     ("funnel_steps", ["view", "addtocart", "transaction", "checkout"]),

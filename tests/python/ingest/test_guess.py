@@ -171,6 +171,7 @@ def test_a_file_of_the_contract_needs_no_mapping(shop: Shop, proposed: Path) -> 
         ("time,b,c\n2024-01-01 00:00:00,y,z\n", "no column looks like a visitor"),
         ("time,user,c\n2024-01-01 00:00:00,y,z\n", "no column looks like an item"),
         ("time,b,c\n", "a header and no lines"),
+        ("time,user\rproduct\n1,2\n", "its first line cannot be split into fields"),
         ("", "the file is empty"),
         ("[1]", "a JSON array"),
     ],
