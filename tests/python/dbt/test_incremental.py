@@ -196,13 +196,19 @@ def test_each_reason_touches_whom_it_concerns(tmp_path: Path) -> None:
         (14, "wanted long after", "view", "q", None, None),
         *((15 + number / 100, "filler", "view", "l", None, None) for number in range(30)),
         (16, "goes on", "view", "m", None, None),
+        (14, "met the category", "view", "r", None, None),
     )
+    known = MIDNIGHT_MS - DAY_MS
+    told = [(known, item, *fact) for item in "rs" for fact in (("categoryid", "c"), ("790", "n20.000"))]
+    history.load("raw_item_properties", Property._fields, told, FIRST_LOAD)
     build(database, *TABLES)
     late = load(
         (2, "bought first", "transaction", "n", "o1", None),
         (19, "later", "view", "n", None, None),
         # Demand of an item reaches 28 days back.
         (-8, "wanted once", "view", "q", None, None),
+        # Usual prices of a category are those of all its items.
+        (9, "met another", "view", "s", None, None),
     )
     corrected = load((11, "other", "transaction", "n", "o3", "e1"))
     told = [(MIDNIGHT_MS + 4 * DAY_MS, "k", "790", "n10.000")]
