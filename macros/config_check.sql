@@ -96,9 +96,9 @@
                     ~ point.first_event | tojson
                 ) %}
             {% endif %}
-            {% if point is mapping %}{% do names.append(point.name) %}{% endif %}
+            {% if point is mapping and point.name is string %}{% do names.append(point.name) %}{% endif %}
         {% endfor %}
-        {% if names | map('tojson') | unique | list | length != names | length %}
+        {% if names | unique | list | length != names | length %}
             {% do faults.append('decision_points names a point twice: ' ~ names | tojson) %}
         {% endif %}
     {% endif %}
