@@ -1,6 +1,6 @@
 """One control and one or several offers: each offer's experiment, and what offers do to money."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +11,7 @@ from ml.bootstrap import Bootstrap, visitor_codes
 from ml.config import Config
 from ml.experiment.designed import AverageEffect
 from ml.experiment.file import Columns, FileExperiment, FileRows, average_of, checked_experiment
+from warehouse.errors import FunneliftError
 
 # Amounts above this quantile of all amounts are cut there, to see what a few large ones do.
 HIGHEST_AMOUNT = 0.99
@@ -83,7 +84,12 @@ def offer_experiments(
         own = rows.of_arms((0, code))
         own = replace(own, arm=(own.arm > 0).astype(np.int8))
         share = shares[code] / (shares[code] + control) if shares else None
-        experiment = checked_experiment(own, name, columns, config, treated_share=share, one_chance=False)
+        try:
+            experiment = checked_experiment(own, name, columns, config, treated_share=share, one_chance=False)
+        except FunneliftError as error:
+            raise FunneliftError(
+                f"{offer} against {columns.arms[0]}: {error}" if columns.offers else str(error)
+            ) from None
         value = None if own.value is None else value_effect(own, own.value, columns, config)
         found.append(OfferExperiment(code, offer, experiment, value))
     return found
@@ -176,8 +182,3 @@ def chances(rows: FileRows, arms: int) -> Floats:
     stratum = np.zeros(len(rows), np.intp) if rows.stratum is None else rows.stratum.astype(np.intp)
     counts = np.bincount(stratum * arms + rows.arm, minlength=arms * (int(stratum.max()) + 1)).reshape(-1, arms)
     return np.asarray((counts / counts.sum(axis=1, keepdims=True))[stratum])
-
-
-def names_of(offers: Sequence[OfferExperiment]) -> list[str]:
-    """Return what the offers are called."""
-    return [offer.name for offer in offers]

@@ -48,6 +48,12 @@ class OfferFacts:
         return self.columns.arms[0]
 
     @property
+    def outcome(self) -> str:
+        """What the outcome is called: of who spends at all, that."""
+        columns = self.columns
+        return f"{columns.outcome} above 0" if columns.value == columns.outcome else columns.outcome
+
+    @property
     def chosen(self) -> PolicyTotals | None:
         """What the chosen policy earns; None where that is nobody."""
         return next((entry for entry in self.totals if entry.is_chosen and entry.name != NOBODY), None)
@@ -116,7 +122,7 @@ def _best_average(facts: OfferFacts) -> str:
     texts = []
     for offer in facts.offers:
         value, lower, upper = offer.main.effect
-        what = facts.columns.value if offer.value else facts.columns.outcome
+        what = facts.columns.value if offer.value else facts.outcome
         change = "raises" if lower > 0 else "lowers" if upper < 0 else "is not shown to change"
         texts.append(f"{_title(facts, offer)} {change} {what} ({value:+.4g} [{lower:+.4g}, {upper:+.4g}] each)")
     return f"{'; '.join(texts)}."
@@ -136,7 +142,7 @@ def lines_of(facts: OfferFacts) -> list[str]:
         *map(sentence, _warnings(facts)),
     ]
     for offer, corrected in zip(facts.offers, facts.corrected, strict=True):
-        found = [(facts.columns.outcome, offer.found.average)]
+        found = [(facts.outcome, offer.found.average)]
         found += [(str(facts.columns.value), offer.value.average)] if offer.value else []
         several = f", p = {corrected:.3g} after Holm" if len(facts.offers) > 1 else ""
         for what, average in found:
@@ -283,7 +289,7 @@ def _terms(facts: OfferFacts) -> str:
 def _averages(facts: OfferFacts) -> list[str]:
     lines = []
     for offer, corrected in zip(facts.offers, facts.corrected, strict=True):
-        found = [(facts.columns.outcome, offer.found.average)]
+        found = [(facts.outcome, offer.found.average)]
         found += [(str(facts.columns.value), offer.value.average)] if offer.value else []
         for what, average in found:
             title, *section = average_section(average, facts.level)

@@ -359,9 +359,9 @@ def _chance(model: Any, inputs: "pd.DataFrame", threads: int) -> Floats:
 def _regressor(
     inputs: "pd.DataFrame", target: Floats, weights: Floats | None, trees: dict[str, Any], config: Config
 ) -> Any:
-    """Fit a number; CatBoost cannot where it is the same in all rows."""
+    """Fit a number; CatBoost cannot where it, or what it may follow from, is the same in all rows."""
     from catboost import CatBoostRegressor
 
-    if np.ptp(target) == 0:
-        return Constant(float(target[0]))
+    if np.ptp(target) == 0 or inputs.nunique(dropna=False).max() == 1:
+        return Constant(float(np.average(target, weights=weights)))
     return CatBoostRegressor(**trees, **_settings(inputs, config)).fit(inputs, target, sample_weight=weights)

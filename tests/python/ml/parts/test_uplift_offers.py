@@ -157,6 +157,7 @@ def test_a_coupon_that_sells_more_and_earns_less_is_not_advised(
     assert metrics["average_effect_all_slices"] > 0 > metrics["value_effect_all_slices"]
     # Who spends has bought: no other column need say so.
     again = run(frame.drop(columns="bought"), tmp_path, *asked, "--cost", "0", out="again")
+    assert "average effect on revenue above 0" in capsys.readouterr().out
     assert [entry["value"] for entry in again["metrics"]] == [entry["value"] for entry in found["metrics"]]
     # The other way round the same treatment earns, until its costs eat that up.
     frame["arm"] = 1 - arm
@@ -221,7 +222,7 @@ def test_every_kind_of_file_gets_its_averages_and_a_policy_where_one_can_be_lear
         ({}, ["--cost-share", "1.5"], "0 to 1"),
         ({}, ["--treated-share", "A=0.2"], "say it of every offer"),
         ({}, ["--treated-share", "0.4"], "together below 1"),
-        ({}, ["--treated-share", "0.1"], "gate sample ratio failed"),
+        ({}, ["--treated-share", "0.1"], "A against none: gate sample ratio failed"),
         ({}, ["--treated", "E"], "has no row of 'E'"),
         ({}, ["--treated", "none"], "different values"),
         ({}, ["--lower-is-better"], "more is better"),
