@@ -241,3 +241,28 @@ def test_what_cannot_be_used_is_refused_by_name_and_line(
 def test_an_outcome_beside_money_says_who_bought(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     asked = [*arms("A", "B"), "--value-column", "revenue", "--outcome-column", "visits"]
     assert "must say who bought" in refused(shop(1000), tmp_path, capfd, *asked)
+
+
+def test_the_order_of_rows_has_no_part_in_any_figure(tmp_path: Path) -> None:
+    frame = shop(4000, visitors=3000)
+    asked = [*MONEY, "--cost-per", "contact", "--cost", "1", "--budget", "900"]
+    found = [
+        run(rows, tmp_path, *asked, out=name)
+        for name, rows in (("a", frame), ("b", frame.sample(frac=1, random_state=2)))
+    ]
+    for part in ("metrics", "policies", "policy"):
+        assert found[0][part] == found[1][part]
+
+
+def test_an_offer_that_brings_people_back_is_counted_by_person_and_given_to_nobody(tmp_path: Path) -> None:
+    frame = shop(3000)
+    often = pd.concat([frame, frame[frame["offer"] == "B"].assign(bought=0, revenue=0.0)])
+    found = run(often, tmp_path, *MONEY)
+    assert "rows per unit" in found["left_out"]["B"]
+    assert "C" not in found["left_out"]
+    (value,) = (
+        entry for entry in found["metrics"] if (entry["learner"], entry["metric"]) == ("B", "value_effect_all_slices")
+    )
+    means = frame.groupby("offer")["revenue"].mean()
+    assert value["value"] == pytest.approx(means["B"] - means["none"])
+    assert "B for all" not in {entry["name"] for entry in found["policies"]}
