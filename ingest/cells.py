@@ -4,6 +4,7 @@ What a mapping names reaches the SQL as a parameter, never as text.
 """
 
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 from ingest.field_path import Found, Step, field_path
@@ -155,8 +156,10 @@ class Cells:
             return self._keep(self._walk(self.column(path.root), path.steps[1:]))
         # A key of exactly that name comes before the path.
         whole = f"f[{self._pointer_place((name,))}]"
-        if any(isinstance(step, Found) for step in path.steps):
-            return self._keep(f"coalesce({whole}, {self._walk('raw', path.steps)})")
+        straight_steps = tuple(takewhile(lambda step: not isinstance(step, Found), path.steps))
+        if len(straight_steps) < len(path.steps):
+            found = self._walk(f"f[{self._pointer_place(straight_steps)}]", path.steps[len(straight_steps) :])
+            return self._keep(f"coalesce({whole}, {found})")
         straight = f"f[{self._pointer_place(path.steps)}]"
         inside = f"CASE WHEN {_MAY_HOLD_TEXT} THEN {self._walk('raw', path.steps, one_by_one=True)} END"
         return self._keep(f"coalesce({whole}, {straight}, {inside})")

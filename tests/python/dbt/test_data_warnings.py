@@ -1,12 +1,14 @@
 """A build says what looks wrong about the data that were loaded, and is done all the same."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from ingest.guess.words import NULL_WORDS
 from loading import EVENTS_HEADER, AnyShop, make_any_shop
 from paths import ROOT
 
@@ -73,3 +75,11 @@ def test_a_build_tells_what_looks_wrong(shop: AnyShop, tmp_path: Path) -> None:
 @pytest.mark.end_to_end
 def test_a_build_has_no_complaints_about_healthy_data(shop: AnyShop, tmp_path: Path) -> None:
     assert complaints(shop, tmp_path, "".join(healthy(number) for number in range(400))) == []
+
+
+def test_a_build_knows_the_null_words_of_a_check() -> None:
+    sql = (ROOT / "tests" / "marts" / "assert_data_look_right.sql").read_text()
+    words = re.search(r"set null_texts -%}(.*?){%- endset", sql, re.DOTALL)
+    assert words is not None
+    # A backslash cannot stand in a text on all engines, so the SQL looks for that one in another way.
+    assert {*re.findall("'(.*?)'", words[1]), "\\N"} == set(NULL_WORDS)
