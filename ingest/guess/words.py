@@ -3,7 +3,7 @@
 import re
 from typing import Literal
 
-Step = Literal["view", "addtocart", "transaction"]
+Step = Literal["view", "addtocart", "removefromcart", "transaction"]
 
 # Texts that stand for nothing where a program wrote them without thinking.
 NULL_WORDS = ("NA", "N/A", "n/a", r"\N", "(not set)", "(null)", "null", "NULL", "None", "nan", "NaN", "undefined")
@@ -66,7 +66,8 @@ _NAMES: dict[str, list[tuple[str, int]]] = {
 }
 _OF_ITS_PARENT = {"id", "value", "amount", "key", "code", "number"}
 _TAKEN_BACK = {"refund", "refunded", "refunds", "cancel", "cancelled", "canceled", "failed", "return", "returned"}
-_NOT_CART = {"remove", "removed", "delete", "deleted", "view", "viewed", "empty", "emptied", "abandoned", "update"}
+_REMOVED = {"remove", "removed", "delete", "deleted"}
+_NOT_CART = {*_REMOVED, "view", "viewed", "empty", "emptied", "abandoned", "update"}
 _NOT_ORDER = {*_TAKEN_BACK, "view", "viewed", "history", "list", "start", "started", "begin", "shipped", "delivered"}
 _NOT_VIEW = {"cart", "checkout", "list", "search", "wishlist", "promotion", "order", "basket", "scroll"}
 _CART = {
@@ -145,16 +146,18 @@ def step_of(value: str) -> Step | None:
     Returns
     -------
     str or None
-        None where it looks like none of the three.
+        None where it looks like none of them.
 
     Examples
     --------
-    >>> step_of("Product Added"), step_of("remove_from_cart"), step_of("checkout_completed")
+    >>> step_of("Product Added"), step_of("view_cart"), step_of("checkout_completed")
     ('addtocart', None, 'transaction')
     """
     words = set(snake(value).split("_"))
     squashed = "".join(snake(value).split("_"))
     is_cart = words & _CART or squashed in _CART or words == {"add"} or {"product", "added"} <= words
+    if words & _REMOVED and words & {*_CART, "product", "item"}:
+        return "removefromcart"
     if is_cart and not words & _NOT_CART:
         return "addtocart"
     is_order = words & _ORDER or {"checkout", "completed"} <= words or {"checkout", "complete"} <= words

@@ -102,10 +102,10 @@ def test_tabs_american_times_and_nulls(shop: Shop, proposed: Path) -> None:
     assert _map(shop, proposed, file).code == 0
     [mapping] = read_mappings(proposed)
     assert (mapping.time_format, mapping.null_values) == ("%m/%d/%Y %H:%M", ["NULL"])
-    assert mapping.ignore_events == ["RemoveFromCart"]
     assert [row[:5] for row in _loaded(shop, proposed, file)] == [
         ("u1", "view", "p1", None, 9.99),
         ("u1", "addtocart", "p1", None, None),
+        ("u1", "removefromcart", "p1", None, None),
         ("u1", "transaction", "p1", None, 9.99),
     ]
 
@@ -203,7 +203,8 @@ def test_words_of_shops() -> None:
         "view": ["pv", "Product Viewed", "view_item", "clicks", "detail"],
         "addtocart": ["add_to_cart", "AddToCart", "carts", "Product Added", "add"],
         "transaction": ["purchase", "Order Completed", "orders", "checkout_completed", "buy"],
-        None: ["remove_from_cart", "view_cart", "refund", "order_cancelled", "search", "begin_checkout", "scroll"],
+        "removefromcart": ["remove_from_cart", "RemoveFromCart", "Product Removed"],
+        None: ["view_cart", "refund", "order_cancelled", "search", "begin_checkout", "scroll"],
     }
     for step, names in steps.items():
         assert {name: step_of(name) for name in names} == dict.fromkeys(names, step)
