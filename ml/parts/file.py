@@ -18,7 +18,7 @@ from ml.parts.people import score_people
 from ml.policy.next_experiment import plan_next
 from ml.policy.scored import quadrant_counts, scored, with_quadrants, with_rule
 from ml.policy.values import value_policies
-from ml.publish.file_model import Rule, model_of, seal
+from ml.publish.file_model import Rule, model_of, seal, seal_nothing
 from ml.publish.files import staged_files, write_csv
 from ml.publish.tables import stamped
 from ml.publish.uplift_model import save_uplift, uplift_version
@@ -140,6 +140,7 @@ def uplift(config: Config, progress: Progress, options: argparse.Namespace) -> l
             experiment, randomisation = found.experiment, found.randomisation
         if found.unrankable is not None:
             stamp = Stamp(run_id, "", datetime.now(UTC), is_simulated=False)
+            seal_nothing(folder / MODELS_FOLDER, run_id, found.unrankable)
             write_average(folder, found, stamp, columns, config.evaluation.confidence)
             return [*lines_of_reading(found), *lines_without_ranking(found, columns, config.results)]
         fits = fit_learners(experiment, found.mart, config, progress)

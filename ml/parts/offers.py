@@ -31,7 +31,7 @@ from ml.policy.offers import (
     value_offers,
 )
 from ml.publish.artifacts import model_version
-from ml.publish.file_model import FileModel, seal
+from ml.publish.file_model import FileModel, seal, seal_nothing
 from ml.publish.files import staged_files, write_csv
 from ml.publish.offer_model import save_offers
 from ml.publish.tables import stamped
@@ -86,6 +86,9 @@ def value_of_offers(config: Config, progress: Progress, options: argparse.Namesp
         able = [offer.code for offer in offers if offer.name not in left_out]
         if able:
             facts = replace(facts, **_learn(rows, able, facts, models=folder / MODELS_FOLDER, progress=progress))
+        else:
+            told = "; ".join(f"{name}: {why}" for name, why in left_out.items())
+            seal_nothing(folder / MODELS_FOLDER, run_id, told)
         with progress.step("writing files"):
             write_offers(folder, facts)
     return lines_of(facts)

@@ -98,6 +98,21 @@ def seal(folder: Path, model: FileModel) -> None:
     write_json(folder / SEALED_FILE, {**content, "sha256": _hash(content)})
 
 
+def seal_nothing(folder: Path, run_id: str, left_out: str) -> None:
+    """Write that a run could rank nobody, in the place of what an earlier run may have left there.
+
+    Parameters
+    ----------
+    folder : Path
+        Where its models would be.
+    run_id : str
+        The run.
+    left_out : str
+        Why it has none.
+    """
+    write_json(folder / SEALED_FILE, {"run_id": run_id, "left_out": left_out})
+
+
 def read_sealed(folder: Path) -> tuple[FileModel, Path]:
     """Read a saved model, once it is sure that all of it is of one run and as that run wrote it.
 
@@ -126,8 +141,10 @@ def read_sealed(folder: Path) -> tuple[FileModel, Path]:
         )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        if "left_out" in content:
+            raise FunneliftError(f"run {content['run_id']} has no model to score by: {content['left_out']} ({path})")
         sealed = content.pop("sha256")
-    except (ValueError, KeyError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise _changed(path) from None
     if sealed != _hash(content):
         raise _changed(path)

@@ -145,6 +145,20 @@ def test_a_model_that_was_changed_mixed_or_lost_is_refused(
     assert "uplift_file.json is not as its run wrote it" in refused(more_generous)
 
 
+@pytest.mark.end_to_end
+def test_a_run_that_can_rank_nobody_leaves_no_earlier_model_behind(
+    learnt: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(learnt / "out", tmp_path / "out")
+    experiment(150).to_csv(tmp_path / "few.csv", index=False)
+    asked = ["--experiment", str(tmp_path / "few.csv"), *COLUMNS, "--out", str(tmp_path / "out")]
+    scored = ["--score", str(learnt / "test.csv"), "--model", str(tmp_path / "out"), "--out", str(tmp_path / "s")]
+    for more in ([], ["--contact-cost", "1"]):
+        assert uplift.main([*asked, *more]) == 0
+        assert uplift.main(scored) == 1
+        assert "has no model to score by: " in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
