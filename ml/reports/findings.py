@@ -4,7 +4,7 @@ from ml.experiment.file import Columns, FileExperiment
 from ml.reports.average import average_lines, sentence, warnings_of
 from ml.reports.facts import UpliftFacts
 from ml.uplift.metrics import UpliftMetric
-from ml.uplift.names import CHOSEN, TITLES
+from ml.uplift.names import CHOSEN, RESPONSE, TITLES
 
 
 def findings_of(facts: UpliftFacts) -> list[str]:
@@ -88,8 +88,7 @@ def findings_of_file(facts: UpliftFacts, found: FileExperiment, columns: Columns
         if qini is not None:
             lines.append(f"Qini of {TITLES[name]}: {qini.value:.4f} [{qini.ci_lower:.4f}, {qini.ci_upper:.4f}].")
     lines.append(f"Published: {facts.title}.")
-    compared = [entry for entry in facts.metrics if entry.versus and entry.learner != CHOSEN and entry.metric == "qini"]
-    lines += [statement(entry, facts.title) for entry in compared]
+    lines += differences(facts)
     chosen = facts.chosen
     if chosen is None:
         lines.append("No share of rows earns more than it costs: treat nobody.")
@@ -99,6 +98,25 @@ def findings_of_file(facts: UpliftFacts, found: FileExperiment, columns: Columns
             f"{chosen.profit_ci_upper:,.0f}] for {chosen.eligible_sessions:,.0f} rows."
         )
     return [*lines, f"Files: {facts.config.results}/ (recommendations.md, figures/, metrics/, predictions/, models/)."]
+
+
+def differences(facts: UpliftFacts) -> list[str]:
+    """Say which differences between two rankings are real, each pair once.
+
+    Parameters
+    ----------
+    facts : UpliftFacts
+        What was found.
+
+    Returns
+    -------
+    list of str
+        One sentence per pair with the response baseline or the chosen candidate.
+    """
+    # The chosen candidate has two names, and may be the response baseline, which all are set against anyway.
+    against = [RESPONSE] if facts.learner == RESPONSE else [RESPONSE, CHOSEN]
+    compared = [entry for entry in facts.metrics if entry.versus in against and entry.metric == "qini"]
+    return [statement(entry, facts.title) for entry in compared if entry.learner != CHOSEN]
 
 
 def statement(entry: UpliftMetric, chosen: str) -> str:

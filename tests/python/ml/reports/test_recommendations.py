@@ -23,6 +23,7 @@ from ml.policy.gains import CHALLENGERS, Gain
 from ml.reports import facts as fact_sheet
 from ml.reports import wording
 from ml.reports.facts import UpliftFacts
+from ml.reports.findings import differences
 from ml.reports.recommendations.page import recommendations
 from ml.reports.uplift_figures.draw import draw_uplift_figures
 from ml.reports.wording import metric_text, money, percent
@@ -685,3 +686,18 @@ def test_a_missing_best_decile_is_not_called_the_best(
 ) -> None:
     figures = drawn(replace(win, deciles=[entry for entry in win.deciles if entry.decile > 2]))
     assert "Decile 3: " in figures["uplift_deciles.png"].get_suptitle()
+
+
+@pytest.mark.parametrize("learner", ["response", "t_learner"])
+def test_each_pair_of_rankings_is_told_once(learner: str) -> None:
+    def entry(name: str, versus: str) -> UpliftMetric:
+        return UpliftMetric(name, versus, "qini", 0.01, -0.01, 0.03, 100, 50, 50)
+
+    names = ("chosen", "t_learner", "x_learner")
+    metrics = [entry(name, "response") for name in names]
+    metrics += [entry(name, "chosen") for name in ("t_learner", "x_learner") if name != learner]
+    comparison = [replace(each, is_chosen=each.learner == learner) for each in uplift_facts.COMPARISON]
+    told = differences(uplift_facts.build(metrics=metrics, comparison=comparison))
+    assert len(set(told)) == len(told) == {"response": 2, "t_learner": 3}[learner]
+    assert any(line.startswith("X-learner against Conversion probability") for line in told)
+    assert any(line.startswith("X-learner against T-learner") for line in told) == (learner == "t_learner")
