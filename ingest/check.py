@@ -117,8 +117,7 @@ def check(
             elif each.layout.kind is CATEGORY_TREE:
                 survey.add_categories(checked.accepted)
         check_reject_rates(inputs, max_reject_rate)
-    warnings = survey.warnings() if survey.events else []
-    return inputs, survey, warnings + [text for each in inputs for text in _unmapped_currencies(each)]
+    return inputs, survey, survey.warnings() + [text for each in inputs for text in _unmapped_currencies(each)]
 
 
 def _unmapped_currencies(each: Input) -> list[str]:

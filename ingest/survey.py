@@ -124,7 +124,8 @@ class Survey:
 
     def _steps(self) -> list[str]:
         found = []
-        if missing := [step for step in CANONICAL_EVENTS if not self.events[step]]:
+        missing = [step for step in CANONICAL_EVENTS if not self.events[step]]
+        if missing and self.events:
             found.append(f"no event is {' or '.join(missing)}")
         steps = [name for name in self._left_out if step_of(name)]
         for names, what in ((steps, "read like steps and are"), (set(self._left_out) - set(steps), "are")):
@@ -170,7 +171,7 @@ class Survey:
     def _gaps(self) -> list[str]:
         """Days without events; not those of wrong clocks, which are days apart from all others."""
         total, days = sum(self._days.values()), sorted(self._days)
-        usual = [day for day in days if self._days[day] * 1000 > total / len(days)]
+        usual = [day for day in days if self._days[day] * 1000 * len(days) > total]
         missing: list[int] = []
         for before, after in pairwise(usual):
             if after - before <= _LONGEST_GAP_DAYS:

@@ -62,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
         messages = Console(stderr=True, highlight=False, emoji=False)
         messages.print(f"[bold red]no mapping was written[/]\n{escape(str(error))}", soft_wrap=True)
         return error.exit_code
+    except KeyboardInterrupt:
+        return 130
     if text:
         _show(trials, output)
         output.print(f"wrote {escape(str(args.out))}; check what is marked as a guess, then the whole files:")

@@ -104,6 +104,9 @@ def test_parents_that_are_no_category(shop: Shop) -> None:
     outcome = run(shop)
     assert outcome.code == 0
     assert "1 parents in the category tree are no category of it, such as 9" in outcome.output
+    (shop.raw / "events.csv").unlink()
+    alone = run(shop, "--raw", str(shop.raw / "tree.csv"))
+    assert (alone.code, alone.output.count("warning")) == (0, 1)
 
 
 @pytest.mark.parametrize("option", [[], ["--max-reject-rate", "0.5"]])
