@@ -17,9 +17,10 @@ with totals as (
 )
 
 select
-    {{ day_number_to_date('day_number') }} as funnel_date,
-    category_id,
-    visitor_type,
+    {{ day_number_to_date('totals.day_number') }} as funnel_date,
+    totals.category_id,
+    categories.category_key,
+    totals.visitor_type,
     {{ step_name('step_number') }} as step,
     {{ step_name('step_number + 1') }} as next_step,
     {{ to_integer('step_number') }} as step_number,
@@ -30,3 +31,4 @@ select
     {{ to_money('revenue_lost') }} as revenue_lost,
     case when step_number = {{ var('funnel_steps') | length }} then 1 else 0 end as is_last_step
 from totals
+left join {{ ref('bi_categories') }} as categories on totals.category_id = categories.category_id

@@ -20,6 +20,7 @@ select
     decisions.session_id,
     decisions.decision_point,
     facts.category_id,
+    categories.category_key,
     facts.visitor_type,
     predictions.risk_band,
     predictions.reason_1,
@@ -42,6 +43,7 @@ select
     decisions.decided_at
 from decisions
 {{ join_in_order() }} facts on decisions.session_id = facts.session_id
+left join {{ portable(ref('bi_categories')) }} as categories on facts.category_id = categories.category_id
 left join predictions
     on
         decisions.session_id = predictions.session_id

@@ -33,6 +33,7 @@ latest_decisions as (
 select
     sessions.session_id,
     sessions.visitor_id,
+    visitors.visitor_key,
     coalesce(sessions.entry_root_category_id, 'unknown') as category_id,
     case when sessions.is_new_visitor = 1 then 'new' else 'returning' end as visitor_type,
     funnels.furthest_step,
@@ -58,4 +59,5 @@ select
     sessions.started_at
 from sessions
 inner join funnels on sessions.session_id = funnels.session_id
+inner join {{ ref('int_visitors') }} as visitors on sessions.visitor_id = visitors.visitor_id
 left join latest_decisions on sessions.session_id = latest_decisions.session_id

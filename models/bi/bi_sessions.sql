@@ -19,7 +19,9 @@ scores as (
 select
     facts.session_id,
     facts.visitor_id,
+    facts.visitor_key,
     facts.category_id,
+    categories.category_key,
     facts.visitor_type,
     facts.furthest_step,
     facts.decision_point,
@@ -73,6 +75,7 @@ select
     facts.started_at,
     predictions.decided_at
 from facts
+left join {{ portable(ref('bi_categories')) }} as categories on facts.category_id = categories.category_id
 left join predictions
     on
         facts.session_id = predictions.session_id

@@ -221,7 +221,7 @@ REFERENCE_FAULTS: dict[str, tuple[Callable[[Project], None], str]] = {
         "toColumn Date[day]",
     ),
     "a relationship of different types": (
-        replace(f"{MODEL}/relationships.tmdl", "toColumn: Date.date_day", "toColumn: Category.category_id"),
+        replace(f"{MODEL}/relationships.tmdl", "toColumn: Date.date_day", "toColumn: Category.category_name"),
         "joins dateTime and string",
     ),
     "a table in a file of another name": (rename_table_file, "Shape.tmdl: holds table SHAP"),

@@ -99,12 +99,12 @@ def cases(warehouse: duckdb.DuckDBPyConnection) -> list[Case]:
     def values(sql: str) -> list[Any]:
         return [row[0] for row in warehouse.execute(sql).fetchall()]
 
-    categories = values("select category_id from funnelift.bi_sessions group by 1 order by count(*) desc limit 2")
+    categories = values("select category_key from funnelift.bi_sessions group by 1 order by count(*) desc limit 2")
     some_days = values("select date_day from funnelift.bi_dates order by 1")[10:24]
     found = [Case(name, {}, {}, {}) for name in MEASURES]
     for relationship in star.relationships():
         (fact, key), (dimension, its) = relationship.many, relationship.one
-        if its == "category_id":
+        if its == "category_key":
             choices = [[category] for category in categories] + [categories]
         elif its == "date_day":
             choices = [some_days]
@@ -227,7 +227,7 @@ def test_a_lost_relationship_differs(
     tmp_path: Path, dax: Tools, rows: Any, asked: list[Case], expected: list[Any]
 ) -> None:
     project = copied(tmp_path)
-    project.replace(f"{MODEL}/relationships.tmdl", "fromColumn: Session.category_id", "fromColumn: Session.segment")
+    project.replace(f"{MODEL}/relationships.tmdl", "fromColumn: Session.category_key", "fromColumn: Session.decile")
     own = [(case, value) for case, value in zip(asked, expected, strict=True) if case.measure == "Sessions"]
     assert differences(dax, project.folder, rows, [case for case, _ in own], [value for _, value in own]) != []
 
