@@ -63,7 +63,7 @@ def _entry() -> dict[str, Any]:
 def _model() -> dict[str, str]:
     tables = star.tables()
     parameters = star.parameters()
-    order = [name for name, _, _ in parameters] + [table.name for table in tables if table.view]
+    order = [parameter.name for parameter in parameters] + [table.name for table in tables if table.view]
     pbism = {"$schema": SCHEMAS["pbism"], "version": "4.2", "settings": {}}
     definition = {
         "database": "database\n\tcompatibilityLevel: 1601\n",

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from bi import measures as numbers
-from bi.powerbi.tmdl import Column, Measure, Relationship, Table
+from bi.powerbi.tmdl import Column, Measure, Parameter, Relationship, Table
 from bi.tables import contracts, shown
 from warehouse.contract import Contract
 
@@ -29,17 +29,19 @@ TYPES = {
 }
 
 
-def parameters() -> list[tuple[str, str, str]]:
+def parameters() -> list[Parameter]:
     """Say where the rows come from.
 
     Returns
     -------
-    list of (name, value, description)
-        The parameters of Power Query.
+    list of Parameter
+        The parameters of Power Query. Power BI knows RangeStart and RangeEnd by name; as they are, all rows are read.
     """
     return [
-        ("MySQLServer", SERVER, "Host and port of the MySQL or MariaDB server."),
-        ("MySQLDatabase", DATABASE, "Database of the marts, predictions and bi_ views."),
+        Parameter("MySQLServer", f'"{SERVER}"', "Host and port of the MySQL or MariaDB server."),
+        Parameter("MySQLDatabase", f'"{DATABASE}"', "Database of the marts, predictions and bi_ views."),
+        Parameter("RangeStart", "#datetime(1900, 1, 1, 0, 0, 0)", "Sessions from here on are read, UTC.", "DateTime"),
+        Parameter("RangeEnd", "#datetime(2200, 1, 1, 0, 0, 0)", "Sessions before this are read, UTC.", "DateTime"),
     ]
 
 
@@ -88,7 +90,14 @@ def _of_view(contract: Contract, entry: dict[str, Any]) -> Table:
             )
         )
     name = entry["name"]
-    return Table(name, contract.description, tuple(columns), view=contract.name, is_date_table=name == "Date")
+    return Table(
+        name,
+        contract.description,
+        tuple(columns),
+        view=contract.name,
+        range_by=entry.get("range_by"),
+        is_date_table=name == "Date",
+    )
 
 
 def _key_measures() -> Table:

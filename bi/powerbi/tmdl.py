@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from bi.powerbi.naming import lineage_tag
 
+# The connector gives up after ten minutes, and a first import of many sessions takes longer.
+TIMEOUT = "#duration(0, 4, 0, 0)"
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # What a MySQL column becomes in Power Query (M), by its type in the model.
 M_TYPES = {
@@ -46,13 +48,17 @@ class Measure:
 
 @dataclass(frozen=True)
 class Table:
-    """A table: columns, measures and where its rows come from, a view of the warehouse or a DAX expression."""
+    """A table: columns, measures and where its rows come from, a view of the warehouse or a DAX expression.
+
+    `range_by` names the view's column by which RangeStart and RangeEnd cut the rows, for incremental refresh.
+    """
 
     name: str
     description: str
     columns: tuple[Column, ...] = ()
     measures: tuple[Measure, ...] = ()
     view: str | None = None
+    range_by: str | None = None
     expression: str | None = None
     is_date_table: bool = False
     is_hidden: bool = False
@@ -71,6 +77,16 @@ class Table:
             The column.
         """
         return next(column for column in self.columns if column.source == source)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of Power Query: its value as M writes it, and its type."""
+
+    name: str
+    value: str
+    description: str
+    data_type: str = "Text"
 
 
 @dataclass(frozen=True)
@@ -157,13 +173,13 @@ def model_file(tables: Sequence[Table], query_order: Sequence[str]) -> str:
     )
 
 
-def expressions_file(parameters: Iterable[tuple[str, str, str]]) -> str:
+def expressions_file(parameters: Iterable[Parameter]) -> str:
     """Write the parameters of Power Query.
 
     Parameters
     ----------
-    parameters : iterable of (name, value, description)
-        Text parameters.
+    parameters : iterable of Parameter
+        All of them.
 
     Returns
     -------
@@ -171,11 +187,12 @@ def expressions_file(parameters: Iterable[tuple[str, str, str]]) -> str:
         TMDL.
     """
     lines: list[str] = []
-    for name, value, description in parameters:
-        meta = 'meta [IsParameterQuery=true, Type="Text", IsParameterQueryRequired=true]'
-        lines += _described(description, 0)
-        lines += [f'expression {name} = "{value}" {meta}', f"\tlineageTag: {lineage_tag('expression', name)}", ""]
-        lines += ["\tannotation PBI_ResultType = Text", ""]
+    for parameter in parameters:
+        meta = f'meta [IsParameterQuery=true, Type="{parameter.data_type}", IsParameterQueryRequired=true]'
+        lines += _described(parameter.description, 0)
+        lines += [f"expression {parameter.name} = {parameter.value} {meta}"]
+        lines += [f"\tlineageTag: {lineage_tag('expression', parameter.name)}", ""]
+        lines += [f"\tannotation PBI_ResultType = {parameter.data_type}", ""]
     return "\n".join(lines)
 
 
@@ -216,12 +233,18 @@ def source_query(table: Table) -> list[str]:
     """
     names = ", ".join(f'"{column.source}"' for column in table.columns)
     types = ", ".join(f'{{"{column.source}", {M_TYPES[column.data_type]}}}' for column in table.columns)
+    rows, ranged = "View", list[str]()
+    if table.range_by:
+        # On the view itself, so that the server does it.
+        within = f"[{table.range_by}] >= RangeStart and [{table.range_by}] < RangeEnd"
+        rows, ranged = "Range", [f"\tRange = Table.SelectRows(View, each {within}),"]
     return [
         "let",
-        "\tSource = MySQL.Database(MySQLServer, MySQLDatabase, "
-        "[ReturnSingleDatabase=true, CreateNavigationProperties=false, TreatTinyAsBoolean=false]),",
+        "\tSource = MySQL.Database(MySQLServer, MySQLDatabase, [ReturnSingleDatabase=true, "
+        f"CreateNavigationProperties=false, TreatTinyAsBoolean=false, CommandTimeout={TIMEOUT}]),",
         f'\tView = Source{{[Schema=MySQLDatabase, Item="{table.view}"]}}[Data],',
-        f"\tColumns = Table.SelectColumns(View, {{{names}}}),",
+        *ranged,
+        f"\tColumns = Table.SelectColumns({rows}, {{{names}}}),",
         f"\tTyped = Table.TransformColumnTypes(Columns, {{{types}}})",
         "in",
         "\tTyped",

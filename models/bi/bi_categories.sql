@@ -2,23 +2,16 @@
 -- Only roots: sessions are told apart by the root category of the item they begin with. A table, because in a view a text
 -- that is written out has another collation on MariaDB than the ids it stands beside.
 -- Power BI takes Shoes and shoes for one text: relations need a number, and the second one a name of its own.
-with roots as (
-
-    select category_id
-    from {{ ref('dim_category') }}
-    where is_root = 1 and category_id <> 'unknown'
-    union all
-    select {{ to_short_text("'unknown'") }} as category_id
-
-),
-
-numbered as (
+with numbered as (
 
     select
-        category_id,
-        row_number() over (order by category_id) as category_key,
-        row_number() over (partition by lower(category_id) order by category_id) as twin_number
-    from roots
+        keys.category_id,
+        keys.category_key,
+        row_number() over (partition by lower(keys.category_id) order by keys.category_id) as twin_number
+    from {{ ref('int_root_categories') }} as keys
+    left join {{ ref('dim_category') }} as categories on keys.category_id = categories.category_id
+    -- A root that is none any more keeps its number, and has no row.
+    where keys.category_id = 'unknown' or categories.is_root = 1
 
 )
 

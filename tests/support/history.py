@@ -22,7 +22,7 @@ ABOUT_BUILDS = {
 # Numbers given once, in the order of arrival: they stay with what they name, and no mart holds them.
 GIVEN_ONCE = ("_key", "load_number")
 # A visitor or an item keeps its number, and an item its facts, when its last event is gone.
-MAY_HOLD_MORE = {"int_visitors", "int_items", "int_item_attributes"}
+MAY_HOLD_MORE = {"int_visitors", "int_items", "int_root_categories", "int_item_attributes"}
 
 
 @dataclass

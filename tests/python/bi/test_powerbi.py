@@ -5,6 +5,7 @@ Each check is shown to catch a fault put into a copy.
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -193,7 +194,7 @@ REFERENCE_FAULTS: dict[str, tuple[Callable[[Project], None], str]] = {
         "sourceColumn risk_bend is not in bi_session",
     ),
     "a query for a column that the view lacks": (
-        replace(TABLES, 'SelectColumns(View, {"session_id"', 'SelectColumns(View, {"sesion_id"'),
+        replace(TABLES, 'SelectColumns(Range, {"session_id"', 'SelectColumns(Range, {"sesion_id"'),
         "its query takes sesion_id",
     ),
     "a query of a view that is not there": (
@@ -300,6 +301,24 @@ def test_the_data_source_file_names_one_source_and_no_credential() -> None:
     assert connection["details"]["address"].keys() == {"server", "database"}
     assert connection["mode"] == "Import"
     assert "authentication" not in connection["details"]
+
+
+def test_the_server_cuts_sessions_by_time_and_may_take_its_time() -> None:
+    """Power BI asks for these two names and this type; folding needs the filter right behind the view."""
+    queries = Project(PROJECT).queries()
+    for name in ("RangeStart", "RangeEnd"):
+        assert re.match(r'#datetime\(\d+, 1, 1, 0, 0, 0\) meta \[.*Type="DateTime"', queries[name])
+    ranged = {name: query for name, query in queries.items() if "RangeStart and" in query}
+    assert set(ranged) == {"Session", "Session Decision"}
+    for query in ranged.values():
+        assert re.search(
+            r"View = .*\n\s*Range = Table.SelectRows\(View, each \[(\w+)\] >= RangeStart and \[\1\] < RangeEnd\),"
+            r"\s*Columns = Table.SelectColumns\(Range,",
+            query,
+        )
+    assert all(
+        "CommandTimeout=#duration(0, 4, 0, 0)" in query for query in queries.values() if "MySQL.Database" in query
+    )
 
 
 def test_no_file_holds_a_credential_or_a_machines_path() -> None:
