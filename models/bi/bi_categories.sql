@@ -5,13 +5,13 @@
 with numbered as (
 
     select
-        keys.category_id,
-        keys.category_key,
-        row_number() over (partition by lower(keys.category_id) order by keys.category_id) as twin_number
-    from {{ ref('int_root_categories') }} as keys
-    left join {{ ref('dim_category') }} as categories on keys.category_id = categories.category_id
+        roots.category_id,
+        roots.category_key,
+        row_number() over (partition by lower(roots.category_id) order by roots.category_id) as twin_number
+    from {{ ref('int_root_categories') }} as roots
+    left join {{ ref('dim_category') }} as categories on roots.category_id = categories.category_id
     -- A root that is none any more keeps its number, and has no row.
-    where keys.category_id = 'unknown' or categories.is_root = 1
+    where roots.category_id = 'unknown' or categories.is_root = 1
 
 )
 

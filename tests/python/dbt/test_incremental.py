@@ -183,7 +183,7 @@ def test_each_reason_touches_whom_it_concerns(tmp_path: Path) -> None:
 
     def load(*events: tuple[Any, ...]) -> int:
         """Day, visitor, step, item, order and event id of events."""
-        rows = [(MIDNIGHT_MS + int(day * DAY_MS), *told[:4], None, None, told[4], 1) for day, *told in events]
+        rows = [(MIDNIGHT_MS + int(day * DAY_MS), *told[:4], None, None, None, told[4], 1) for day, *told in events]
         return history.load("raw_events", EVENT, rows, FIRST_LOAD)
 
     load(
@@ -239,7 +239,7 @@ def test_a_new_day_of_demand_and_prices_still_looks_28_days_back(tmp_path: Path)
     history = History(database)
 
     def load(*days: int) -> None:
-        rows = [(MIDNIGHT_MS + day * DAY_MS, f"v{day}", "view", "i", None, 10 + day, "c", None, 1) for day in days]
+        rows = [(MIDNIGHT_MS + day * DAY_MS, f"v{day}", "view", "i", None, 10 + day, "c", None, None, 1) for day in days]
         history.load("raw_events", EVENT, rows, FIRST_LOAD)
 
     load(1, 2, 29, 30)
