@@ -31,7 +31,7 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> duckdb.DuckDBPyConnec
         for day, category in enumerate(CATEGORIES)
         for visitor in VISITORS
     ]
-    told = [Property(0, f"item of {category}", "categoryid", category) for category in CATEGORIES]
+    told = [Property(MIDNIGHT_MS - 1, f"item of {category}", "categoryid", category) for category in CATEGORIES]
     with duckdb.connect(str(database)) as connection:
         create_raw_tables(connection)
         insert_raw(connection, World(events, told, [Category(name, None) for name in CATEGORIES]))
