@@ -239,7 +239,9 @@ def test_a_new_day_of_demand_and_prices_still_looks_28_days_back(tmp_path: Path)
     history = History(database)
 
     def load(*days: int) -> None:
-        rows = [(MIDNIGHT_MS + day * DAY_MS, f"v{day}", "view", "i", None, 10 + day, "c", None, None, 1) for day in days]
+        rows = [
+            (MIDNIGHT_MS + day * DAY_MS, f"v{day}", "view", "i", None, 10 + day, "c", None, None, 1) for day in days
+        ]
         history.load("raw_events", EVENT, rows, FIRST_LOAD)
 
     load(1, 2, 29, 30)
