@@ -85,7 +85,10 @@ def evaluate_uplift(
             found.append(UpliftMetric(learner, "", name, float(value), *interval, *arms.counts))
     for versus in (RESPONSE, CHOSEN):
         for learner in scores:
-            if versus not in scores or scores[learner] is scores[versus] or (learner, versus) == (RESPONSE, CHOSEN):
+            # Where the response itself was chosen, its difference to itself is told: it is what a reader looks up.
+            if versus not in scores or (learner, versus) == (RESPONSE, CHOSEN):
+                continue
+            if scores[learner] is scores[versus] and (learner, versus) != (CHOSEN, RESPONSE):
                 continue
             differences = resampled[learner] - resampled[versus]
             for name, value, column in zip(names, values[learner] - values[versus], differences.T, strict=True):

@@ -156,6 +156,8 @@ def on_server(
         session.execute("drop table if exists funnelift.stg_loads")
         session.execute(f"create table funnelift.stg_loads as {loads}")
         (row,) = session.rows(f"{CLOCK_SQL} ({clock}) as int_clock")
+        # Else it holds the tables that another test drops.
+        session.commit()
         return clock_row(row)
 
     yield read_clock
