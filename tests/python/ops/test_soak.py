@@ -165,10 +165,10 @@ def soak(calm: Shop, soaked: Shop, target: str) -> None:
             if target == "duckdb":
                 for name, sums in looks(soaked.warehouse).items():
                     reader.seen[name].add(sums)
-            # A withdrawal that had happened already is refused: there is no such load any more.
+            # A withdrawal that was killed once it had happened is refused.
             again = soaked.start(*command)
             said = again.communicate()[0]
-        assert again.returncode == 0 or (command[1] == "unload" and "no load" in said), said
+        assert again.returncode == 0 or (command[1] == "unload" and "no longer loaded" in said), said
         assert reader.faults == []
         table[what, "killed" if killed else "ended before"] += 1
         reads += reader.reads
@@ -177,6 +177,7 @@ def soak(calm: Shop, soaked: Shop, target: str) -> None:
         for name, seen in reader.seen.items():
             assert seen <= {before[name], after[name]}, (command, name)
         assert left_behind(soaked) == []
+        print(f"{target} | {number} | {what} | {'killed' if killed else 'ended before'}", flush=True)
         if sum(count for (_, how), count in table.items() if how == "killed") >= KILLS[target]:
             break
     for (what, how), count in sorted(table.items()):
