@@ -12,6 +12,8 @@ from warehouse.contract import Contract, read_project
 
 # When the loads were made is all that may differ.
 CONTRACTS = [contract for contract in read_project().of_layer("marts", "bi") if contract.name != "bi_status"]
+# Numbers that are given once, in the order in which a warehouse met their texts.
+NUMBERED = {"visitor_key": "visitor_id", "category_key": "category_id"}
 
 
 class Shop:
@@ -58,15 +60,23 @@ class Shop:
         self.run("ingest", "load", "--raw", *files, "--mapping", str(history / "mapping.yml"))
 
     def differs(self, other: "Shop", contracts: list[Contract] = CONTRACTS) -> list[str]:
-        """What stands differently in marts and pages, told by table."""
-        return [
-            f"{contract.name}: {difference}"
-            for contract in contracts
-            for difference in differences(
-                *(
-                    shop.warehouse.query(f"select {', '.join(contract.column_names)} from funnelift.{contract.name}")
-                    for shop in (other, self)
-                ),
-                contract.grain or None,
-            )
-        ]
+        """What stands differently in marts and pages, told by table.
+
+        Which visitor has which number follows from the builds; that each has one of its own does not.
+        """
+        found = []
+        for contract in contracts:
+            names = [name for name in contract.column_names if name not in NUMBERED]
+            tables = [
+                shop.warehouse.query(f"select {', '.join(names)} from funnelift.{contract.name}")
+                for shop in (other, self)
+            ]
+            found += [f"{contract.name}: {difference}" for difference in differences(*tables, contract.grain or None)]
+            for key, text in NUMBERED.items():
+                if {key, text} <= set(contract.column_names):
+                    counts = f"count(distinct {key}), count(distinct {text})"
+                    pairs = f"select distinct {key}, {text} from funnelift.{contract.name}"
+                    (row,) = self.warehouse.query(f"select {counts}, count(*) from ({pairs}) as pairs").rows
+                    if len(set(row)) > 1:
+                        found.append(f"{contract.name}: {row[0]} {key} and {row[1]} {text} in {row[2]} pairs")
+        return found
