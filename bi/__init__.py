@@ -1,1 +1,3 @@
 """What people read: the one definition of every number on the four pages."""
+
+import warehouse  # noqa: F401  (before DuckDB and Arrow: see there)

@@ -7,7 +7,7 @@
     {% for name, lowest, highest in [
         ('session_timeout_seconds', 1, 604800), ('conversion_window_seconds', 1, 31536000),
         ('shop_utc_offset_minutes', -720, 840), ('category_max_depth', 1, 30), ('smoothing_weight', 1, 1000000),
-        ('clock_tolerance_seconds', 0, 86400), ('clock_gap_days', 1, 36500),
+        ('build_wait_seconds', 5, 86400), ('clock_tolerance_seconds', 0, 86400), ('clock_gap_days', 1, 36500),
         ('bot_visitor_events', 2, 1000000000), ('bot_poll_views', 2, 1000000000), ('bot_pace_events', 2, 1000000000),
     ] %}
         {% do known.append(name) %}

@@ -14,11 +14,11 @@ from rich.console import Console
 
 from ml.config import Config, load_config
 from warehouse.errors import FunneliftError
+from warehouse.interrupt import INTERRUPTED
 
 EXIT_CODES = (
     "Exit codes: 0 every gate passed and everything is written; 1 refused, and nothing was written; 2 wrong usage."
 )
-INTERRUPTED = 130
 
 
 @dataclass(frozen=True)

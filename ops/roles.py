@@ -15,7 +15,7 @@ from warehouse.contract import read_project
 from warehouse.errors import ServerError
 from warehouse.mysql import NEW, OLD
 from warehouse.mysql_client.names import name
-from warehouse.mysql_client.session import COLLATION
+from warehouse.mysql_client.session import COLLATION, RUN_LOCKS
 from warehouse.settings import PROJECT
 
 SOURCES = PROJECT / "models" / "staging" / "_staging__sources.yml"
@@ -29,6 +29,8 @@ LONGEST_NAME = 32
 SWAP = "select, insert, create, drop, alter"
 # What was loaded can be taken out again.
 LOAD = f"{SWAP}, delete"
+# Whoever can read the locks' names can take them, so readers can not.
+LOCKS = "select, insert, create"
 BUILD = "select, insert, update, delete, create, drop, alter, index, create view, show view"
 
 HEADER = """\
@@ -63,6 +65,7 @@ def statements(prefix: str = DATABASE) -> list[str]:
         ),
         *(f"create role if not exists {role}" for role in (loader, transformer, ml, reader)),
         *_on_tables(LOAD, RAW_DATABASE, _with_twins(_raw_tables()), loader),
+        *_on_tables(LOCKS, RAW_DATABASE, [RUN_LOCKS], loader),
         # Retention asks whether all that is loaded is built.
         *_select_on_tables(DATABASE, _read_by("loader"), loader),
         *_select_on_tables(RAW_DATABASE, _sources(), transformer),
@@ -71,6 +74,7 @@ def statements(prefix: str = DATABASE) -> list[str]:
         f"grant {BUILD} on {name(DATABASE)}.* to {transformer}",
         *_select_on_tables(DATABASE, _read_by("ml"), ml),
         *_on_tables(f"{SWAP}, delete", DATABASE, _with_twins(_written_by("ml")), ml),
+        *_on_tables(LOCKS, DATABASE, [RUN_LOCKS], ml),
         *_select_on_tables(DATABASE, _read_by("bi_reader"), reader),
     ]
 

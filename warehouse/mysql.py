@@ -67,7 +67,7 @@ class MySQLWarehouse(Warehouse):
     @classmethod
     def restore(cls, settings: LoadSettings, folder: Path, *, replace: bool) -> None:
         """See Warehouse: the tables are written beside the old ones and renamed by one statement."""
-        with _alone() as session:
+        with _alone(is_first=True) as session:
             read_files(session, folder, replace=replace)
 
     def columns(self, table: str) -> list[str]:
@@ -135,7 +135,7 @@ class MySQLWarehouse(Warehouse):
         with ExitStack() as stack:
             self._session = open_session(self._settings, local_infile=True)
             stack.callback(self._session.close)
-            stack.enter_context(self._session.lock(LOCK, self._lock_wait_seconds))
+            stack.enter_context(self._session.lock(LOCK, self._lock_wait_seconds, self._database))
             self._resources = stack.pop_all()
 
     def _chosen(self, alias: str, table: str, columns: Sequence[str]) -> list[str]:
@@ -311,7 +311,7 @@ class MySQLRawTables(RawTables):
 def _loading(settings: Settings, tables: Mapping[str, Sequence[Column]], is_first: bool) -> Iterator[RawTables]:
     with (
         closing(open_session(settings, local_infile=True)) as session,
-        session.lock(LOAD_LOCK, LOAD_LOCK_SECONDS),
+        _lock(session, LOAD_LOCK, RAW_SCHEMA, is_first=is_first),
         ExitStack() as swap,
     ):
         if not is_first and not _tables(session, RAW_SCHEMA):
@@ -327,13 +327,20 @@ def _loading(settings: Settings, tables: Mapping[str, Sequence[Column]], is_firs
             raise
 
 
+def _lock(session: Session, what: str, database: str, *, is_first: bool) -> AbstractContextManager[None]:
+    # Two that come first meet in one database, so it is there before either asks for the lock.
+    if is_first:
+        provide_database(session, database)
+    return session.lock(what, LOAD_LOCK_SECONDS, database)
+
+
 @contextmanager
-def _alone() -> Iterator[Session]:
+def _alone(*, is_first: bool = False) -> Iterator[Session]:
     """A session beside which no load and no training works."""
     with (
         closing(open_session(Settings.from_environment())) as session,
-        session.lock(LOAD_LOCK, LOAD_LOCK_SECONDS),
-        session.lock(LOCK, LOAD_LOCK_SECONDS),
+        _lock(session, LOAD_LOCK, RAW_SCHEMA, is_first=is_first),
+        _lock(session, LOCK, SCHEMA, is_first=is_first),
     ):
         yield session
 

@@ -7,14 +7,14 @@
 {% macro default__claim_build() %}{% endmacro %}
 {% macro mysql__claim_build() %}
     {% if execute and flags.WHICH in ['run', 'build'] %}
-        {% set seconds, looks, state = 60, 5, {'quiet': 0} %}
+        {% set seconds, looks, state = var('build_wait_seconds'), 5, {'quiet': 0} %}
         {# Nodes look at the claim from here on, also when it is refused: dbt goes on after a hook that failed. #}
-        {% do graph.update({'claimed_by': invocation_id}) %}
+        {% do graph.update({'claimed_by': invocation_id, 'build_lock': build_lock()}) %}
         {% do run_query(
             'create table if not exists ' ~ build_claim()
             ~ ' (place int primary key, build_id varchar(64) not null, begun_at datetime not null) engine = InnoDB'
         ) %}
-        {% do run_query("select get_lock('funnelift.build', " ~ seconds ~ ')') %}
+        {% do run_query("select get_lock('" ~ graph['build_lock'] ~ "', " ~ seconds ~ ')') %}
         {% for _ in range(seconds * looks) if state.quiet < 3 * looks %}
             {% set others = run_query(
                 'select coalesce(' ~ build_locks(64, 'is_used_lock') ~ ', 0) as connection from ' ~ build_claim()
@@ -26,7 +26,7 @@
         {% if state.quiet < 3 * looks %}{% do refuse_second_build() %}{% endif %}
         {% do run_query('replace into ' ~ build_claim() ~ " values (1, '" ~ invocation_id ~ "', utc_timestamp())") %}
         {% do run_query('commit') %}
-        {% do run_query("select release_lock('funnelift.build')") %}
+        {% do run_query("select release_lock('" ~ graph['build_lock'] ~ "')") %}
     {% endif %}
 {% endmacro %}
 
@@ -60,9 +60,21 @@
 
 {% macro build_claim() %}{{ return(api.Relation.create(schema=target.schema, identifier='build_claim')) }}{% endmacro %}
 
-{# A call with each lock's name, such as is_used_lock('funnelift.build.1'). #}
+{# Any user of a server can take a lock whose name they know: its end is a secret that readers of the marts cannot read. #}
+{% macro build_lock() %}
+    {% set locks, secret = api.Relation.create(schema=target.schema, identifier='run_locks'), [] %}
+    {% for _ in range(32) %}{% do secret.append('0123456789abcdef' | random) %}{% endfor %}
+    {% do run_query(
+        'create table if not exists ' ~ locks ~ ' (lock_name varchar(64) primary key, secret char(32) not null) engine = InnoDB'
+    ) %}
+    {% do run_query('insert ignore into ' ~ locks ~ " values ('funnelift.build', '" ~ secret | join ~ "')") %}
+    {% do run_query('commit') %}
+    {{ return('funnelift.build.' ~ run_query('select secret from ' ~ locks ~ " where lock_name = 'funnelift.build'")[0][0]) }}
+{% endmacro %}
+
+{# A call with each lock's name, such as is_used_lock('funnelift.build.SECRET.1'). #}
 {% macro build_locks(count, call, arguments='', separator=', ') %}
     {%- set calls = [] -%}
-    {%- for slot in range(1, count + 1) -%}{%- do calls.append(call ~ "('funnelift.build." ~ slot ~ "'" ~ arguments ~ ')') -%}{%- endfor -%}
+    {%- for slot in range(1, count + 1) -%}{%- do calls.append(call ~ "('" ~ graph['build_lock'] ~ '.' ~ slot ~ "'" ~ arguments ~ ')') -%}{%- endfor -%}
     {{ return(calls | join(separator)) }}
 {% endmacro %}

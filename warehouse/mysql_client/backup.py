@@ -6,7 +6,7 @@ from pathlib import Path
 from warehouse.errors import ServerError
 from warehouse.mysql_client.databases import provide_database
 from warehouse.mysql_client.names import name
-from warehouse.mysql_client.session import Session
+from warehouse.mysql_client.session import RUN_LOCKS, Session
 
 DATABASES = ("funnelift_raw", "funnelift")
 NEW, OLD = "__new", "__old"
@@ -110,11 +110,11 @@ def _build(session: Session) -> list[tuple[object, ...]]:
 
 
 def _relations(session: Session, database: str, kind: str = "%") -> list[str]:
-    """Tables, views, or both, of a database."""
+    """Tables, views, or both, of a database; the names of its locks are this server's own."""
     found = session.rows(
         "select table_name from information_schema.tables where table_schema = %s and table_type like %s "
-        "order by table_name",
-        [database, kind],
+        "and table_name <> %s order by table_name",
+        [database, kind, RUN_LOCKS],
     )
     session.commit()
     return [str(one) for (one,) in found]

@@ -5,6 +5,7 @@ The loader and the modelling commands share it, so that both say the same thing 
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 import mysql.connector
@@ -12,6 +13,7 @@ from mysql.connector.errors import Error as DriverError
 
 from warehouse.errors import RepeatedKeyError, ServerError
 from warehouse.mysql_client.errors import LOCK_SECONDS, REPEATED_KEY, local_infile_off, told
+from warehouse.mysql_client.names import name
 from warehouse.mysql_client.server import check_version, read_version
 from warehouse.mysql_client.settings import Settings
 
@@ -24,6 +26,9 @@ IDLE_SECONDS = 86_400
 # Both servers take this as it is: each runs its own comments and passes over the other's. Ids are compared byte by byte
 # and without padding.
 COLLATION = "/*!80017 utf8mb4_0900_bin */ /*M!100600 utf8mb4_nopad_bin */"
+# Holds the secret end of each lock's name. dbt makes the same table, for builds.
+RUN_LOCKS = "run_locks"
+RUN_LOCKS_COLUMNS = "(lock_name varchar(64) primary key, secret char(32) not null) engine = InnoDB"
 # Every time is UTC, and what does not fit a column is an error.
 SESSION_SQL = f"""
 set names utf8mb4 collate {COLLATION},
@@ -218,24 +223,29 @@ class Session:
         return written
 
     @contextmanager
-    def lock(self, what: str, wait_seconds: int) -> Iterator[None]:
+    def lock(self, what: str, wait_seconds: int, database: str) -> Iterator[None]:
         """Hold a lock that only one session at a time can have, until the block or the session ends.
+
+        Any user of a server can take a lock whose name they know, so its name ends with a secret of its database.
 
         Parameters
         ----------
         what : str
-            Name of the lock, at most 64 characters.
+            Name of the lock, at most 31 characters.
         wait_seconds : int
             How long to wait for whoever has it.
+        database : str
+            Database whose writers share the lock. Where it is missing there is nothing to keep from others.
 
         Raises
         ------
         ServerError
             Somebody else still has it.
         """
-        ((has_it,),) = self.rows("select get_lock(%s, %s)", [what, wait_seconds])
+        whole = self.lock_name(what, database)
+        ((has_it,),) = self.rows("select get_lock(%s, %s)", [whole, wait_seconds])
         if has_it != 1:
-            ((holder,),) = self.rows("select is_used_lock(%s)", [what])
+            ((holder,),) = self.rows("select is_used_lock(%s)", [whole])
             raise ServerError(
                 f"{self.settings.place}: another run holds the lock {what} (connection {holder}) and did not finish "
                 f"within {wait_seconds} s: wait for it, then run again"
@@ -244,7 +254,33 @@ class Session:
             yield
         finally:
             with suppress(ServerError):
-                self.rows("select release_lock(%s)", [what])
+                self.rows("select release_lock(%s)", [whole])
+
+    def lock_name(self, what: str, database: str) -> str:
+        """Name a lock by what only the writers of its database can read.
+
+        Parameters
+        ----------
+        what : str
+            What the lock is called in messages, at most 31 characters.
+        database : str
+            Database whose writers share it.
+
+        Returns
+        -------
+        str
+            The name on the server, at most 64 characters.
+        """
+        schemata = "select count(*) from information_schema.schemata where schema_name = %s"
+        if self.rows(schemata, [database]) == [(0,)]:
+            return what
+        table = name(database, RUN_LOCKS)
+        self.execute(f"create table if not exists {table} {RUN_LOCKS_COLUMNS}")
+        self.execute(f"insert ignore into {table} values (%s, %s)", [what, token_hex(16)])
+        self.commit()
+        ((secret,),) = self.rows(f"select secret from {table} where lock_name = %s", [what])
+        self.commit()
+        return f"{what}.{secret}"
 
     def ping(self) -> bool:
         """Whether the connection still stands."""

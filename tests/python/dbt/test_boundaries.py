@@ -551,6 +551,7 @@ BAD_SETTINGS: list[tuple[str, Any]] = [
     ("prior_cart_rate", float("nan")),
     ("clock_straggler_share", float("nan")),
     ("full_build_share", float("nan")),
+    ("build_wait_seconds", 4),
     ("cut_category_branches", "yes"),
     ("category_max_depth", 0),
     ("price_property", "79'0"),

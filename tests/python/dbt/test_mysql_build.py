@@ -1,5 +1,6 @@
 """`dbt build --target mysql` as others see it: readers, kills, restarts, comments, servers that will not do."""
 
+import json
 import os
 import signal
 import subprocess
@@ -221,6 +222,40 @@ def test_a_second_build_waits_for_the_first(shop: tuple[DatabaseServer, Path]) -
             holder.execute("unlock tables")
     assert contents(server) == before
     assert session.rows("select * from funnelift.build_claim") == []
+
+
+def test_a_second_build_that_waited_too_long_refuses_and_names_the_first(shop: tuple[DatabaseServer, Path]) -> None:
+    server, folder = shop
+    session, holder = server.session(), server.session()
+    before = contents(server)
+    environment, select = {**os.environ, **server.environment}, ("--select", "int_session_totals")
+    patience = ("--vars", json.dumps({"build_wait_seconds": 5}))
+    holder.execute("lock tables funnelift.int_session_events write")
+    with subprocess.Popen(dbt(folder, "run", *select), cwd=ROOT, env=environment, stdout=subprocess.DEVNULL) as first:
+        try:
+            wait_for(session, "create table `funnelift`.`int\\_session\\_totals\\_\\_new`")
+            ((begun_at, build_id),) = session.rows("select begun_at, build_id from funnelift.build_claim")
+            session.commit()
+            second = run(server, *dbt(folder / "refused", "run", *select, *patience))
+            assert second.returncode == 1
+            assert f"Another dbt build is at work on this server, begun at {begun_at} UTC" in second.stdout
+            assert session.rows("select build_id from funnelift.build_claim") == [(build_id,)]
+        finally:
+            session.commit()
+            holder.execute("unlock tables")
+        assert first.wait(timeout=WAIT_SECONDS) == 0
+    assert contents(server) == before
+    assert session.rows("select * from funnelift.build_claim") == []
+
+
+def test_who_only_knows_how_locks_are_called_cannot_hold_up_a_build(shop: tuple[DatabaseServer, Path]) -> None:
+    server, folder = shop
+    holder = server.session()
+    for guess in ("funnelift.build", *(f"funnelift.build.{slot}" for slot in range(1, 65))):
+        assert holder.rows("select get_lock(%s, 0)", [guess]) == [(1,)]
+    outcome = run(server, *dbt(folder, "run", "--select", "int_session_totals", "--vars", '{"build_wait_seconds": 5}'))
+    assert outcome.returncode == 0, outcome.stdout
+    holder.close()
 
 
 def test_a_build_that_another_took_over_stops_and_names_it(shop: tuple[DatabaseServer, Path]) -> None:

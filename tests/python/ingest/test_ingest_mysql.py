@@ -28,7 +28,7 @@ from ops.roles import statements
 from paths import ROOT
 from servers import DatabaseServer, free_port
 from warehouse.mysql import LOAD_LOCK
-from warehouse.mysql_client.session import Session, open_session
+from warehouse.mysql_client.session import RUN_LOCKS, Session, open_session
 from warehouse.mysql_client.settings import Settings
 
 ALLOW_ALL = ["--max-reject-rate", "1"]
@@ -67,8 +67,9 @@ class ServedShop:
             session.close()
 
     def tables(self) -> set[str]:
+        """What loads have made, beside the names of their locks."""
         query = "select table_name from information_schema.tables where table_schema = 'funnelift_raw'"
-        return {str(name) for (name,) in self.rows(query)}
+        return {str(name) for (name,) in self.rows(query)} - {RUN_LOCKS}
 
     def contents(self) -> Rows:
         """Every row of every raw table, in an order of its own."""
@@ -328,7 +329,8 @@ def wait_until(is_so: Callable[[], bool], process: subprocess.Popen[str]) -> Non
 def rows_written_by_the_load(session: Session) -> int:
     ((count,),) = session.rows(
         "select coalesce(max(trx_rows_modified), 0) from information_schema.innodb_trx "
-        f"where trx_mysql_thread_id = is_used_lock('{LOAD_LOCK}')"
+        "where trx_mysql_thread_id = is_used_lock(%s)",
+        [session.lock_name(LOAD_LOCK, "funnelift_raw")],
     )
     return int(count)
 
@@ -339,7 +341,7 @@ def kill(process: subprocess.Popen[str]) -> None:
 
 
 def wait_for_the_servers_end_of_it(session: Session) -> None:
-    with session.lock(LOAD_LOCK, PATIENCE_SECONDS):
+    with session.lock(LOAD_LOCK, PATIENCE_SECONDS, "funnelift_raw"):
         pass
 
 
@@ -380,10 +382,9 @@ def test_a_killed_replacement_is_whole_or_nothing_and_the_next_clears_up(served:
     holder.rows("select count(*) from funnelift_raw.raw_events")
     process = served.start(others, options=REPLACE)
     watcher = served.server.session()
-    renames = (
-        f"select count(*) from information_schema.processlist where id = is_used_lock('{LOAD_LOCK}') and info like %s"
-    )
-    wait_until(lambda: watcher.rows(renames, ["rename table%"]) == [(1,)], process)
+    renames = "select count(*) from information_schema.processlist where id = is_used_lock(%s) and info like %s"
+    lock = watcher.lock_name(LOAD_LOCK, "funnelift_raw")
+    wait_until(lambda: watcher.rows(renames, [lock, "rename table%"]) == [(1,)], process)
     kill(process)
     holder.rollback()
     wait_for_the_servers_end_of_it(watcher)
@@ -477,7 +478,7 @@ def test_a_load_waits_for_another_one(served: ServedShop) -> None:
     events = served.shop.write("events.csv", EVENTS_HEADER + lines(10))
     session = served.server.session()
     waiting = "select count(*) from information_schema.processlist where info like %s"
-    with session.lock(LOAD_LOCK, 0):
+    with session.lock(LOAD_LOCK, 0, "funnelift_raw"):
         process = served.start(events)
         wait_until(lambda: session.rows(waiting, ["select get_lock('%"]) == [(1,)], process)
         assert session.columns("funnelift_raw", "raw_events") == []
@@ -490,7 +491,7 @@ def test_a_load_that_waited_too_long_says_for_whom(served: ServedShop, monkeypat
     monkeypatch.setattr(mysql_engine, "LOAD_LOCK_SECONDS", 0)
     served.shop.write("events.csv", EVENTS_HEADER + lines(10))
     session = served.server.session()
-    with session.lock(LOAD_LOCK, 0):
+    with session.lock(LOAD_LOCK, 0, "funnelift_raw"):
         outcome = served.load()
     session.close()
     assert outcome.code == 1

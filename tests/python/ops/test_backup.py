@@ -197,7 +197,7 @@ def killed(shop: AnyShop, patch: str, command: str, folder: Path, options: str =
     assert done.returncode == -signal.SIGKILL, done.stderr
     if shop.server is not None:
         session = shop.server.session()
-        with session.lock(LOAD_LOCK, 60), session.lock(LOCK, 60):
+        with session.lock(LOAD_LOCK, 60, "funnelift_raw"), session.lock(LOCK, 60, "funnelift"):
             pass
         session.close()
 

@@ -173,7 +173,7 @@ def test_a_killed_retention_changes_nothing_and_the_next_finishes(shop: AnyShop)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     if shop.server is not None:
         session = shop.server.session()
-        with session.lock(LOAD_LOCK, 60):
+        with session.lock(LOAD_LOCK, 60, "funnelift_raw"):
             pass
         session.close()
     assert shop.contents() == before

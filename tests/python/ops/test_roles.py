@@ -20,6 +20,7 @@ from ops.roles import ROLES
 from paths import ROOT
 from servers import DATABASES, DatabaseServer, environment_of, lacking
 from warehouse.errors import NotAllowedError
+from warehouse.mysql import LOAD_LOCK, LOCK
 from warehouse.mysql_client.session import Session, open_session
 from warehouse.mysql_client.settings import Settings
 
@@ -214,6 +215,22 @@ def test_the_reader_may_select_from_marts_and_predictions_and_nothing_else(roles
     assert all(grant.startswith("GRANT SELECT ON `funnelift`.") for grant in selects)
     # bi_status compares the predictions with the last build, with the rights of whoever asks.
     assert {grant.split("`")[3] for grant in selects} == {*readable, "last_build"}
+
+
+def test_the_reader_cannot_take_the_locks_of_a_run(roles: Roles, administrator: Session) -> None:
+    runs = {"loader": (LOAD_LOCK, "funnelift_raw"), "ml": (LOCK, "funnelift")}
+    for lock, database in runs.values():
+        assert administrator.lock_name(lock, database).startswith(f"{lock}.")
+    with roles.session("bi_reader") as reader:
+        # The names' ends, and whatever shows the names of locks that are held.
+        assert_refused(reader, *reads("funnelift.run_locks", "funnelift_raw.run_locks"))
+        assert_refused(reader, *reads("performance_schema.metadata_locks"))
+        for lock, database in runs.values():
+            assert reader.rows("select get_lock(%s, 0)", [lock]) == [(1,)]
+            assert reader.rows("select get_lock(%s, 0)", [f"{lock}.{database}"]) == [(1,)]
+        for role, (lock, database) in runs.items():
+            with roles.session(role) as session, session.lock(lock, 0, database):
+                pass
 
 
 def test_the_reader_reads_what_is_swapped_in_and_changes_nothing(roles: Roles, administrator: Session) -> None:
