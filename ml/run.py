@@ -15,7 +15,6 @@ from warehouse.contract import Contracts
 
 PACKAGES = (
     "catboost",
-    "econml",
     "great-expectations",
     "numpy",
     "pandas",
