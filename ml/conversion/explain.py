@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+BUYING, LEAVING = "higher: buying", "higher: leaving"
+
 
 @dataclass(frozen=True)
 class FeatureEffect:
@@ -123,7 +125,7 @@ def directions_of(inputs: "pd.DataFrame", values: Floats, mart: Mart) -> list[st
     ]
 
 
-def direction_of(column: "pd.Series[float]", values: Floats) -> str:
+def direction_of(column: "pd.Series[float]", values: Floats, words: tuple[str, str] = (BUYING, LEAVING)) -> str:
     """Say which way a numeric feature pushes, by the rank correlation of its values with its SHAP values.
 
     Parameters
@@ -132,11 +134,13 @@ def direction_of(column: "pd.Series[float]", values: Floats) -> str:
         Values of the feature; nulls are left out.
     values : ndarray of shape (n_rows,)
         SHAP values of the same rows.
+    words : (str, str)
+        What to say where they rise with the values, and where they fall.
 
     Returns
     -------
     str
-        `higher: buying`, `higher: leaving`, or `mixed` between -0.3 and 0.3.
+        One of these, or `mixed` between -0.3 and 0.3.
     """
     import pandas as pd
 
@@ -147,7 +151,7 @@ def direction_of(column: "pd.Series[float]", values: Floats) -> str:
     correlation = ranks["value"].corr(ranks["shap"])
     if abs(correlation) < 0.3:
         return "mixed"
-    return "higher: buying" if correlation > 0 else "higher: leaving"
+    return words[0] if correlation > 0 else words[1]
 
 
 def _effects(totals: Floats, points: "pd.Categorical", mart: Mart, directions: Sequence[str]) -> list[FeatureEffect]:

@@ -19,6 +19,7 @@ class Feature:
     """One model input: its name, group (context, session, item, history), kind, description and reason.
 
     `reason` is how a reason names the feature, and of a flag what holds when it is 1; empty where it is never a reason.
+    `short` is how charts and rules name it; empty where its name does.
     """
 
     name: str
@@ -27,6 +28,12 @@ class Feature:
     description: str
     reason: str = ""
     is_flag: bool = False
+    short: str = ""
+
+    @property
+    def label(self) -> str:
+        """How charts and rules name it."""
+        return self.short or self.name
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,8 @@ def read_mart(contracts: Contracts) -> Mart:
                     "Correct the mart's properties file and run `dbt build`"
                 )
             reason, is_flag = meta.get("reason", ""), meta.get("flag", False)
-            features.append(Feature(name, meta["group"], meta["kind"], column.description or name, reason, is_flag))
+            description, short = column.description or name, meta.get("short", "")
+            features.append(Feature(name, meta["group"], meta["kind"], description, reason, is_flag, short))
     columns = tuple(name for names in roles.values() for name in names)
     missing = sorted({*IDENTITY, *STATUSES, "decided_ms"} - set(columns))
     if "decision_point" not in {feature.name for feature in features if feature.kind == "categorical"}:

@@ -18,6 +18,7 @@ from ml.parts.people import score_people
 from ml.policy.next_experiment import plan_next
 from ml.policy.scored import quadrant_counts, scored, with_quadrants, with_rule
 from ml.policy.values import value_policies
+from ml.policy.whom import whom_to_treat
 from ml.publish.file_model import Rule, model_of, seal, seal_nothing
 from ml.publish.files import staged_files, write_csv
 from ml.publish.tables import stamped
@@ -150,6 +151,7 @@ def uplift(config: Config, progress: Progress, options: argparse.Namespace) -> l
             bootstrap = config.bootstrap(config.uplift.bootstrap_resamples)
             evaluation = evaluate(experiment, scores, fits, config.uplift.top_shares, bootstrap)
             evaluation = as_designed(evaluation, found.average)
+            whom = whom_to_treat(experiment, fits, scores, found.mart, config)
         hashes = save_uplift(folder / MODELS_FOLDER, fits, found.mart, experiment, scores)
         stamp = Stamp(run_id, uplift_version(fits.chosen, hashes), datetime.now(UTC), is_simulated=False)
         baseline_rate = fits.t_learner.baseline_rate
@@ -173,6 +175,7 @@ def uplift(config: Config, progress: Progress, options: argparse.Namespace) -> l
             funnel=None,
             units="rows",
             average=found.average,
+            whom=whom,
             notes=tuple(found.notes),
         )  # fmt: skip
         with progress.step("writing files"):

@@ -11,6 +11,7 @@ from ml.parts.outcome import Outcome
 from ml.parts.uplift import Uplift
 from ml.policy.ab_test import SimulatedTest
 from ml.policy.gains import Gain
+from ml.policy.groups import UpliftGroup
 from ml.policy.next_experiment import NextExperiment, plan_next
 from ml.policy.planner import Plan
 from ml.policy.projection import Projection
@@ -29,6 +30,7 @@ from ml.run import Run, Stamp, settings_json
 from ml.uplift.choice import UpliftCandidate
 from ml.uplift.deciles import UpliftDecile
 from ml.uplift.metrics import UpliftMetric
+from ml.uplift.profile import UpliftFeature
 from warehouse.base import Publication, Warehouse
 
 Table = tuple[type[Any], Sequence[Any]]
@@ -75,6 +77,7 @@ def train_policy(run: Run, warehouse: Warehouse, uplift: Uplift) -> Outcome:
         mismatch_p=record.sample_ratio_p,
         balance_worst=record.worst_balance,
         funnel=read_funnel(warehouse),
+        whom=uplift.whom,
     )  # fmt: skip
     with run.progress.step("writing the reports"):
         write_reports(run.folder, facts, json.loads(record.warnings_json))
@@ -154,6 +157,8 @@ def _publications(
         "uplift_metrics": (UpliftMetric, uplift.evaluation.all_metrics),
         "uplift_deciles": (UpliftDecile, uplift.evaluation.deciles),
         "uplift_candidates": (UpliftCandidate, uplift.evaluation.comparison),
+        "uplift_groups": (UpliftGroup, uplift.whom.groups),
+        "uplift_profile": (UpliftFeature, uplift.whom.profile),
         **money,
     }
     return [

@@ -14,7 +14,9 @@ from ml.data.features import IDENTITY, SCORES
 from ml.data.split import MODEL_SPLITS
 from ml.experiment.experiment import Experiment, check_size
 from ml.experiment.mart import MartExperiment, average_on_mart, from_mart, rows_at
+from ml.policy.groups import UpliftGroup
 from ml.policy.scored import with_quadrants
+from ml.policy.whom import Whom, whom_to_treat
 from ml.publish.registry import PUBLISHED, UPLIFT_RUNS, names_run, next_number, published_run
 from ml.publish.runs import UpliftRun
 from ml.publish.tables import entries_of
@@ -27,6 +29,7 @@ from ml.uplift.evaluate import Evaluation, evaluate
 from ml.uplift.learners import Fits, fit_learners
 from ml.uplift.metrics import UpliftMetric
 from ml.uplift.names import PLACEBO
+from ml.uplift.profile import UpliftFeature
 from ml.uplift.scores import score_rows, score_table
 from ml.uplift.truth import TrueError
 from warehouse.base import Warehouse
@@ -41,6 +44,8 @@ STAMP = ("is_simulated", "run_id", "model_version", "scored_at")
 METRICS_SQL = "select * from funnelift.uplift_metrics"
 DECILES_SQL = "select * from funnelift.uplift_deciles"
 CANDIDATES_SQL = "select * from funnelift.uplift_candidates"
+GROUPS_SQL = "select * from funnelift.uplift_groups order by group_number"
+PROFILE_SQL = "select * from funnelift.uplift_profile order by difference_rank"
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class Uplift:
     rows: "pa.Table"
     record: UpliftRun
     evaluation: Evaluation
+    whom: Whom
     model_version: str
 
 
@@ -95,10 +101,11 @@ def train_uplift(run: Run, checked: Checked, warehouse: Warehouse) -> Uplift:
         files_json=json.dumps(hashes),
     )
     own_value = own_values(experiment.inputs, config.policy.value_column)
-    rows = score_table(identity, experiment, scores, own_value)
-    return Uplift(
-        with_quadrants(rows, record.baseline_rate, config), record, evaluation, uplift_version(fits.chosen, hashes)
-    )
+    with run.progress.step("whom, in words: groups, and the top tenth"):
+        value = None if own_value is None else own_value.to_numpy(zero_copy_only=False)
+        whom = whom_to_treat(experiment, fits, scores, checked.mart, config, value=value)
+    rows = with_quadrants(score_table(identity, experiment, scores, own_value), record.baseline_rate, config)
+    return Uplift(rows, record, evaluation, whom, uplift_version(fits.chosen, hashes))
 
 
 def read_uplift(run: Run, warehouse: Warehouse) -> Uplift:
@@ -121,7 +128,8 @@ def read_uplift(run: Run, warehouse: Warehouse) -> Uplift:
     FunneliftError
         When there is none, or it was made with another value column or other data.
     """
-    needed = ("uplift_runs", "uplift_scores", "uplift_metrics", "uplift_deciles", "uplift_candidates")
+    needed = ("uplift_runs", "uplift_scores", "uplift_metrics", "uplift_deciles", "uplift_candidates", "uplift_groups",
+              "uplift_profile")  # fmt: skip
     missing = [name for name in needed if not warehouse.columns(name)]
     if missing:
         raise FunneliftError(
@@ -143,7 +151,12 @@ def read_uplift(run: Run, warehouse: Warehouse) -> Uplift:
         )
         rows = with_quadrants(rows, record.baseline_rate, run.config)
         number = next_number(warehouse, run.contracts[UPLIFT_RUNS])
-        return Uplift(rows, replace(record, part="policy", run_number=number), evaluation, version)
+        whom = Whom(
+            entries_of(UpliftGroup, warehouse.query(GROUPS_SQL)),
+            None,
+            entries_of(UpliftFeature, warehouse.query(PROFILE_SQL)),
+        ).at_costs(run.config.policy)
+        return Uplift(rows, replace(record, part="policy", run_number=number), evaluation, whom, version)
 
 
 def _read_scores(run: Run, warehouse: Warehouse) -> "tuple[pa.Table, str]":

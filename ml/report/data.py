@@ -168,6 +168,8 @@ def _uplift(warehouse: Warehouse) -> Row:
         ),
         "metrics": warehouse.query(f"select * from {SCHEMA}.bi_uplift_metrics"),
         "candidates": warehouse.query(f"select * from {SCHEMA}.uplift_candidates order by simplicity"),
+        "groups": warehouse.query(f"select * from {SCHEMA}.uplift_groups order by group_number"),
+        "profile": warehouse.query(f"select * from {SCHEMA}.uplift_profile order by difference_rank"),
         "test_span": warehouse.query(f"""
             select min(decided_at) as first_at, max(decided_at) as last_at
             from {SCHEMA}.uplift_scores where dataset_split = 'test'

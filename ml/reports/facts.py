@@ -12,6 +12,7 @@ from ml.policy.next_experiment import NextExperiment
 from ml.policy.planner import Plan
 from ml.policy.projection import Projection
 from ml.policy.values import PolicyValue
+from ml.policy.whom import Whom
 from ml.reports.funnel import FunnelFacts
 from ml.run import Stamp
 from ml.uplift.choice import UpliftCandidate
@@ -62,7 +63,8 @@ class UpliftFacts:
     was designed; `balance_worst` the feature in which the arms differ most: name, standardised mean difference,
     p-value. `curves` maps a learner to shares of rows (0 to 1) and incremental conversions per 1,000 rows; `comparison`
     is what the choice among the candidates was made by. `units` is what a row is, in the plural; `average` the average
-    effect of an experiment from a file, as it was designed, and `notes` how the file was read.
+    effect of an experiment from a file, as it was designed, and `notes` how the file was read. `whom` says in words who
+    gains.
     """
 
     config: Config
@@ -92,6 +94,7 @@ class UpliftFacts:
     comparison: list[UpliftCandidate]
     units: str = "sessions"
     average: AverageEffect | None = None
+    whom: Whom | None = None
     notes: tuple[str, ...] = ()
 
     @classmethod

@@ -41,8 +41,8 @@ def findings_of(facts: UpliftFacts) -> list[str]:
         )
     lines.append(
         f"What to do, in plain words: {facts.config.results}/recommendations.md. Tables: uplift_scores, "
-        "uplift_candidates, uplift_metrics, uplift_deciles, roi_projection, roi_sensitivity, roi_gains, "
-        "experiment_plan, ab_test_simulation, uplift_runs."
+        "uplift_candidates, uplift_groups, uplift_profile, uplift_metrics, uplift_deciles, roi_projection, "
+        "roi_sensitivity, roi_gains, experiment_plan, ab_test_simulation, uplift_runs."
     )
     return lines
 

@@ -37,6 +37,8 @@ def write_reports(folder: Path, facts: UpliftFacts, warnings: Sequence[str]) -> 
             "warnings": list(warnings),
             "metrics": [asdict(entry) for entry in metrics],
             "candidates": [asdict(entry) for entry in facts.comparison],
+            "groups": [asdict(entry) for entry in facts.whom.groups] if facts.whom else [],
+            "profile": [asdict(entry) for entry in facts.whom.profile] if facts.whom else [],
             "deciles": [asdict(entry) for entry in facts.deciles],
             "pehe": facts.pehe,
             "pehe_constant": facts.pehe_constant,

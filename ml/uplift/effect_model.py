@@ -89,6 +89,20 @@ class EffectModel:
         control, treated = (expit(self._raw(features.assign(**{ARM: np.float32(arm)})[names])) for arm in (0, 1))
         return np.asarray(treated - control)
 
+    @property
+    def features(self) -> list[str]:
+        """The columns that the model knows, in order."""
+        return list(self.booster.feature_names_)
+
+    def contributions(self, inputs: "pd.DataFrame") -> Floats:
+        """Return the SHAP values of a regression: ndarray of shape (n_rows, n_features)."""
+        from catboost import Pool
+
+        own = inputs[self.features]
+        pool = Pool(own, cat_features=_categorical(own))
+        values = self.booster.get_feature_importance(pool, type="ShapValues", thread_count=self.threads)
+        return np.asarray(values)[:, :-1]
+
     def _raw(self, inputs: "pd.DataFrame") -> Floats:
         from catboost import Pool
 

@@ -507,6 +507,15 @@
         heads: ["Group", "Sessions", "Treated", "Control", "Predicted", "Observed", `${level} interval`], rows: groups.map((g) => [g.name, whole(g.cell.n), whole(g.cell.treated), whole(g.cell.control), points(g.cell.uplift / g.cell.n), ...(g.cell.isEvaluated ? [points(g.effect[0]), `${points(g.effect[1])} to ${points(g.effect[2])}`] : ["", ""])]),
       });
     });
+    if (uplift.groups.length) {
+      tableBlock("uplift-whom", `Who they are, in words (${kind})`, `Groups that a tree of a few questions tells apart. It was learnt on earlier sessions; the effect is that on the test split, in percentage points of conversion, with its ${level} interval.`, ["Sessions with", "Test sessions", "Share", "Effect", `${level} interval`, "With the costs of the run"],
+        uplift.groups.map((row) => [row.rule, whole(row.n_rows), percent(row.row_share), ...(row.effect === null ? ["", ""] : [points(row.effect), `${points(row.ci_lower)} to ${points(row.ci_upper)}`]), row.treat ? "treat" : "do not treat"]));
+    }
+    if (uplift.profile.length) {
+      const { n_top: inTop, n_rest: inRest, fidelity } = uplift.profile[0];
+      tableBlock("uplift-profile", "The top tenth against the rest", `The ${whole(inTop)} test sessions with the highest uplift score against the other ${whole(inRest)}: the features that differ most, in standard deviations. Place says how far a feature moves the score: 1 is the strongest of all (SHAP values${fidelity === 1 ? "" : ` of a model that explains ${percent(fidelity)} of the score's variance`}).`, ["Feature", "In words", "Difference", "Place", "Direction"],
+        uplift.profile.slice(0, 10).map((row) => [row.label, row.words, row.difference.toFixed(2), row.shap_rank ?? "", row.direction ?? ""]));
+    }
     const published = data.titles.learners[(uplift.candidates.find((row) => row.is_chosen) ?? { learner: "t_learner" }).learner];
     const learners = Object.keys(data.titles.learners).map((learner) => [learner, metric("qini", learner)]).filter(([, row]) => row);
     tableBlock("uplift-rankings", `Rankings compared (${kind})`, `Qini, ${level} intervals, n = ${whole(average?.n_rows ?? status.uplift_test_row_count)} sessions. The published scores come from this one: ${published}.`, ["Ranking", "Qini", `${level} interval`, "Published less this", `${level} interval`, "The published one is"],

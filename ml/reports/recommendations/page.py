@@ -9,12 +9,25 @@ from ml.reports.recommendations.certainty import certainty
 from ml.reports.recommendations.drop_off import drop_off
 from ml.reports.recommendations.expectation import expectation
 from ml.reports.recommendations.experiment import experiment
+from ml.reports.recommendations.groups import groups
 from ml.reports.recommendations.head import head
 from ml.reports.recommendations.risks import risks
 from ml.reports.recommendations.sensitivity import sensitivity
 from ml.reports.recommendations.whom import whom
 
-SECTIONS = (head, answer, average_effect, drop_off, whom, expectation, certainty, risks, sensitivity, experiment)
+SECTIONS = (
+    head,
+    answer,
+    average_effect,
+    drop_off,
+    whom,
+    groups,
+    expectation,
+    certainty,
+    risks,
+    sensitivity,
+    experiment,
+)
 
 
 def recommendations(facts: UpliftFacts) -> str:

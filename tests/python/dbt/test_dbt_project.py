@@ -289,6 +289,9 @@ def test_the_feature_mart_says_which_columns_are_features() -> None:
     assert 35 <= len(features) <= 50
     assert {facts["group"] for facts in features.values()} == {"context", "session", "item", "history"}
     assert {facts["kind"] for facts in features.values()} == {"numeric", "categorical"}
+    short = [facts["short"] for facts in features.values()]
+    assert len(set(short)) == len(features)
+    assert max(map(len, short)) <= 25
     others = {name: facts.get("role") for name, facts in meta.items() if name not in features}
     assert set(others.values()) == {"id", "label", "time", "status"}
     assert [name for name, role in others.items() if role == "label"] == ["has_transaction"]

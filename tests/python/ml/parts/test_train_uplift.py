@@ -200,6 +200,46 @@ def test_the_conversion_part_alone_leaves_uplift_as_it_is(copy: Place) -> None:
     assert table(copy, "conversion_predictions")["run_id"].iloc[0] != before["uplift_scores"]["run_id"].iloc[0]
 
 
+def test_groups_and_profile_say_in_words_whom_the_offer_changes(simulated: Place) -> None:
+    groups = table(simulated, "uplift_groups")
+    scores = table(simulated, "uplift_scores")
+    test = scores[scores["dataset_split"] == "test"]
+    assert groups["n_rows"].sum() == len(test)
+    assert groups["learnt_rows"].sum() == scores["dataset_split"].isin(["train", "calibration"]).sum()
+    assert groups["row_share"].sum() == pytest.approx(1)
+    assert list(groups["group_number"]) == list(range(1, len(groups) + 1))
+    best = groups.iloc[0]
+    # The segment of the simulation is "item_price: 22,000 or more".
+    assert best["rule"].startswith("item_price: above 2")
+    assert best["treat"] == 1
+    prices = table(simulated, "session_features")[["session_id", "decision_point", "item_price"]]
+    inside = test.merge(prices, on=["session_id", "decision_point"])
+    assert best["n_rows"] <= (inside["item_price"] > 20_000).sum()
+    profile = table(simulated, "uplift_profile")
+    assert set(profile["difference_rank"]) == set(range(1, len(profile) + 1))
+    assert profile["n_top"].iloc[0] == (test["uplift_percentile"] >= 0.9).sum()
+    text = (simulated.folder / "results" / "recommendations.md").read_text()
+    for row in groups.itertuples():
+        start = (
+            f"{'Treat' if row.treat else 'Do not treat'}: sessions with **{row.rule}**. {row.n_rows:,} of {len(test):,}"
+        )
+        assert start in text
+    first = profile.sort_values("difference_rank").iloc[0]
+    assert first["words"] in text
+
+
+def test_other_costs_keep_the_groups_and_say_anew_which_pay(copy: Place) -> None:
+    before = unstamped(copy, "uplift_groups")
+    train.train(copy.config(**{"policy.cost": 1000}), Progress(), only="policy")
+    after = unstamped(copy, "uplift_groups")
+    assert before["treat"].any()
+    assert not after["treat"].any()
+    pd.testing.assert_frame_equal(after.drop(columns="treat"), before.drop(columns="treat"))
+    text = (copy.folder / "results" / "recommendations.md").read_text()
+    assert "- Do not treat: sessions with" in text
+    assert "Treating these groups" not in text
+
+
 def test_the_policy_part_needs_scores_made_the_same_way(copy: Place) -> None:
     with pytest.raises(FunneliftError, match=r"value_column is 'carted_value_so_far' and was None"):
         train.train(copy.config(**{"policy.value_column": "carted_value_so_far"}), Progress(), only="policy")

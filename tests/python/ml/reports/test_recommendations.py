@@ -20,6 +20,8 @@ from ml.experiment.arms import Arms
 from ml.policy import ab_test, planner, quadrants, values
 from ml.policy.estimates import Scored
 from ml.policy.gains import CHALLENGERS, Gain
+from ml.policy.groups import GroupsValue, UpliftGroup
+from ml.policy.whom import Whom
 from ml.reports import facts as fact_sheet
 from ml.reports import wording
 from ml.reports.facts import UpliftFacts
@@ -29,6 +31,7 @@ from ml.reports.uplift_figures.draw import draw_uplift_figures
 from ml.reports.wording import metric_text, money, percent
 from ml.uplift.metrics import UpliftMetric
 from ml.uplift.names import TITLES
+from ml.uplift.profile import UpliftFeature
 
 FIGURES = ["qini.png", "uplift_deciles.png", "uplift_calibration.png", "roi_curve.png", "experiment_planner.png"]
 NO_TIME: dict[str, Any] = {"first_at": None, "last_at": None, "funnel": None, "units": "customers"}
@@ -465,6 +468,40 @@ def test_without_a_funnel_or_time_nothing_is_said_of_them() -> None:
     assert " days" not in body
     assert "sessions" not in body.replace("shop events", "")
     assert "Per 420 eligible customers" in text
+
+
+GROUP = UpliftGroup(
+    1, "cart so far: yes", 1240, 620, 620, 0.031, 0.041, 0.029, 0.0531, 4000, 0.05, 0.1, 2.5, treat=True
+)
+FEATURE = UpliftFeature("carts", "carts", None, "carts: 0.92 on average in the top tenth, 0.03 in the rest", 0.92, 0.03,
+                        2.4, 1, 0.012, 1, "higher: more uplift", 1.0, 3980, 35_820)  # fmt: skip
+
+
+def test_who_they_are_is_said_in_words(win: UpliftFacts) -> None:
+    other = replace(GROUP, group_number=2, rule="cart so far: no", n_rows=38_560, effect=None, treat=False)
+    value = GroupsValue(0.031, 31.0, 20.0, 42.0, -4.0, -9.0, 1.0)
+    weak = replace(FEATURE, feature="day", label="day", words="day: 3 in the top tenth", difference=0.05, shap_rank=2)
+    whom = Whom([GROUP, other], value, [FEATURE, weak])
+    told = section(page(replace(win, whom=whom)), "Who they are, in words")
+    assert (
+        "- Treat: sessions with **cart so far: yes**. 1,240 of 39,800 sessions, effect 4.1 points (2.9 to 5.3)." in told
+    )
+    assert "- Do not treat: sessions with **cart so far: no**. 38,560 of 39,800 sessions, effect not defined." in told
+    assert "Treating these groups (3 % of sessions) earns 31 [20 to 42] per 1,000 sessions." in told
+    assert "that is -4 [-9 to 1]: no difference shown." in told
+    assert f"- {FEATURE.words}" in told
+    assert weak.words not in told
+    assert (
+        "What moves the predicted uplift most: carts (higher: more uplift); day (higher: more uplift).\n" in f"{told}\n"
+    )
+    followed = replace(whom, profile=[replace(FEATURE, fidelity=0.873)])
+    assert "it explains 87 % of the score's variance." in page(replace(win, whom=followed))
+    for bounds, verdict in (((1.0, 3.0), "the groups earn more"), ((-9.0, -1.0), "the ranking earns more")):
+        changed = replace(value, versus_ranking_ci_lower=bounds[0], versus_ranking_ci_upper=bounds[1])
+        assert verdict in page(replace(win, whom=replace(whom, value=changed)))
+    alone = page(replace(win, whom=Whom([GROUP], None, [])))
+    assert "No split of the sessions into groups predicts the effect on others better than one effect for all." in alone
+    assert "Who they are" not in page(win)
 
 
 def test_whatever_can_be_missing_may_be_missing(win: UpliftFacts, tmp_path: Path) -> None:

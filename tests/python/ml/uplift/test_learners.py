@@ -26,6 +26,7 @@ from ml.uplift.evidence import Evidence
 from ml.uplift.learners import Fits, fit_learners
 from ml.uplift.names import RESPONSE, TITLES
 from ml.uplift.placebo import permuted_arms
+from ml.uplift.profile import UP, contrast_of, explain_ranking, profile_of, strongest, words_of
 from ml.uplift.ranks import percentile_ranks
 from ml.uplift.scores import Scores, score_rows
 from ml.uplift.stack import fit_stack
@@ -394,3 +395,53 @@ def test_a_category_of_many_levels_teaches_no_effects() -> None:
                            "many": pd.Categorical([f"{i}" for i in range(40)])})  # fmt: skip
     assert effect_features(inputs) == ["number", "few"]
     assert effect_features(inputs[["many"]]) == ["many"]
+
+
+@pytest.mark.parametrize("name", ["x_learner", "dr_learner", "s_learner", "t_learner", "stack"])
+def test_the_profile_says_which_feature_moves_the_effect(world: World, learned: Learned, name: str) -> None:
+    comparison = [replace(entry, is_chosen=entry.learner == name) for entry in learned.fits.comparison]
+    fits, experiment = replace(learned.fits, comparison=comparison), experiment_of(world)
+    scores = score_rows(experiment, fits, 42)
+    profile = profile_of(experiment, fits, scores, MART, most_rows=2000, seed=42, threads=2)
+    first = profile[0]
+    assert [entry.feature for entry in strongest(profile, 1)] == ["effect"]
+    assert (first.feature, first.difference_rank, first.shap_rank) == ("effect", 1, 1)
+    assert first.direction == UP
+    assert first.words == f"effect: {first.top_mean:.3g} on average in the top tenth, {first.rest_mean:.3g} in the rest"
+    is_top = scores.percentiles["chosen"][experiment.rows("test")] >= 0.9
+    values = experiment.inputs["effect"].to_numpy()[experiment.rows("test")].astype(float)
+    assert first.difference == pytest.approx((values[is_top].mean() - values[~is_top].mean()) / values.std())
+    assert (first.n_top, first.n_rest) == (is_top.sum(), (~is_top).sum())
+    assert first.fidelity == 1 if name in ("x_learner", "dr_learner") else 0.7 < first.fidelity <= 1
+
+
+@pytest.mark.parametrize("name", ["x_learner", "dr_learner"])
+def test_contributions_add_up_to_the_score(world: World, learned: Learned, name: str) -> None:
+    inputs = experiment_of(world).inputs.iloc[:500]
+    ranking = learned.fits.candidates[name].ranking
+    said = explain_ranking(ranking, inputs, 1.0).values.sum(axis=1)
+    score = ranking.score({part: model.effect(inputs) for part, model in ranking.models.items()})
+    assert np.ptp(score - said) < 1e-9
+    assert np.ptp(score) > 0.01
+
+
+@pytest.mark.parametrize(
+    ("feature", "values", "words"),
+    [
+        (Feature("f", "x", "numeric", "f", short="carts"), [1200.0, 1600, 3, 5],
+         "carts: 1,400 on average in the top tenth, 4 in the rest"),
+        (Feature("f", "x", "numeric", "f", is_flag=True, short="cart so far"), [1.0, 1, 0, 1],
+         "cart so far: 100 % in the top tenth, 50 % in the rest"),
+        (Feature("f", "x", "numeric", "f", short="days since last cart"), [2.0, 3, np.nan, np.nan],
+         "days since last cart known: 100 % in the top tenth, 0.0 % in the rest"),
+        (Feature("f", "x", "categorical", "f"), ["(none)", "a", "b", "b"],
+         "f b: 0.0 % in the top tenth, 100 % in the rest"),
+        (Feature("f", "x", "categorical", "f"), ["(none)", "(none)", "b", "c"],
+         "f not known: 100 % in the top tenth, 0.0 % in the rest"),
+    ],
+)  # fmt: skip
+def test_contrasts_in_words(feature: Feature, values: list[object], words: str) -> None:
+    column = pd.Series(values)
+    if feature.kind == "categorical":
+        column = pd.Series(pd.Categorical(values))
+    assert words_of(feature, contrast_of(feature, column, np.array([True, True, False, False]))) == words
