@@ -119,15 +119,15 @@ class EvaluationSettings(Section):
 
 
 class RiskBands(Section):
-    """Multiples of a decision point's conversion rate between which the risk bands lie."""
+    """Shares of a decision point's rows that are least and most likely to convert."""
 
-    high_below: PositiveFloat
-    low_from: PositiveFloat
+    high_share: Share
+    low_share: Share
 
     @model_validator(mode="after")
-    def _in_order(self) -> "RiskBands":
-        if self.high_below >= self.low_from:
-            raise ValueError("high_below must be smaller than low_from")
+    def _leave_a_middle(self) -> "RiskBands":
+        if self.high_share + self.low_share >= 1:
+            raise ValueError("high_share and low_share must leave some rows between them: their sum is below 1")
         return self
 
 

@@ -1,6 +1,6 @@
 """The four pages: which visuals show which numbers, and where they stand."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bi import measures as numbers
 from bi.powerbi.pbir import HEIGHT, WIDTH, Box, Field, Page, Visual
@@ -66,8 +66,16 @@ def _halves() -> tuple[tuple[int, int], tuple[int, int]]:
     return (CHARTS, height), (CHARTS + height + GAP, height)
 
 
-def _top(slicers: Sequence[tuple[str, Field, str]], figures: Sequence[str]) -> list[Visual]:
-    """What every page begins with: how far to believe it, what is missing, slicers, figures."""
+def _top(
+    slicers: Sequence[tuple[str, Field, str]],
+    figures: Sequence[str],
+    chosen: Mapping[Field, Sequence[str]] | None = None,
+) -> list[Visual]:
+    """What every page begins with: how far to believe it, what is missing, slicers, figures.
+
+    `chosen` says what a slicer has chosen when the page opens.
+    """
+    opening = chosen or {}
     notice, missing = _columns(NOTICE.y, NOTICE.height, 1, 1)
     return [
         Visual(
@@ -87,7 +95,15 @@ def _top(slicers: Sequence[tuple[str, Field, str]], figures: Sequence[str]) -> l
             shows_title=False,
         ),
         *(
-            Visual(title, "slicer", box, {"Values": [field]}, f"Chooses by {title.lower()}.", mode=mode)
+            Visual(
+                title,
+                "slicer",
+                box,
+                {"Values": [field]},
+                f"Chooses by {title.lower()}.",
+                mode=mode,
+                chosen=opening.get(field, ()),
+            )
             for (title, field, mode), box in zip(slicers, _row(SLICERS, len(slicers)), strict=True)
         ),
         Visual(
@@ -203,6 +219,8 @@ def _risk() -> Page:
                     "AUC lower",
                     "AUC upper",
                 ],
+                # What is at risk waits in carts.
+                {POINT: ["cart"]},
             ),
             *_risk_above(*above),
             *_risk_below(*below),
@@ -236,7 +254,7 @@ def _risk_above(top: int, height: int) -> list[Visual]:
             "What moves predictions most",
             "clusteredBarChart",
             reasons,
-            {"Category": [Field("SHAP", "feature", label="Feature")], "Y": [_m("Feature influence")]},
+            {"Category": [Field("SHAP", "label", label="Feature")], "Y": [_m("Feature influence")]},
             "Mean absolute SHAP value by feature: what the model used, no cause.",
             only={Field("SHAP", "decision_point"): ["all"]},
             sort=(_m("Feature influence"), False),

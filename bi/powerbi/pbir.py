@@ -64,7 +64,8 @@ class Visual:
     """A visual: its type, the fields in its roles, and what people read on it.
 
     `bounds` maps a measure in the visual to its lower and upper bound, drawn as error bars. `only` maps a field to the
-    values that the visual shows. `sort` is the field to sort by and whether ascending, `mode` how a slicer lets choose.
+    values that the visual shows. `sort` is the field to sort by and whether ascending, `mode` how a slicer lets choose,
+    `chosen` which values it has chosen when the page opens.
     """
 
     title: str
@@ -76,6 +77,7 @@ class Visual:
     only: Mapping[Field, Sequence[str]] = field(default_factory=dict)
     sort: tuple[Field, bool] | None = None
     mode: str = ""
+    chosen: Sequence[str] = ()
     shows_title: bool = True
 
 
@@ -210,6 +212,9 @@ def _objects(visual: Visual) -> Json:
     objects: Json = {}
     if visual.mode:
         objects["data"] = [{"properties": {"mode": literal(visual.mode)}}]
+    if visual.chosen:
+        (by,) = visual.roles["Values"]
+        objects["general"] = [{"properties": {"filter": {"filter": _in(by, visual.chosen)}}}]
     bars = []
     for measure, (lower, upper) in visual.bounds.items():
         bounds = {"lowerBound": {"expr": lower.expression()}, "upperBound": {"expr": upper.expression()}}
@@ -239,15 +244,19 @@ def _filters(owner: str, only: Mapping[Field, Sequence[str]]) -> Json:
 
 
 def _filter(owner: str, by: Field, values: Sequence[str]) -> Json:
-    column = {"Column": {"Expression": {"SourceRef": {"Source": "t"}}, "Property": by.name}}
-    where = {"In": {"Expressions": [column], "Values": [[literal(value)["expr"]] for value in values]}}
     return {
         "name": object_name("filter", owner, by.reference),
         "field": by.expression(),
         "type": "Categorical",
-        "filter": {
-            "Version": 2,
-            "From": [{"Name": "t", "Entity": by.table, "Type": 0}],
-            "Where": [{"Condition": where}],
-        },
+        "filter": _in(by, values),
+    }
+
+
+def _in(by: Field, values: Sequence[str]) -> Json:
+    column = {"Column": {"Expression": {"SourceRef": {"Source": "t"}}, "Property": by.name}}
+    where = {"In": {"Expressions": [column], "Values": [[literal(value)["expr"]] for value in values]}}
+    return {
+        "Version": 2,
+        "From": [{"Name": "t", "Entity": by.table, "Type": 0}],
+        "Where": [{"Condition": where}],
     }

@@ -8,6 +8,7 @@ from ml.config import Config, RiskBands
 from ml.conversion.bands import Thresholds
 from ml.conversion.calibration import Fit, calibrate
 from ml.conversion.champion import Champion
+from ml.conversion.constants import Constants
 from ml.conversion.model import Training
 from ml.conversion.models import MODELS
 from ml.data.features import Mart
@@ -88,9 +89,9 @@ def choose_champion(candidates: dict[str, Fit], data: Dataset, splits: Splits, b
     data : Dataset
         All rows.
     splits : Splits
-        Split of each row; the training split gives the baseline rates.
+        Split of each row; the calibration split gives the thresholds of the risk bands.
     bands : RiskBands
-        Multiples of the baseline rate between which the risk bands lie.
+        Shares of that split's rows in the bands.
 
     Returns
     -------
@@ -98,4 +99,7 @@ def choose_champion(candidates: dict[str, Fit], data: Dataset, splits: Splits, b
         The model that scores.
     """
     best = min(candidates.values(), key=lambda fit: fit.log_loss)
-    return Champion(best.model, best.calibrator, Thresholds.from_rows(data, splits.rows("train"), bands))
+    calibration = splits.rows("calibration")
+    log_odds = best.model.log_odds(data.inputs.iloc[calibration])
+    thresholds = Thresholds.from_scores(log_odds, data.decision_point[calibration], bands)
+    return Champion(best.model, best.calibrator, thresholds, Constants.from_rows(data, splits.rows("train")))

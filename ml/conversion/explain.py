@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ml.arrays import Floats, Rows
-from ml.conversion.model import Model
+from ml.conversion.champion import Champion
 from ml.conversion.reasons import SHAP_ROWS, reason_texts, top_reasons
 from ml.data.features import Mart
 from ml.data.rows import Dataset
@@ -28,6 +28,7 @@ class FeatureEffect:
     decision_point: str
     rank: int
     feature: str
+    label: str
     feature_group: str
     description: str
     mean_abs_shap: float
@@ -47,14 +48,14 @@ class Explanation:
 
 
 def explain(
-    model: Model, data: Dataset, rows: Rows, test_rows: Rows, *, plot_rows: int, seed: int, threads: int
+    champion: Champion, data: Dataset, rows: Rows, test_rows: Rows, *, plot_rows: int, seed: int, threads: int
 ) -> Explanation:
     """Explain rows of the data set by the model's own SHAP values.
 
     Parameters
     ----------
-    model : Model
-        The champion.
+    champion : Champion
+        The model that scores.
     data : Dataset
         All rows.
     rows : ndarray of int
@@ -73,14 +74,14 @@ def explain(
     Explanation
         Reasons of `rows` in their order, and the summary.
     """
-    mart, points = model.mart, data.decision_point
+    model, mart, points = champion.model, champion.model.mart, data.decision_point
     in_test, in_sample = np.zeros((2, len(data)), dtype=bool)
     in_test[test_rows] = True
     in_sample[np.random.default_rng(seed).choice(test_rows, min(plot_rows, len(test_rows)), replace=False)] = True
 
     def explain_chunk(chunk: Rows) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.bool_], Floats, Floats]:
         values = model.contributions(data.inputs.iloc[chunk])
-        top, pushes_up = top_reasons(values, mart)
+        top, pushes_up = top_reasons(values, mart, champion.constants.of(points[chunk], mart))
         tested = in_test[chunk]
         magnitude, codes = np.abs(values[tested]), points.codes[chunk][tested]
         sums = np.stack([magnitude[codes == code].sum(axis=0) for code in range(len(points.categories))])
@@ -96,7 +97,7 @@ def explain(
     return Explanation(
         rows=rows,
         reasons=reason_texts(data.inputs.iloc[rows], mart, np.concatenate(tops), np.concatenate(pushes)),
-        effects=_effects(totals, points.take(test_rows), mart, directions_of(sample_inputs, sample_values, mart)),
+        effects=_effects(totals, points.take(test_rows), champion, directions_of(sample_inputs, sample_values, mart)),
         sample_values=sample_values,
         sample_inputs=sample_inputs,
     )
@@ -154,8 +155,11 @@ def direction_of(column: "pd.Series[float]", values: Floats, words: tuple[str, s
     return words[0] if correlation > 0 else words[1]
 
 
-def _effects(totals: Floats, points: "pd.Categorical", mart: Mart, directions: Sequence[str]) -> list[FeatureEffect]:
-    """Rank the features overall and at each decision point that has rows, by mean absolute SHAP value."""
+def _effects(
+    totals: Floats, points: "pd.Categorical", champion: Champion, directions: Sequence[str]
+) -> list[FeatureEffect]:
+    """Rank the features overall and at each decision point, where they vary, by mean absolute SHAP value."""
+    mart, constant = champion.model.mart, champion.constants.names
     counts = np.bincount(points.codes, minlength=len(points.categories))
     groups = [("all", totals.sum(axis=0), int(counts.sum()))]
     groups += [(str(point), totals[code], int(counts[code])) for code, point in enumerate(points.categories)]
@@ -164,6 +168,7 @@ def _effects(totals: Floats, points: "pd.Categorical", mart: Mart, directions: S
             decision_point=point,
             rank=rank,
             feature=mart.features[index].name,
+            label=mart.features[index].label,
             feature_group=mart.features[index].group,
             description=mart.features[index].description,
             mean_abs_shap=float(total[index] / rows),
@@ -172,5 +177,9 @@ def _effects(totals: Floats, points: "pd.Categorical", mart: Mart, directions: S
         )
         for point, total, rows in groups
         if rows
-        for rank, index in enumerate(np.argsort(-total, kind="stable"), 1)
+        for rank, index in enumerate(_varying(np.argsort(-total, kind="stable"), mart, constant.get(point, ())), 1)
     ]
+
+
+def _varying(order: Rows, mart: Mart, constant: Sequence[str]) -> list[int]:
+    return [index for index in order if mart.features[index].name not in constant]

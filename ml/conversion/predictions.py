@@ -80,6 +80,7 @@ def predict(
     Predictions
         One per row, in the order of the data set.
     """
-    probability = champion.probability(data.inputs)
-    risk_band = champion.thresholds.risk_band(probability, data.decision_point)
+    log_odds = champion.model.log_odds(data.inputs)
+    probability = champion.calibrator.probability(log_odds)
+    risk_band = champion.thresholds.risk_band(log_odds, data.decision_point)
     return Predictions(data, split, probability, risk_band, explained, reasons)

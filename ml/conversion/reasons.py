@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ml.arrays import Floats
-from ml.conversion.model import Model
+from ml.conversion.champion import Champion
 from ml.data.features import NONE, Feature, Mart
 
 if TYPE_CHECKING:
@@ -19,15 +19,19 @@ SHAP_ROWS = 25_000
 LEAVING, BUYING = "Towards leaving", "Towards buying"
 
 
-def reasons_of(model: Model, inputs: "pd.DataFrame", threads: int) -> "list[pa.DictionaryArray]":
+def reasons_of(
+    champion: Champion, inputs: "pd.DataFrame", points: "pd.Categorical", threads: int
+) -> "list[pa.DictionaryArray]":
     """Return the top reasons of rows, without a summary.
 
     Parameters
     ----------
-    model : Model
-        The champion.
+    champion : Champion
+        The model that scores.
     inputs : DataFrame
         Features of the rows to explain.
+    points : Categorical of shape (n_rows,)
+        Their decision points.
     threads : int
         Threads to use; the reasons do not depend on it.
 
@@ -36,14 +40,22 @@ def reasons_of(model: Model, inputs: "pd.DataFrame", threads: int) -> "list[pa.D
     list of pyarrow.DictionaryArray
         For each reason one text per row.
     """
-    chunks = [inputs.iloc[start : start + SHAP_ROWS] for start in range(0, len(inputs), SHAP_ROWS)]
+    model, mart = champion.model, champion.model.mart
+
+    def reasons(part: slice) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.bool_]]:
+        constant = champion.constants.of(points[part], mart)
+        return top_reasons(model.contributions(inputs.iloc[part]), mart, constant)
+
+    parts = [slice(start, start + SHAP_ROWS) for start in range(0, len(inputs), SHAP_ROWS)]
     with ThreadPoolExecutor(threads) as pool:
-        done = list(pool.map(lambda chunk: top_reasons(model.contributions(chunk), model.mart), chunks))
-    top, pushes_up = (np.concatenate(parts) for parts in zip(*done, strict=True))
-    return reason_texts(inputs, model.mart, top, pushes_up)
+        done = list(pool.map(reasons, parts))
+    top, pushes_up = (np.concatenate(found) for found in zip(*done, strict=True))
+    return reason_texts(inputs, mart, top, pushes_up)
 
 
-def top_reasons(values: Floats, mart: Mart) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.bool_]]:
+def top_reasons(
+    values: Floats, mart: Mart, constant: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.bool_]]:
     """Pick the features with the largest SHAP values, whichever way they push.
 
     Parameters
@@ -52,6 +64,8 @@ def top_reasons(values: Floats, mart: Mart) -> tuple[npt.NDArray[np.int16], npt.
         SHAP values.
     mart : Mart
         Features, in the order of the columns.
+    constant : ndarray of shape (n_rows, n_features)
+        Which features have one value at the row's decision point, and are no reason there.
 
     Returns
     -------
@@ -62,6 +76,7 @@ def top_reasons(values: Floats, mart: Mart) -> tuple[npt.NDArray[np.int16], npt.
     """
     magnitude = np.abs(values)
     magnitude[:, [index for index, feature in enumerate(mart.features) if not feature.reason]] = -1
+    magnitude[constant] = -1
     strongest = np.argpartition(magnitude, -REASONS, axis=1)[:, -REASONS:]
     by_strength = np.argsort(-np.take_along_axis(magnitude, strongest, axis=1), axis=1, kind="stable")
     top = np.take_along_axis(strongest, by_strength, axis=1)

@@ -70,7 +70,7 @@ def train_conversion(run: Run, checked: Checked, warehouse: Warehouse, *, force:
     with progress.step("explaining rows the model was not trained on"):
         explained = np.flatnonzero(splits.codes != SPLITS.index("train"))
         explanation = explain(
-            champion.model, data, explained, evaluation.rows,
+            champion, data, explained, evaluation.rows,
             plot_rows=config.explanation.plot_rows, seed=config.seed, threads=config.threads,
         )  # fmt: skip
     with progress.step("scoring every row"):

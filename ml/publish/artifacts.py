@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ml.config import RiskBands
 from ml.conversion.bands import Thresholds
 from ml.conversion.calibration import Calibrator
 from ml.conversion.champion import Champion
+from ml.conversion.constants import Constants
 from ml.conversion.model import Model
 from ml.conversion.models import MODELS
 from ml.data.features import Mart, features_signature
@@ -58,6 +58,7 @@ class SavedModel:
         """
         check_files(folder, self.hashes, self.run_id)
         check_features(folder / FEATURES_FILE, mart)
+        check_bands(folder / FEATURES_FILE)
 
 
 class ModelError(FunneliftError):
@@ -98,9 +99,8 @@ def save_model(folder: Path, champion: Champion, catboost: Model) -> dict[str, s
         {
             "features": features_signature(mart),
             "label": mart.label,
-            "rates": thresholds.rates,
-            "overall_rate": thresholds.overall_rate,
-            "risk_bands": thresholds.bands.model_dump(),
+            "risk_band_cuts": thresholds.cuts,
+            "constant": champion.constants.names,
         },
     )
     return {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.is_file()}
@@ -127,8 +127,9 @@ def load_model(folder: Path, mart: Mart, threads: int) -> Champion:
     features = json.loads((folder / FEATURES_FILE).read_text(encoding="utf-8"))
     model = MODELS[saved["model"]].load(folder / saved["model_file"], mart, threads)
     calibrator = Calibrator(saved["method"], tuple(saved["knots"]), tuple(saved["values"]))
-    thresholds = Thresholds(features["rates"], features["overall_rate"], RiskBands(**features["risk_bands"]))
-    return Champion(model, calibrator, thresholds)
+    cuts = {point: (low, high) for point, (low, high) in features["risk_band_cuts"].items()}
+    constants = Constants({point: tuple(names) for point, names in features["constant"].items()})
+    return Champion(model, calibrator, Thresholds(cuts), constants)
 
 
 def model_version(champion: str, hashes: Mapping[str, str]) -> str:
@@ -184,6 +185,26 @@ def check_files(folder: Path, recorded: Mapping[str, str], run_id: str, option: 
                 f"Restore the file, or run `{command}`",
                 "the files of its model were changed",
             )
+
+
+def check_bands(path: Path) -> None:
+    """Refuse a model that an earlier state saved, with multiples of a rate as risk bands.
+
+    Parameters
+    ----------
+    path : Path
+        File in which the training wrote its features.
+
+    Raises
+    ------
+    ModelError
+        When it holds no scores that bound the bands.
+    """
+    if "risk_band_cuts" not in json.loads(path.read_text(encoding="utf-8")):
+        raise ModelError(
+            f"{path} is of an earlier state, whose risk bands were multiples of a rate. Run `python -m ml.train`",
+            "its risk bands are those of an earlier state",
+        )
 
 
 def check_features(path: Path, mart: Mart) -> None:

@@ -148,7 +148,7 @@ def _risk(warehouse: Warehouse) -> Row:
             f"from {SCHEMA}.bi_calibration where is_champion = 1 order by slice, mean_predicted"
         ),
         "reasons": warehouse.query(
-            f"select decision_point, feature, description, mean_abs_shap, direction, n_rows "
+            f"select decision_point, feature, label, description, mean_abs_shap, direction, n_rows "
             f"from {SCHEMA}.bi_shap where feature_rank <= 10 order by decision_point, feature_rank"
         ),
         "open_sessions": open_sessions,

@@ -136,6 +136,7 @@ def _shap_summary(facts: ConversionFacts) -> "Figure":
         warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
         shap.summary_plot(
             facts.explanation.sample_values, values.astype(np.float64), max_display=15, show=False,
+            feature_names=[feature.label for feature in facts.checked.mart.features],
             plot_size=(8.5, 6.5), cmap="cividis", rng=np.random.default_rng(facts.config.seed),
         )  # fmt: skip
     figure = plt.gcf()

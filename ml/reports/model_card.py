@@ -145,8 +145,9 @@ def _risk_bands(facts: ConversionFacts) -> list[str]:
     lines = [
         "## Risk bands",
         "",
-        "Risk of leaving, by the probability of a conversion over the training split's rate at the same decision "
-        f"point: high below {bands.high_below:g}, low from {bands.low_from:g} on, else medium. On the test split:",
+        f"Risk of leaving, against others at the same decision point: high for the {bands.high_share:.0%} of the "
+        f"calibration split that are least likely to convert, low for the {bands.low_share:.0%} that are most likely, "
+        "else medium. On the test split:",
         "",
         "| decision point | risk of leaving | rows | mean predicted | converted | 95 % Wilson interval |",
         "| --- | --- | ---: | ---: | ---: | ---: |",

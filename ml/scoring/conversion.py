@@ -85,5 +85,6 @@ def explained_predictions(champion: Champion, data: Dataset, split: "pd.Categori
 
     explained = np.flatnonzero(np.asarray(split) != TRAIN)
     nothing = [pa.array([], pa.string()).dictionary_encode()] * REASONS
-    reasons = reasons_of(champion.model, data.inputs.iloc[explained], threads) if len(explained) else nothing
+    asked = data.inputs.iloc[explained], data.decision_point[explained]
+    reasons = reasons_of(champion, *asked, threads) if len(explained) else nothing
     return predict(champion, data, split, explained, reasons)

@@ -1,6 +1,7 @@
 select
     decision_point,
     feature,
+    label,
     feature_group,
     description,
     direction,

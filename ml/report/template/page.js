@@ -348,7 +348,10 @@
     if (!risk) return notes("risk", ["There are no predictions yet. Train first: `python -m ml.train`. It needs purchases: at least 20 sessions that buy in each part of the data (docs/modelling.md)."]);
     const cube = risk.cells, bands = ["high", "medium", "low"], { status } = data, hasMoney = Boolean(status.has_prices);
     if (!cube.rows.length) return notes("risk", ["No scored session is later than what the model learnt from. Train on more days: `python -m ml.train`."]);
-    filters("risk", [{ name: "point", label: "Decision point", options: risk.points.map((point) => [point, pointName(point)]), value: risk.points[0] },
+    // It opens where most cart value is at risk; without prices, at the first decision point.
+    const held = group(cube, { is_latest: (own) => own === 1 }, "decision_point"), valueAt = (point) => held.get(point)?.["Value at risk at the decision point"] ?? 0;
+    const opening = risk.points.reduce((most, point) => (valueAt(point) > valueAt(most) ? point : most));
+    filters("risk", [{ name: "point", label: "Decision point", options: risk.points.map((point) => [point, pointName(point)]), value: opening },
       ...dateControls(cube), { name: "visitor", label: "Visitors", options: byVisitor, value: "all" }, { name: "category", label: "Root category", options: categoriesOf(cube), value: "all" }], (values) => {
       const where = { decision_point: [values.point], ...whereOf(cube, values, "decided_date") };
       const base = testsOf(cube, values), tests = { ...base, decision_point: (point) => point === values.point };
@@ -366,7 +369,7 @@
         lines: cell.evaluated ? [`${whole(cell.converted)} of ${whole(cell.evaluated)}`, between(percent, ...wilson(cell.converted, cell.evaluated))] : [] });
       notes("risk", [total.n ? null : "No scored session is left with these filters.",
         status.is_model_behind_data ? "The predictions are older than the data: run `python -m ml.score`." : null,
-        "Only sessions later than all that the model learnt from count. Risk is that of leaving without buying, against the baseline rate of the decision point. High: the chance of buying is below half the baseline rate. Low: it is twice the baseline rate or more (settings: risk_bands)."]);
+        "Only sessions later than all that the model learnt from count. Risk is that of leaving without buying, against the other sessions at the decision point. High: the least likely to buy. Low: the most likely (shares of an earlier part of the data; settings: risk_bands)."]);
       cards("risk", [
         { measure: "Scored decisions", where: { ...where, risk_band: ["high"] }, label: "Sessions at high risk", text: big(high.n), raw: high.n, lines: [total.n ? `${percent(high.n / total.n)} of ${whole(total.n)} scored` : ""] },
         ...(hasMoney ? [{ measure: "Abandoned value at risk", where: whereOf(cube, values, "decided_date"), label: "Cart value at risk", text: big(allAtRisk), raw: allAtRisk, lines: ["cart value × chance of leaving, at each session's latest decision: an estimate"] }] : []),
@@ -407,10 +410,10 @@
       const reasons = risk.reasons.filter((row) => row.decision_point === values.point);
       chart("risk-reasons", {
         title: "What moves the prediction", note: `The ten strongest features, ${place}: mean absolute SHAP value (log-odds), n = ${whole(reasons[0]?.n_rows ?? 0)}. What the model used, not what causes a purchase.`, height: 380,
-        traces: ({ blue }) => [{ type: "bar", orientation: "h", y: reasons.map((row) => row.feature), x: reasons.map((row) => row.mean_abs_shap), marker: { color: blue },
+        traces: ({ blue }) => [{ type: "bar", orientation: "h", y: reasons.map((row) => plain(row.label)), x: reasons.map((row) => row.mean_abs_shap), marker: { color: blue },
           hovertext: reasons.map((row) => plain(`${row.description} ${row.direction}`)), hoverinfo: "text" }],
-        layout: { yaxis: { type: "category", autorange: "reversed", tickvals: reasons.map((row) => row.feature), ticktext: reasons.map((row) => plain(shorten(row.description.replace(/\.$/, ""), 44))) }, xaxis: { title: "Strength", rangemode: "tozero" } },
-        heads: ["Feature", "Meaning", "Strength", "Direction"], rows: reasons.map((row) => [row.feature, row.description, row.mean_abs_shap.toFixed(4), row.direction]),
+        layout: { yaxis: { type: "category", autorange: "reversed" }, xaxis: { title: "Strength", rangemode: "tozero" } },
+        heads: ["Feature", "Meaning", "Strength", "Direction"], rows: reasons.map((row) => [row.label, `${row.description} (${row.feature})`, row.mean_abs_shap.toFixed(4), row.direction]),
       });
     });
     if (!risk.open_sessions.length) {

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,16 +12,19 @@ from hypothesis import strategies as st
 import ml_mart
 from ml.config import Calibration, RiskBands, load_config
 from ml.conversion.bands import BANDS, Thresholds
-from ml.conversion.calibration import calibrate, fit_calibrator, row_log_loss
+from ml.conversion.calibration import Calibrator, calibrate, fit_calibrator, row_log_loss
 from ml.conversion.catboost import CatBoostModel
+from ml.conversion.champion import Champion
+from ml.conversion.constants import Constants
 from ml.conversion.explain import direction_of, explain
 from ml.conversion.logistic import LogisticModel
 from ml.conversion.model import Model, Training
 from ml.conversion.models import MODELS
-from ml.conversion.reasons import phrase, reason_texts, top_reasons
+from ml.conversion.reasons import phrase, reason_texts, reasons_of, top_reasons
 from ml.conversion.xgboost import XGBoostModel
 from ml.data.features import MART, Feature, Mart, read_mart
 from ml.data.rows import Dataset, build_dataset
+from ml.publish.artifacts import ModelError, check_bands
 from warehouse.contract import read_contracts
 from warehouse.errors import FunneliftError
 from warehouse.open import open_warehouse
@@ -192,7 +196,8 @@ def test_top_reasons_are_the_strongest_either_way_and_never_one_without_words(da
     values[0, position["carts_so_far"]] = 2
     values[0, position["item_category"]] = -1
     values[1, position["views_so_far"]] = 0.5
-    top, up = top_reasons(values, mart)
+    constant = np.zeros((2, len(mart.features)), dtype=bool)
+    top, up = top_reasons(values, mart, constant)
     assert [mart.names[index] for index in top[0]] == ["item_price", "carts_so_far", "item_category"]
     assert up[0].tolist() == [False, True, False]
     assert mart.names[top[1, 0]] == "views_so_far"
@@ -211,7 +216,8 @@ def test_top_reasons_are_the_strongest_either_way_and_never_one_without_words(da
 def test_the_summary_is_the_mean_of_the_test_rows(data: tuple[Dataset, Mart], fitted: dict[str, Model]) -> None:
     rows, mart = data
     explained, test = np.arange(500, len(rows)), np.arange(1500, len(rows))
-    found = explain(fitted["catboost"], rows, explained, test, plot_rows=300, seed=1, threads=2)
+    champion = Champion(fitted["catboost"], Calibrator("platt", (), ()), Thresholds({}), Constants({}))
+    found = explain(champion, rows, explained, test, plot_rows=300, seed=1, threads=2)
     values = np.abs(fitted["catboost"].contributions(rows.inputs.iloc[test]))
     overall = {effect.feature: effect for effect in found.effects if effect.decision_point == "all"}
     for index, name in enumerate(mart.names):
@@ -234,12 +240,69 @@ def test_directions(data: tuple[Dataset, Mart]) -> None:
     assert direction_of(column, np.zeros(500)) == "mixed"
 
 
-def test_risk_bands_are_multiples_of_the_rate_at_the_decision_point(data: tuple[Dataset, Mart]) -> None:
+def test_risk_bands_are_shares_of_each_decision_point(data: tuple[Dataset, Mart]) -> None:
     rows, _ = data
-    thresholds = Thresholds.from_rows(rows, np.arange(len(rows)), RiskBands(high_below=0.5, low_from=2))
-    points = np.asarray(rows.decision_point)
-    for point, rate in thresholds.rates.items():
-        assert rate == pytest.approx(rows.label[points == point].mean())
-    baseline_rate = np.array([thresholds.rates[point] for point in points])
-    for share, band in ((0.49, "high"), (0.5, "medium"), (1.99, "medium"), (2.0, "low")):
-        assert set(thresholds.risk_band(baseline_rate * share, rows.decision_point)) == {BANDS.index(band)}
+    points, bands = rows.decision_point, RiskBands(high_share=0.3, low_share=0.2)
+    # Decision points whose scores lie far apart.
+    score = np.random.default_rng(1).normal(size=len(rows)) - 3.0 * points.codes
+    thresholds = Thresholds.from_scores(score, points, bands)
+    found = thresholds.risk_band(score, points)
+    for code in range(len(points.categories)):
+        own = points.codes == code
+        shares = np.bincount(found[own], minlength=3) / own.sum()
+        assert shares == pytest.approx([0.2, 0.5, 0.3], abs=1 / own.sum())
+        assert score[own & (found == BANDS.index("high"))].max() < score[own & (found == BANDS.index("medium"))].min()
+        assert score[own & (found == BANDS.index("medium"))].max() < score[own & (found == BANDS.index("low"))].min()
+
+
+def test_every_band_is_filled_however_few_scores_there_are() -> None:
+    bands, many = RiskBands(high_share=0.3, low_share=0.2), pd.Categorical(["cart"] * 1000 + ["landing"] * 1000)
+    for values, shares in (
+        ([0.0, 1.0, 2.0], [0.9, 0.05, 0.05]),
+        ([0.0, 1.0, 2.0], [0.05, 0.05, 0.9]),
+        ([0.0, 1.0, 2.0, 3.0], [0.01, 0.01, 0.97, 0.01]),
+    ):
+        score = np.repeat(values, (np.array(shares) * 1000).round().astype(int))
+        both = np.concatenate([score, score])
+        found = Thresholds.from_scores(both, many, bands).risk_band(both, many)
+        assert all(set(half) == {0, 1, 2} for half in np.split(found, 2))
+    two = np.repeat([0.0, 1.0], 500)
+    alone = pd.Categorical(["cart"] * 1000)
+    assert set(Thresholds.from_scores(two, alone, bands).risk_band(two, alone)) == {BANDS.index("medium")}
+    # A decision point that the calibration split lacks takes the cuts of all its rows.
+    elsewhere = pd.Categorical(["engaged"] * 3)
+    cuts = Thresholds.from_scores(np.arange(100.0), pd.Categorical(["cart"] * 100), bands)
+    assert cuts.risk_band(np.array([0.0, 50.0, 99.0]), elsewhere).tolist() == [2, 1, 0]
+
+
+def test_what_is_the_same_in_all_rows_of_a_decision_point_is_no_reason_there(
+    data: tuple[Dataset, Mart], fitted: dict[str, Model]
+) -> None:
+    rows, mart = data
+    constants = Constants.from_rows(rows, np.arange(len(rows)))
+    for point, names in constants.names.items():
+        own = rows.inputs[np.asarray(rows.decision_point) == point]
+        assert set(names) == {name for name in mart.names if own[name].nunique(dropna=False) == 1}
+    assert {"decision_point", "events_so_far"} <= set(constants.names["landing"])
+    champion = Champion(fitted["catboost"], Calibrator("platt", (), ()), Thresholds({}), constants)
+    everything = np.arange(len(rows))
+    found = explain(champion, rows, everything, everything, plot_rows=300, seed=1, threads=2)
+    features = {(effect.decision_point, effect.feature) for effect in found.effects}
+    for point, names in constants.names.items():
+        assert {name for place, name in features if place == point} == set(mart.names) - set(names)
+    assert {name for place, name in features if place == "all"} == set(mart.names)
+    texts = [found.reasons[place].to_pylist() for place in range(3)]
+    again = reasons_of(champion, rows.inputs, rows.decision_point, 2)
+    assert texts == [each.to_pylist() for each in again]
+    for point, row in zip(np.asarray(rows.decision_point), zip(*texts, strict=True), strict=True):
+        said = {text.split("(")[-1].split(" = ")[0].rstrip(")") for text in row}
+        assert not said & set(constants.names[point])
+
+
+def test_a_model_of_an_earlier_state_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "features.json"
+    path.write_text('{"features": [], "risk_bands": {"high_below": 0.5, "low_from": 2.0}}')
+    with pytest.raises(ModelError, match=r"risk bands were multiples of a rate. Run `python -m ml.train`"):
+        check_bands(path)
+    path.write_text('{"features": [], "risk_band_cuts": {}}')
+    check_bands(path)

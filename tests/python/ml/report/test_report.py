@@ -210,7 +210,7 @@ def test_the_numbers_are_those_of_the_measures(page: "Page", warehouse: Warehous
         ("funnel", {"from": "2015-06-01", "to": "2015-07-31"}),
         ("funnel", {"category": "0"}),
         ("funnel", {"visitor": "new", "from": "2015-06-15", "category": "1"}),
-        ("risk", {"point": "cart"}),
+        ("risk", {"point": "engaged"}),
         ("risk", {"point": "engaged", "visitor": "new"}),
         ("risk", {"visitor": "returning", "category": "0"}),
         ("risk", {"from": "2015-09-01"}),
@@ -232,6 +232,32 @@ def test_filters_change_the_numbers_to_what_sql_says(
     assert undrawn(page) == []
     page.click(f"#{name}-filters button")
     assert cards(page, name) == before
+
+
+def test_the_risk_page_opens_where_most_cart_value_is_at_risk(page: "Page", warehouse: Warehouse) -> None:
+    page.click("#risk-tab")
+    most = warehouse.query(
+        """
+        select decision_point from funnelift.bi_session_decisions
+        where is_out_of_sample = 1 and is_latest = 1
+        group by decision_point order by sum(abandoned_value_at_risk) desc limit 1
+        """
+    )
+    assert page.locator("#risk select[name=point]").input_value() == most[0]["decision_point"]
+
+
+def test_whom_the_offer_changes_is_said_in_words(page: "Page", warehouse: Warehouse) -> None:
+    page.click("#uplift-tab")
+    groups = warehouse.query("select rule, n_rows from funnelift.uplift_groups order by group_number")
+    rows = page.locator("#uplift-whom tbody tr")
+    assert rows.count() == len(groups) > 0
+    for place, group in enumerate(groups):
+        assert group["rule"] in rows.nth(place).inner_text()
+        assert f"{group['n_rows']:,}" in rows.nth(place).inner_text()
+    profile = warehouse.query("select words from funnelift.uplift_profile order by difference_rank limit 10")
+    shown = page.locator("#uplift-profile tbody tr")
+    assert shown.count() == len(profile) > 0
+    assert all(row["words"] in shown.nth(place).inner_text() for place, row in enumerate(profile))
 
 
 def test_the_interval_of_a_what_if_is_the_measures(page: "Page", warehouse: Warehouse) -> None:
