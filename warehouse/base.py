@@ -297,13 +297,15 @@ class Warehouse(ABC):
         """
 
     @abstractmethod
-    def columns(self, table: str) -> list[str]:
+    def columns(self, table: str, schema: str = SCHEMA) -> list[str]:
         """Return a table's column names.
 
         Parameters
         ----------
         table : str
-            Name in the schema funnelift.
+            Name in the schema.
+        schema : str
+            The schema, such as that of the raw tables.
 
         Returns
         -------
@@ -330,18 +332,20 @@ class Warehouse(ABC):
 
     @abstractmethod
     def read(
-        self, table: str, columns: Sequence[str], among: Among | None = None
+        self, table: str, columns: Sequence[str], among: Among | None = None, schema: str = SCHEMA
     ) -> tuple[int, Iterator["pa.RecordBatch"]]:
         """Read columns of a table as Arrow batches, in no particular order.
 
         Parameters
         ----------
         table : str
-            Name in the schema funnelift.
+            Name in the schema.
         columns : sequence of str
             Columns to read.
         among : Among, optional
-            Which rows; all of them without it.
+            Which rows, told by a table of funnelift; all of them without it.
+        schema : str
+            The schema, such as that of the raw tables.
 
         Returns
         -------

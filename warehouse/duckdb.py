@@ -110,12 +110,12 @@ class DuckDBWarehouse(Warehouse):
                 path.with_name(f"{path.name}.wal").unlink(missing_ok=True)
             new.replace(path)
 
-    def columns(self, table: str) -> list[str]:
+    def columns(self, table: str, schema: str = SCHEMA) -> list[str]:
         """See Warehouse."""
         found = self._connection.execute(
             "select column_name from information_schema.columns where table_schema = ? and table_name = ? "
             "order by ordinal_position",
-            [SCHEMA, table],
+            [schema, table],
         ).fetchall()
         return [name for (name,) in found]
 
@@ -126,10 +126,10 @@ class DuckDBWarehouse(Warehouse):
         return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
     def read(
-        self, table: str, columns: Sequence[str], among: Among | None = None
+        self, table: str, columns: Sequence[str], among: Among | None = None, schema: str = SCHEMA
     ) -> tuple[int, Iterator["pa.RecordBatch"]]:
         """See Warehouse."""
-        source = f"from {SCHEMA}.{_identifier(table)} as source"
+        source = f"from {_identifier(schema)}.{_identifier(table)} as source"
         if among is not None:
             key, number = _identifier(among.key), _identifier(among.number)
             source += (

@@ -70,9 +70,9 @@ class MySQLWarehouse(Warehouse):
         with _alone(is_first=True) as session:
             read_files(session, folder, replace=replace)
 
-    def columns(self, table: str) -> list[str]:
+    def columns(self, table: str, schema: str = SCHEMA) -> list[str]:
         """See Warehouse."""
-        return list(self._column_types(table))
+        return list(self._column_types(table, self._in(schema)))
 
     def query(self, sql: str, values: Sequence[object] = ()) -> list[dict[str, Any]]:
         """See Warehouse."""
@@ -82,20 +82,19 @@ class MySQLWarehouse(Warehouse):
         return [dict(zip(names, row, strict=True)) for row in rows]
 
     def read(
-        self, table: str, columns: Sequence[str], among: Among | None = None
+        self, table: str, columns: Sequence[str], among: Among | None = None, schema: str = SCHEMA
     ) -> tuple[int, Iterator["pa.RecordBatch"]]:
         """See Warehouse; decimals arrive as doubles."""
-        source = f"from {self._name(table)} as source"
+        database = self._in(schema)
+        source = f"from {name(database, table)} as source"
         if among is not None:
             source += (
                 f" inner join {self._name(among.table)} as among on source.{name(among.key)} = among.{name(among.key)}"
                 f" where among.{name(among.number)} > {int(among.above)}"
             )
         ((rows,),) = self._session.rows(f"select count(*) {source}")
-        chosen = ", ".join(self._chosen("source", table, columns))
-        return int(rows), read_batches(
-            self._session, f"select {chosen} {source}", f"{self._database}.{table}", BATCH_ROWS
-        )
+        chosen = ", ".join(self._chosen("source", table, columns, database))
+        return int(rows), read_batches(self._session, f"select {chosen} {source}", f"{database}.{table}", BATCH_ROWS)
 
     def read_joined(self, table: str, columns: Sequence[str], other: Joined) -> Iterator["pa.RecordBatch"]:
         """See Warehouse; decimals arrive as doubles."""
@@ -138,8 +137,12 @@ class MySQLWarehouse(Warehouse):
             stack.enter_context(self._session.lock(LOCK, self._lock_wait_seconds, self._database))
             self._resources = stack.pop_all()
 
-    def _chosen(self, alias: str, table: str, columns: Sequence[str]) -> list[str]:
-        types = self._column_types(table)
+    def _in(self, schema: str) -> str:
+        """The database that stands for a schema."""
+        return self._database if schema == SCHEMA else schema
+
+    def _chosen(self, alias: str, table: str, columns: Sequence[str], database: str | None = None) -> list[str]:
+        types = self._column_types(table, database)
         # The server turns a decimal into the nearest double, and sends it in fewer bytes; Arrow may miss it by one.
         return [
             f"cast({alias}.{name(column)} as double) as {name(column)}"
@@ -148,11 +151,11 @@ class MySQLWarehouse(Warehouse):
             for column in columns
         ]
 
-    def _column_types(self, table: str) -> dict[str, str]:
+    def _column_types(self, table: str, database: str | None = None) -> dict[str, str]:
         found = self._session.rows(
             "select column_name, column_type from information_schema.columns "
             "where table_schema = %s and table_name = %s order by ordinal_position",
-            [self._database, table],
+            [database or self._database, table],
         )
         self._session.commit()
         return {str(column): str(kind) for column, kind in found}
