@@ -1,6 +1,7 @@
 # make demo    set-up, then the whole road on a synthetic shop; make demo RAW=folder [MAPPING=file] takes your own files;
 #              make demo TARGET=mysql works on the MySQL or MariaDB server of the environment or of .env (docs/mysql.md)
 #              make demo DBT=latest works with the newest dbt, in a virtual environment of its own (no MySQL there)
+# make live    start the live service on the demo's warehouse and send it the last day, to see decisions come in
 # make docs    dbt's documentation with the metrics of the last training, and the gate's Data Docs, under results/docs
 # make check   set-up, then lint, types, SQL lint and the fast tests: no server, browser, whole shop or statistics
 # make test    set-up, then every check
@@ -56,7 +57,7 @@ SHELL := /bin/bash
 PIP_INSTALL = $(BIN)/python -m pip install --require-hashes --no-deps --progress-bar off -r $< 2>&1 \
 	| { grep --line-buffered -E '^ *(Collecting|Installing|ERROR|error)' || true; } | cut -c1-160
 
-.PHONY: help setup setup-dev demo docs check fast test soak fuzz lint bench lock clean
+.PHONY: help setup setup-dev demo live docs check fast test soak fuzz lint bench lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -93,6 +94,9 @@ endif
 	@$(WITH_ENV) $(BIN)/dbt --quiet build --vars '{eda_dataset: $(EDA_DATASET)}'
 	@echo "4/4 Train, evaluate, write predictions"
 	@$(WITH_ENV) $(BIN)/python -m ml.train
+
+live: setup
+	@$(WITH_ENV) $(BIN)/python -m live replay
 
 docs: setup
 	@$(WITH_ENV) $(BIN)/python -m ops docs

@@ -9,7 +9,7 @@ from paths import ROOT
 
 MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
-    for package in ("warehouse", "ingest", "ml", "bi", "ops")
+    for package in ("warehouse", "ingest", "ml", "live", "bi", "ops")
     for path in (ROOT / package).rglob("*.py")
     if ">>> " in path.read_text()
 )

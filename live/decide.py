@@ -1,0 +1,227 @@
+"""What is done at a decision point: the published models' word, the policy's, and chance."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from live.settings import LiveSettings
+from ml.experiment.simulated import hash_shares
+
+if TYPE_CHECKING:
+    pass
+
+DAY_MS = 86_400_000
+SHOW, HOLD = "show", "hold"
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """The arm of a visitor: 1 is shown something; `propensity` was the chance of that."""
+
+    visitor_id: str
+    treatment: int
+    propensity: float
+    assigned_ms: int
+    stratum: str = ""
+
+    def line(self) -> dict[str, Any]:
+        """As the raw contract has it."""
+        return {
+            "visitorid": self.visitor_id,
+            "assigned_at": self.assigned_ms,
+            "treatment": self.treatment,
+            "stratum": self.stratum,
+            "propensity": self.propensity,
+        }
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One decision, as it is answered and logged."""
+
+    session_id: str
+    decision_point: str
+    visitor_id: str
+    decided_ms: int
+    action: str
+    why: str
+    probability: float | None = None
+    risk_band: str | None = None
+    reasons: list[str] = field(default_factory=list)
+    model_version: str | None = None
+    p_control: float | None = None
+    p_treatment: float | None = None
+    uplift: float | None = None
+    treat: int | None = None
+    uplift_version: str | None = None
+    arm: str | None = None
+    propensity: float | None = None
+    is_synthetic: bool = False
+    is_simulated: bool = False
+    degraded: list[str] = field(default_factory=list)
+    dry_run: bool = False
+
+    def line(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self)
+
+
+class Ledger:
+    """Who has which arm, what was shown to whom, and what a day's offers have cost."""
+
+    def __init__(self) -> None:
+        self.arms: dict[str, Assignment] = {}
+        self.shows: dict[str, list[int]] = defaultdict(list)
+        self.spent: dict[int, float] = defaultdict(float)
+
+    def add(self, decision: Decision, cost: float) -> None:
+        """Take in a decision."""
+        if decision.action == SHOW:
+            self.shows[decision.visitor_id].append(decision.decided_ms)
+            self.spent[decision.decided_ms // DAY_MS] += cost
+
+
+class Policy:
+    """Turns the models' word on a row into an action.
+
+    Parameters
+    ----------
+    settings : LiveSettings
+        Exploration, cap, budget and kill switch.
+    ledger : Ledger
+        What was done before.
+    """
+
+    def __init__(self, settings: LiveSettings, ledger: Ledger) -> None:
+        self._settings, self._ledger = settings, ledger
+
+    def chance(self, treats: bool) -> float:
+        """The chance of being shown something: half the explored share, and the rest if the policy says so."""
+        explore = self._settings.explore_share
+        return explore / 2 + (1 - explore) * treats
+
+    def decide(
+        self, decision: Decision, *, acts_here: bool, is_bot: bool, cost: Callable[[Decision], float]
+    ) -> tuple[Decision, Assignment | None]:
+        """Settle the action of a decision.
+
+        Parameters
+        ----------
+        decision : Decision
+            What the models say.
+        acts_here : bool
+            Whether something may be shown at this decision point.
+        is_bot : bool
+            Whether the visitor behaves like a program.
+        cost : callable
+            What an offer would cost here.
+
+        Returns
+        -------
+        Decision
+            With action, reason, arm and propensity.
+        Assignment or None
+            The visitor's arm, where this is the first time that something could be shown.
+        """
+        why = self._forbidden(decision, acts_here=acts_here, is_bot=is_bot, cost=cost)
+        if why:
+            return _with(decision, action=HOLD, why=why), None
+        known = self._ledger.arms.get(decision.visitor_id)
+        if known is None:
+            # Effects that are made up decide about nobody.
+            treats = decision.treat == 1 and not decision.is_simulated
+            chance = self.chance(treats)
+            share = share_of(self._settings.salt, decision.visitor_id)
+            # Visitors of whom the policy says the same had the same chance.
+            stratum = "policy shows" if treats else "policy holds"
+            arm = Assignment(decision.visitor_id, int(share < chance), chance, decision.decided_ms, stratum)
+        else:
+            arm = known
+        is_shown = arm.treatment == 1 and not self._settings.dry_run
+        why = "dry run" if self._settings.dry_run else f"arm {_arm_name(arm)}"
+        told = _with(
+            decision, action=SHOW if is_shown else HOLD, why=why, arm=_arm_name(arm), propensity=arm.propensity
+        )
+        return told, arm if known is None and not self._settings.dry_run else None
+
+    def _forbidden(
+        self, decision: Decision, *, acts_here: bool, is_bot: bool, cost: Callable[[Decision], float]
+    ) -> str | None:
+        """Why nothing may be shown, whatever the arm; None where something may."""
+        settings, now = self._settings, decision.decided_ms
+        if settings.stop_file.exists():
+            return "kill switch"
+        if not acts_here:
+            return "no offer at this decision point"
+        if is_bot:
+            return "bot"
+        since = now - settings.cap_days * DAY_MS
+        if sum(shown > since for shown in self._ledger.shows.get(decision.visitor_id, ())) >= settings.cap_shows:
+            return "frequency cap"
+        if settings.daily_budget is not None:
+            # A day's money is let out evenly, an hour of it at once.
+            passed = min((now % DAY_MS) / DAY_MS + 1 / 24, 1.0)
+            if self._ledger.spent[now // DAY_MS] + cost(decision) > settings.daily_budget * passed:
+                return "budget"
+        return None
+
+
+def share_of(salt: str, visitor: str) -> float:
+    """A visitor's number from 0 to 1, the same on every machine and after every restart."""
+    import pyarrow as pa
+
+    return float(hash_shares(f"{salt}:visitor:", pa.chunked_array([[visitor]], pa.string()))[0])
+
+
+def told_by(prediction: dict[str, Any], score: dict[str, Any] | None, decided_ms: int) -> Decision:
+    """Put what the models say of one row into a decision without action.
+
+    Parameters
+    ----------
+    prediction : dict
+        The row of conversion_predictions, or its key alone where no model is published.
+    score : dict or None
+        The row of uplift_scores.
+    decided_ms : int
+        The moment, epoch milliseconds.
+
+    Returns
+    -------
+    Decision
+        Still to be settled.
+    """
+    reasons = [prediction.get(f"reason_{number}") for number in (1, 2, 3)]
+    score = score or {}
+    return Decision(
+        session_id=prediction["session_id"],
+        decision_point=prediction["decision_point"],
+        visitor_id=prediction["visitor_id"],
+        decided_ms=decided_ms,
+        action=HOLD,
+        why="",
+        probability=prediction.get("probability"),
+        risk_band=prediction.get("risk_band"),
+        reasons=[reason for reason in reasons if reason],
+        model_version=prediction.get("model_version"),
+        p_control=score.get("p_control"),
+        p_treatment=score.get("p_treatment"),
+        uplift=score.get("uplift"),
+        treat=score.get("treat"),
+        uplift_version=score.get("model_version"),
+        is_simulated=bool(score.get("is_simulated")),
+    )
+
+
+def at(decided_ms: int) -> datetime:
+    """A moment as a time in UTC."""
+    return datetime.fromtimestamp(decided_ms / 1000, UTC)
+
+
+def _with(decision: Decision, **changes: Any) -> Decision:
+    return Decision(**{**asdict(decision), **changes})
+
+
+def _arm_name(arm: Assignment) -> str:
+    return "treatment" if arm.treatment else "control"

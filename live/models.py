@@ -1,0 +1,137 @@
+"""The published models, and what they say of rows: ml.score's own code."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from ml.config import Config
+from ml.data.features import PREDICTIONS, SCORES, Mart, read_mart
+from ml.data.rows import build_dataset
+from ml.files import model_folder
+from ml.publish.artifacts import SavedModel, load_model
+from ml.run import Stamp
+from ml.scoring.conversion import conversion_rows
+from ml.scoring.published import checked_uplift_run, published_model, published_uplift
+from ml.scoring.uplift import PublishedUplift, uplift_rows
+from warehouse.base import Warehouse
+from warehouse.contract import Contracts, read_contracts
+from warehouse.errors import FunneliftError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from ml.conversion.champion import Champion
+
+KEY = ("session_id", "decision_point")
+Rows = dict[tuple[str, str], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Models:
+    """The models that are published now, loaded; each is None where there is none, and `missing` says why."""
+
+    config: Config
+    contracts: Contracts
+    mart: Mart
+    saved: SavedModel | None
+    champion: "Champion | None"
+    uplift: PublishedUplift | None
+    missing: tuple[str, ...]
+
+    @property
+    def name(self) -> tuple[str | None, str | None]:
+        """The versions of both."""
+        return (
+            self.saved.model_version if self.saved else None,
+            f"{self.uplift.run_id} {self.uplift.model_version}" if self.uplift else None,
+        )
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether the model learnt from made-up visitors."""
+        return self.saved is not None and self.saved.is_synthetic
+
+    @property
+    def decision_point(self) -> str:
+        """Where something may be shown: where uplift was learnt, else where the next experiment is."""
+        return self.uplift.decision_point if self.uplift else self.config.experiment.decision_point
+
+    def predictions(self, rows: "pa.Table") -> tuple[Rows, Rows]:
+        """Score rows of session_features.
+
+        Parameters
+        ----------
+        rows : pyarrow.Table
+            The rows, at any decision points.
+
+        Returns
+        -------
+        dict
+            Rows of conversion_predictions by session and decision point; none without a model.
+        dict
+            Rows of uplift_scores, of those at the decision point of uplift.
+        """
+        if not rows.num_rows:
+            return {}, {}
+        columns = rows.select(list(self.mart.columns)).combine_chunks()
+        data = build_dataset(columns.to_batches(), columns.num_rows, self.mart)
+        now = datetime.now(UTC)
+        told: tuple[Rows, Rows] = ({}, {})
+        if self.champion is not None and self.saved is not None:
+            stamp = Stamp(self.saved.run_id, self.saved.model_version, now, is_synthetic=self.saved.is_synthetic)
+            contract = self.contracts[PREDICTIONS]
+            found = conversion_rows(data, self.champion, contract.schema.empty_table(), stamp, contract, threads=1)
+            told[0].update(_by_key(found))
+        if self.uplift is not None:
+            uplift, contract = self.uplift, self.contracts[SCORES]
+            stamp = Stamp(uplift.run_id, uplift.model_version, now, uplift.is_synthetic, uplift.is_simulated)
+            found = uplift_rows(
+                data, uplift, contract.schema.empty_table(), stamp, contract, mart=self.mart, config=self.config
+            )
+            told[1].update(_by_key(found))
+        return told
+
+    def cost(self, p_treatment: float | None) -> float:
+        """What an offer costs: its price, or that times the chance that it is redeemed."""
+        policy = self.uplift.policy if self.uplift else self.config.policy
+        return policy.cost * (1.0 if policy.cost_per == "contact" or p_treatment is None else p_treatment)
+
+
+def load_models(config: Config, warehouse: Warehouse) -> Models:
+    """Load what is published, its files checked by their hashes.
+
+    Parameters
+    ----------
+    config : Config
+        Settings.
+    warehouse : Warehouse
+        The open warehouse.
+
+    Returns
+    -------
+    Models
+        Without the models that are missing or cannot score.
+    """
+    contracts = read_contracts(config.manifest)
+    mart, missing = read_mart(contracts), []
+    saved, champion, uplift = None, None, None
+    try:
+        saved = published_model(warehouse)
+        folder = model_folder(config.results, saved.run_id)
+        saved.check(folder, mart)
+        champion = load_model(folder, mart, threads=1)
+    except FunneliftError as error:
+        saved, champion = None, None
+        missing.append(f"no model: {error}")
+    try:
+        run = checked_uplift_run(warehouse, config.results, mart)
+        uplift = None if run is None else published_uplift(run, config, mart)
+    except FunneliftError as error:
+        missing.append(f"no uplift model: {error}")
+    if uplift is None and not any(text.startswith("no uplift model") for text in missing):
+        missing.append("no uplift model: none is published")
+    return Models(config, contracts, mart, saved, champion, uplift, tuple(missing))
+
+
+def _by_key(rows: "pa.Table") -> Rows:
+    return {(row[KEY[0]], row[KEY[1]]): row for row in rows.to_pylist()}
