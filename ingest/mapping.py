@@ -190,6 +190,7 @@ class EventRule(_Model):
 
 
 OPTIONAL_ASSIGNMENT_CELLS = ("stratum", "propensity")
+LONGEST_OFFER = 64  # as the tables of results hold it
 
 
 class AssignmentColumns(_Model):
@@ -216,7 +217,7 @@ class Assignments(_Model):
     """An experiment's export in the words of the raw contract; what is left out is as in the contract."""
 
     columns: AssignmentColumns = AssignmentColumns()
-    arms: dict[Name, Literal["treatment", "control"]] = {
+    arms: dict[Name, Literal["treatment", "control", "offer"]] = {
         "treatment": "treatment",
         "control": "control",
         "1": "treatment",
@@ -237,10 +238,20 @@ class Assignments(_Model):
             raise ValueError(
                 f"arms: {', '.join(twice)} named more than once (case is no difference; ignore_arms counts too)"
             )
-        if missing := {"treatment", "control"} - set(self.arms.values()):
+        kinds = set(self.arms.values())
+        if {"treatment", "offer"} <= kinds:
+            raise ValueError("arms: say treatment where there is one, offer of each where there are several")
+        if missing := {"treatment", "control"} - {"treatment" if kind == "offer" else kind for kind in kinds}:
             raise ValueError(f"arms: none is the {missing.pop()}; an experiment has one of each")
+        if long := [arm for arm in self.offers if arm is not None and len(arm) > LONGEST_OFFER]:
+            raise ValueError(f"arms: {long[0]} is longer than {LONGEST_OFFER} characters")
         _check_time(self.time_format, self.time_zone, "time_format" in self.model_fields_set)
         return self
+
+    @property
+    def offers(self) -> list[Name | None]:
+        """What is kept of the name of each arm: that of an offer, where there are several."""
+        return [arm if kind == "offer" else None for arm, kind in self.arms.items()]
 
     def cells(self, header: Collection[str]) -> dict[str, Name]:
         """Say where the cells of an assignment are.

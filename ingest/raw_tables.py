@@ -46,6 +46,8 @@ RAW_TABLES: dict[str, tuple[Column, ...]] = {
         # The stratum within which the visitor was drawn, and the chance of treatment that the visitor had.
         Column("stratum", ID, is_nullable=True),
         Column("propensity", "double", is_nullable=True),
+        # Which of several offers the treated visitor got.
+        Column("offer", ID, is_nullable=True),
         *_LOAD,
     ),
     # In the order of LoadRow.

@@ -197,10 +197,12 @@ _TREATMENT_ASSIGNMENTS = """
     timed AS ({timed}),
     typed AS (
         SELECT *,
-            $treatments[list_position(list_transform($arms, lambda name: lower(name)), arm)] AS treatment
+            list_position(list_transform($arms, lambda name: lower(name)), arm) AS place,
+            list_extract($treatments, place) AS treatment,
+            list_extract($offers::VARCHAR[], place) AS offer
         FROM timed
     )
-    SELECT line, visitorid, ms AS assigned_at, treatment, nullif(stratum, '') AS stratum,
+    SELECT line, visitorid, ms AS assigned_at, treatment, offer, nullif(stratum, '') AS stratum,
         CASE WHEN regexp_full_match(chance, {number}) THEN try_cast(chance AS DOUBLE) END AS propensity,
         CASE
             WHEN structure IS NOT NULL THEN structure
@@ -400,7 +402,8 @@ def _statements(
         arms = layout.mapping.assignments.arms
         parameters |= {
             "arms": list(arms),
-            "treatments": [int(arm == "treatment") for arm in arms.values()],
+            "treatments": [int(arm != "control") for arm in arms.values()],
+            "offers": layout.mapping.assignments.offers,
             "ignored": layout.mapping.assignments.ignore_arms,
             "ignore": _IGNORED,
         }

@@ -1,7 +1,7 @@
 """All settings of the modelling commands, typed and checked before any work starts."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -161,9 +161,13 @@ class Simulation(Section):
 
 
 class ExperimentSettings(Section):
-    """Where the arms come from and what is asked of them."""
+    """Where the arms come from, what is asked of them, and by which outcome they are compared."""
 
     decision_point: str
+    outcome: Literal["conversion", "revenue"] = "conversion"
+    treated: Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=100)] = []
+    control: Annotated[str, Field(min_length=1, max_length=64)] = "control"
+    offer_shares: dict[str, Share] = {}
     treated_share: Share
     highest_mismatch_p: Share
     allow_mismatch: bool
@@ -186,11 +190,24 @@ class UpliftSettings(CatBoostSettings):
     top_shares: Annotated[list[Share], Field(min_length=1)]
 
 
+class OfferCosts(Section):
+    """What one of several offers costs, where that differs from what the others do."""
+
+    cost: Annotated[float, Field(ge=0)] | None = None
+    contact_cost: Annotated[float, Field(ge=0)] | None = None
+    cost_share: Annotated[float, Field(ge=0, le=1)] | None = None
+    fixed_cost: Annotated[float, Field(ge=0)] | None = None
+
+
 class PolicySettings(Section):
     """What an intervention costs and a conversion brings."""
 
+    costs: dict[str, OfferCosts] = {}
     cost: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     cost_per: Literal["redemption", "contact"]
+    contact_cost: Annotated[float, Field(ge=0)] = 0.0
+    cost_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    fixed_cost: Annotated[float, Field(ge=0)] = 0.0
     revenue_per_conversion: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     value_column: str | None
     margin: Annotated[float, Field(gt=0, le=1)]
@@ -199,6 +216,37 @@ class PolicySettings(Section):
     horizon_days: PositiveFloat
     bootstrap_resamples: Annotated[int, Field(ge=20)]
     sensitivity: Annotated[list[PositiveFloat], Field(min_length=1)]
+
+    @field_validator("costs", mode="before")
+    @classmethod
+    def _plain_costs(cls, costs: Any) -> Any:
+        """Take a plain number for `cost`."""
+        if not isinstance(costs, Mapping):
+            return costs
+        return {name: {"cost": own} if isinstance(own, int | float) else own for name, own in costs.items()}
+
+    def costs_of(self, offers: Sequence[str], name: str) -> list[float]:
+        """Return one kind of cost of each offer.
+
+        Parameters
+        ----------
+        offers : sequence of str
+            What the offers are called.
+        name : str
+            cost, contact_cost, cost_share or fixed_cost.
+
+        Returns
+        -------
+        list of float
+            The offer's own, else that of all.
+        """
+        own = [getattr(self.costs.get(offer, OfferCosts()), name) for offer in offers]
+        return [float(getattr(self, name) if cost is None else cost) for cost in own]
+
+    @property
+    def has_further_costs(self) -> bool:
+        """Whether something is paid besides `cost`, or offers cost different amounts."""
+        return bool(self.contact_cost or self.cost_share or self.fixed_cost or self.costs)
 
 
 class PlannerSettings(Section):
@@ -275,6 +323,12 @@ class Config(Section):
         except UnicodeEncodeError:
             raise ValueError("the path is not UTF-8, or this locale cannot say it: set LC_ALL=C.UTF-8") from None
         return results
+
+    @property
+    def learns_gains(self) -> bool:
+        """Whether a run on the mart learns what an offer earns with whom, in money, and not whom it makes buy."""
+        experiment = self.experiment
+        return experiment.outcome == "revenue" or len(experiment.treated) > 1 or self.policy.has_further_costs
 
     def bootstrap(self, resamples: int) -> Bootstrap:
         """Return the bootstrap of this run's seed, confidence and threads with a section's number of resamples."""

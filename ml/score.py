@@ -13,6 +13,7 @@ from ml.data.build import Build, check_same_build, whole_build
 from ml.data.features import MART, PREDICTIONS, SCORES, Mart, check_columns, read_mart
 from ml.data.rows import Dataset, build_dataset
 from ml.data.values import check_values
+from ml.experiment.revenue import read_revenue
 from ml.files import model_folder
 from ml.publish.artifacts import SavedModel, load_model
 from ml.publish.registry import SCORE_RUNS, ScoreRun, next_number, score_runs, scored_up_to
@@ -141,15 +142,19 @@ def _changes(this: Scoring, warehouse: Warehouse, since: int | None, progress: P
         data = build_dataset(batches, row_count, this.mart) if row_count else None
         plausible_from = plausible_from_ms(warehouse)
         old = {table: warehouse.table(this.contracts[table], among) for table in this.stamps}
+        needs_revenue = this.uplift is not None and this.uplift.needs_revenue
+        paid = read_revenue(warehouse, among) if needs_revenue else None
     new = {table: this.contracts[table].schema.empty_table() for table in this.stamps}
     if data is not None:
         with progress.step("gate: nulls and ranges"):
             check_values(data, this.mart, this.config)
-        new = _scored(this, replace(data, plausible_from_ms=plausible_from), old, progress)
+        new = _scored(this, replace(data, plausible_from_ms=plausible_from), old, paid, progress)
     return [changes_of(this.contracts[table], old[table], rows) for table, rows in new.items()]
 
 
-def _scored(this: Scoring, data: Dataset, old: "Tables", progress: Progress) -> "Tables":
+def _scored(
+    this: Scoring, data: Dataset, old: "Tables", paid: "pa.Table | None", progress: Progress
+) -> "Tables":  # fmt: skip
     threads = this.config.threads
     with progress.step(f"scoring and explaining {len(data):,} rows"):
         champion = load_model(model_folder(this.config.results, this.champion.run_id), this.mart, threads)
@@ -161,7 +166,7 @@ def _scored(this: Scoring, data: Dataset, old: "Tables", progress: Progress) -> 
         if this.uplift is not None:
             rows[SCORES] = uplift_rows(
                 data, this.uplift, old[SCORES], this.stamps[SCORES], this.contracts[SCORES],
-                mart=this.mart, config=this.config,
+                mart=this.mart, config=this.config, paid=paid,
             )  # fmt: skip
     return rows
 

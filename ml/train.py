@@ -14,6 +14,7 @@ from ml.data.build import Build, check_same_build, whole_build
 from ml.data.checked import read_checked
 from ml.data.features import Mart, read_mart
 from ml.parts.conversion import train_conversion
+from ml.parts.mart_offers import train_offers
 from ml.parts.outcome import Outcome
 from ml.parts.policy import publish_uplift, train_policy
 from ml.parts.uplift import check_settings, read_uplift, train_uplift
@@ -24,6 +25,7 @@ from ml.report.page import refresh_report
 from ml.run import Run, run_name
 from warehouse.base import Publication, Warehouse
 from warehouse.contract import read_contracts
+from warehouse.errors import FunneliftError
 from warehouse.open import open_warehouse
 
 DESCRIPTION = (
@@ -103,6 +105,13 @@ def train(config: Config, progress: Progress, only: str | None = None, *, force:
 
 def _outcomes(this: Run, warehouse: Warehouse, mart: Mart, only: str | None, force: bool) -> Iterator[Outcome]:
     """Run the parts asked for, one after the other."""
+    learns_gains = this.config.learns_gains
+    if only == "policy" and learns_gains:
+        raise FunneliftError(
+            "what an offer earns is learnt with its costs (experiment.outcome: revenue, or one of policy.contact_cost, "
+            "policy.cost_share, policy.fixed_cost), so other prices need another learning: `python -m ml.train --only "
+            "uplift`, which values the policies too"
+        )
     if only == "policy":
         yield train_policy(this, warehouse, read_uplift(this, warehouse))
         return
@@ -111,7 +120,9 @@ def _outcomes(this: Run, warehouse: Warehouse, mart: Mart, only: str | None, for
         check_settings(checked, this.config)
     if only != "uplift":
         yield train_conversion(this, checked, warehouse, force=force)
-    if only != "conversion":
+    if only != "conversion" and learns_gains:
+        yield train_offers(this, checked, warehouse)
+    elif only != "conversion":
         uplift = train_uplift(this, checked, warehouse)
         yield publish_uplift(this, warehouse, uplift) if only == "uplift" else train_policy(this, warehouse, uplift)
 

@@ -1,11 +1,13 @@
 """Arms that were really assigned: the table of assignments, and which rows it gives an arm."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ml.arrays import Codes, Rows
+from ml.config import ExperimentSettings
 from ml.data.gates import REBUILD, GateError
 from ml.data.rows import Dataset, to_codes
 from ml.experiment.experiment import ARM_NAMES, Assigned
@@ -56,7 +58,7 @@ def read_assignments(warehouse: Warehouse) -> "pa.Table | None":
     import pyarrow.compute as pc
 
     types = {"visitor_id": pa.string(), "assigned_ms": pa.int64(), "treatment": pa.int8(), "has_conflict": pa.int8(),
-             "stratum": pa.string(), "propensity": pa.float64()}  # fmt: skip
+             "stratum": pa.string(), "propensity": pa.float64(), "offer": pa.string()}  # fmt: skip
     present = warehouse.columns(ASSIGNMENTS)
     if not present:
         return None
@@ -68,7 +70,7 @@ def read_assignments(warehouse: Warehouse) -> "pa.Table | None":
         return None
     table = pa.Table.from_batches(batches)
     remedy = "Load the assignments again with `python -m ingest load`, then run `dbt build`"
-    for name in types:
+    for name in types.keys() - {"offer"}:
         # A design is told of all visitors or of none.
         if 0 < table.column(name).null_count < (count if name in DESIGN else np.inf):
             raise GateError("nulls", f"nulls in {ASSIGNMENTS}.{name}", 0, table.column(name).null_count, remedy)
@@ -85,7 +87,9 @@ def read_assignments(warehouse: Warehouse) -> "pa.Table | None":
     return pa.table({name: table.column(name).cast(kind) for name, kind in types.items()})
 
 
-def real_arms(here: Dataset, assignments: "pa.Table", warehouse: Warehouse, point: str) -> Assigned:
+def real_arms(
+    here: Dataset, assignments: "pa.Table", warehouse: Warehouse, settings: ExperimentSettings
+) -> Assigned:  # fmt: skip
     """Give the rows at a decision point the arms that their visitors were assigned.
 
     A row carries its visitor's arm when it was decided at or after the assignment. Only the first such row of a visitor
@@ -99,8 +103,8 @@ def real_arms(here: Dataset, assignments: "pa.Table", warehouse: Warehouse, poin
         What `read_assignments` returned.
     warehouse : Warehouse
         Where the rows of each arm are counted again.
-    point : str
-        The decision point.
+    settings : ExperimentSettings
+        The decision point, and which offers count; their codes follow this order, from 1 on.
 
     Returns
     -------
@@ -114,8 +118,10 @@ def real_arms(here: Dataset, assignments: "pa.Table", warehouse: Warehouse, poin
     FunneliftError
         When no row has an arm.
     """
+    point = settings.decision_point
     assigned = _assigned_arms(here, assignments)
     _check_arm_counts(warehouse, point, assigned, here.label)
+    assigned, others = _offer_arms(assigned, here, assignments, settings.treated)
     treatment = _first_rows_only(assigned, here.visitor)
     conflicts = int(assignments.column("has_conflict").to_numpy().sum())
     if not (treatment >= 0).any():
@@ -131,7 +137,8 @@ def real_arms(here: Dataset, assignments: "pa.Table", warehouse: Warehouse, poin
         source=f"experiment of {int((treatment >= 0).sum()):,} visitors ({ASSIGNMENTS})",
         left_out={
             "visitors given both arms": conflicts,
-            "rows without an arm, or decided before it was assigned": int((assigned < 0).sum()),
+            **({"rows of other offers": others} if settings.treated else {}),
+            "rows without an arm, or decided before it was assigned": int((assigned < 0).sum()) - others,
             "later rows of the same visitor": int(((assigned >= 0) & (treatment < 0)).sum()),
         },
     )
@@ -165,6 +172,32 @@ def _assigned_arms(data: Dataset, assignments: "pa.Table") -> Codes:
     arm = np.where(assignments.column("has_conflict").to_numpy() == 1, -1, assignments.column("treatment").to_numpy())
     is_after = (at >= 0) & (data.decided_ms >= assignments.column("assigned_ms").to_numpy()[at])
     return np.where(is_after, arm[at], -1).astype(np.int8)
+
+
+def _offer_arms(
+    assigned: Codes, here: Dataset, assignments: "pa.Table", treated: Sequence[str]
+) -> tuple[Codes, int]:  # fmt: skip
+    """Tell offers apart, in the order of the settings; also count the rows of other offers."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    names = sorted(pc.unique(assignments.column("offer").drop_null()).to_pylist())
+    if not treated:
+        if len(names) > 1:
+            raise FunneliftError(
+                f"{ASSIGNMENTS} holds several offers ({', '.join(names[:SHOWN])}): name those to compare with the "
+                f"control in experiment.treated, such as [{', '.join(names[:2])}]"
+            )
+        return assigned, 0
+    if unknown := [name for name in treated if name not in names]:
+        raise FunneliftError(
+            f"experiment.treated: nobody was assigned {unknown[0]!r}; the offers of {ASSIGNMENTS} are "
+            f"{', '.join(names[:SHOWN]) or 'not named: say `offer` of each arm in the mapping (docs/loading.md)'}"
+        )
+    place = pc.index_in(assignments.column("offer"), value_set=pa.array(list(treated), pa.string()))
+    codes = np.asarray(pc.fill_null(place, -2).to_numpy(), np.int8) + 1
+    own = np.where(assigned == 1, codes[_places(here, assignments)], assigned).astype(np.int8)
+    return own, int(((assigned == 1) & (own < 0)).sum())
 
 
 def _check_arm_counts(warehouse: Warehouse, point: str, assigned: Codes, label: Codes) -> None:

@@ -34,6 +34,12 @@ class Truth:
     segments: tuple[str, ...]
     effect: Floats
 
+    @property
+    def effects(self) -> dict[str, float]:
+        """The expected effect in each segment that has rows, by name."""
+        codes, rows = np.unique(self.segment, return_index=True)
+        return {self.segments[code]: float(self.effect[row]) for code, row in zip(codes, rows, strict=True)}
+
 
 @dataclass(frozen=True)
 class Assigned:

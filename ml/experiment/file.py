@@ -128,7 +128,7 @@ class Columns:
 
 @dataclass(frozen=True)
 class FileExperiment:
-    """An experiment read from a file.
+    """An experiment read from a file, or one of the mart's in the same shape.
 
     `identity` holds row_number (of the file's data rows, from 1) and visitor_id of each row; `mart` describes the
     features, and `features` how they stand in the file. `other_arms` counts the rows left out by their value of the
@@ -153,12 +153,14 @@ class FileExperiment:
 
 
 @dataclass(frozen=True)
-class FileRows:
-    """The rows of a file that take part, in an order that their place in the file has no part in.
+class ArmRows:
+    """Rows that take part in an experiment: those of a file, or sessions of the mart.
 
-    `identity`, `mart`, `features`, `other_arms`, `dropped` and `notes` are those of `FileExperiment`. `arm` is 0 for
-    the control and counts the treatments from 1. `outcome` is as the file has it, `value` the money that a row brought.
-    `units` names the unit of each row, `visitor` numbers it in the order of the rows.
+    A file's rows are in an order that their place in the file has no part in. `identity`, `mart`, `features`,
+    `other_arms`, `dropped` and `notes` are those of `FileExperiment`. `arm` is 0 for the control and counts the
+    treatments from 1. `outcome` is as the file has it, `value` the money that a row brought. `units` names the unit of
+    each row, `visitor` numbers it in the order of the rows. `split` is a position in `SPLITS`; None where visitors are
+    split at random.
     """
 
     identity: "pa.Table"
@@ -176,6 +178,7 @@ class FileRows:
     other_arms: dict[str, int]
     dropped: dict[str, str]
     notes: list[str]
+    split: Codes | None = None
 
     def __len__(self) -> int:
         return len(self.arm)
@@ -185,11 +188,11 @@ class FileRows:
         """Whether every outcome is 0 or 1."""
         return bool(np.isin(self.outcome, (0, 1)).all())
 
-    def of_arms(self, arms: tuple[int, ...]) -> "FileRows":
+    def of_arms(self, arms: tuple[int, ...]) -> "ArmRows":
         """Return the rows of some arms."""
         return self.at(np.flatnonzero(np.isin(self.arm, arms)))
 
-    def at(self, rows: Rows) -> "FileRows":
+    def at(self, rows: Rows) -> "ArmRows":
         """Return the rows at some positions, in order."""
         import pyarrow as pa
 
@@ -204,14 +207,32 @@ class FileRows:
             visitor=np.unique(self.visitor[rows], return_inverse=True)[1].astype(np.int32),
             stratum=_at(rows, self.stratum),
             propensity=_at(rows, self.propensity),
+            split=_at(rows, self.split),
         )
+
+    def splits(self, good: Codes, config: Config) -> Codes:
+        """Return the split of each row, at random where no time has cut them.
+
+        Parameters
+        ----------
+        good : ndarray of shape (n_rows,)
+            Whether the row ended well.
+        config : Config
+            Settings.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,)
+            Positions in `SPLITS`.
+        """
+        return random_split(self.units, self.visitor, self.arm, good, config) if self.split is None else self.split
 
 
 def _at(rows: Rows, values: npt.NDArray[Kind] | None) -> npt.NDArray[Kind] | None:
     return None if values is None else values[rows]
 
 
-def read_rows(path: Path, columns: Columns, config: Config) -> FileRows:
+def read_rows(path: Path, columns: Columns, config: Config) -> ArmRows:
     """Read the rows of a file that take part in an experiment.
 
     Numbers and dates are numeric features, texts and booleans are categories. Rows with another treatment are left out
@@ -228,7 +249,7 @@ def read_rows(path: Path, columns: Columns, config: Config) -> FileRows:
 
     Returns
     -------
-    FileRows
+    ArmRows
         The rows.
 
     Raises
@@ -248,7 +269,7 @@ def read_rows(path: Path, columns: Columns, config: Config) -> FileRows:
     at = pa.array(order.rows)
     numbers = pa.chunked_array([pa.array(taken.rows[order.rows] + 1)])
     ids = numbers.cast(pa.string()) if taken.ids is None else taken.ids.take(at)
-    return FileRows(
+    return ArmRows(
         identity=pa.table({"row_number": numbers, "visitor_id": ids}),
         mart=mart,
         features=file_features(rows, inputs),
@@ -300,14 +321,14 @@ def from_file(path: Path, columns: Columns, config: Config, *, treated_share: fl
 
 
 def checked_experiment(
-    rows: FileRows, name: str, columns: Columns, config: Config, *, treated_share: float | None,
+    rows: ArmRows, name: str, columns: Columns, config: Config, *, treated_share: float | None,
     one_chance: bool = True,
 ) -> FileExperiment:  # fmt: skip
     """Check the rows of two arms, and estimate the average effect.
 
     Parameters
     ----------
-    rows : FileRows
+    rows : ArmRows
         Rows of arm 0, the control, and arm 1.
     name : str
         What the file is called.
@@ -333,15 +354,17 @@ def checked_experiment(
         treatment=treatment,
         outcome=good,
         visitor=visitor,
-        split=random_split(rows.units, visitor, treatment, good, config),
+        split=rows.splits(good, config),
         treated_share=float(treatment[is_first(visitor)].mean()) if treated_share is None else treated_share,
         stratum=rows.stratum,
         propensity=rows.propensity,
     )
-    can_leak = rows.is_binary and rows.mart.features
+    # Features of the mart have passed the gate of all its rows.
+    can_leak = rows.is_binary and rows.mart.features and rows.split is None
     single_features = _check_leakage(experiment, rows.mart, name, config) if can_leak else []
     randomisation = check_randomisation(experiment, config.experiment, ratio_is_designed=treated_share is not None)
     average = average_of(rows, rows.outcome, columns, config)
+    hints = direction_hint(columns, average, is_binary=rows.is_binary)
     found = FileExperiment(
         identity=rows.identity,
         mart=rows.mart,
@@ -352,7 +375,7 @@ def checked_experiment(
         rows_read=rows.rows_read,
         other_arms=rows.other_arms,
         dropped=rows.dropped,
-        notes=[*rows.notes, *direction_hint(columns, average, is_binary=rows.is_binary)],
+        notes=[*rows.notes, *(hints if rows.split is None else [])],
         average=average,
         unrankable=None,
         features=rows.features,
@@ -466,12 +489,12 @@ def _missing_outcomes(
     ]
 
 
-def average_of(rows: FileRows, outcome: Floats, columns: Columns, config: Config) -> AverageEffect:
+def average_of(rows: ArmRows, outcome: Floats, columns: Columns, config: Config) -> AverageEffect:
     """Estimate the average effect on an outcome: that of the file, or money.
 
     Parameters
     ----------
-    rows : FileRows
+    rows : ArmRows
         Rows of arm 0, the control, and arm 1.
     outcome : ndarray of shape (n_rows,)
         Any number per row.

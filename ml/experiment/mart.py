@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from ml.arrays import Codes, Rows
+from ml.arrays import Codes, Floats, Rows
 from ml.config import Config, ExperimentSettings
 from ml.data.features import Mart
 from ml.data.rows import Dataset, take
@@ -13,7 +13,9 @@ from ml.data.split import split_by_time
 from ml.experiment.assignments import read_assignments, real_arms
 from ml.experiment.designed import AverageEffect, Design, designed_effect
 from ml.experiment.experiment import SPLITS, Assigned, Experiment, check_arms
+from ml.experiment.file import ArmRows
 from ml.experiment.randomisation import Randomisation, check_randomisation, shares_differ
+from ml.experiment.revenue import check_revenue, check_spending, read_revenue, revenue_of, session_revenue
 from ml.experiment.simulated import simulated_arms
 from warehouse.base import Warehouse
 from warehouse.errors import FunneliftError
@@ -63,13 +65,7 @@ def from_mart(data: Dataset, mart: Mart, warehouse: Warehouse, settings: Experim
     FunneliftError
         When the decision point or a segment's feature is unknown, or an arm or a split has too little in it.
     """
-    rows = rows_at(data, settings.decision_point)
-    here = take(data, rows)
-    assignments = read_assignments(warehouse)
-    if assignments is None:
-        assigned = simulated_arms(here, mart, settings)
-    else:
-        assigned = real_arms(here, assignments, warehouse, settings.decision_point)
+    rows, here, assigned = _assigned(data, mart, warehouse, settings)
     experiment = Experiment(
         inputs=here.inputs,
         categorical=tuple(mart.categorical),
@@ -91,6 +87,98 @@ def from_mart(data: Dataset, mart: Mart, warehouse: Warehouse, settings: Experim
         )
     randomisation = check_randomisation(experiment, settings)
     return MartExperiment(rows, experiment, randomisation, assigned.source, assigned.left_out)
+
+
+@dataclass(frozen=True)
+class MartArms:
+    """All sessions at the decision point, and those of them that have an arm and an outcome.
+
+    `rows` are positions in the data set, `own` positions among these. `split` is a position in `SPLITS`, and `revenue`
+    what came in after the decision, NaN where nothing is known of it; None where conversions count.
+    """
+
+    rows: Rows
+    here: Dataset
+    assigned: Assigned
+    split: Codes
+    own: Rows
+    arms: ArmRows
+    revenue: Floats | None
+
+
+def arms_on_mart(data: Dataset, mart: Mart, warehouse: Warehouse, config: Config) -> MartArms:
+    """Take the experiment on sessions in the shape in which offers and money are learnt from a file.
+
+    Parameters
+    ----------
+    data : Dataset
+        All rows of the feature mart.
+    mart : Mart
+        Roles of the columns.
+    warehouse : Warehouse
+        Where assignments and revenue are.
+    config : Config
+        Settings.
+
+    Returns
+    -------
+    MartArms
+        The sessions, split by time.
+
+    Raises
+    ------
+    GateError
+        When Python and the warehouse count different rows or revenue, or the assignments are broken.
+    FunneliftError
+        When the decision point is unknown, nobody was assigned, or no revenue is known.
+    """
+    settings = config.experiment
+    rows, here, assigned = _assigned(data, mart, warehouse, settings)
+    split = _split(here, assigned, settings)
+    own = np.flatnonzero((assigned.treatment >= 0) & (assigned.outcome >= 0))
+    revenue = None
+    if settings.outcome == "revenue":
+        observed = session_revenue(here, read_revenue(warehouse))
+        check_revenue(warehouse, here, observed, settings.decision_point)
+        revenue = revenue_of(assigned, here, observed, config.policy)
+        check_spending(revenue[own])
+    ids = here.identity.column("visitor_id").cast("string")
+    arms = ArmRows(
+        identity=here.identity,
+        mart=mart,
+        features=(),
+        inputs=here.inputs,
+        arm=assigned.treatment,
+        outcome=assigned.outcome.astype(np.float64),
+        value=revenue,
+        units=ids,
+        visitor=_renumbered(here.visitor),
+        stratum=assigned.stratum,
+        propensity=assigned.propensity,
+        rows_read=len(here),
+        other_arms={},
+        dropped={},
+        notes=[],
+        split=split,
+    ).at(own)
+    return MartArms(rows, here, assigned, split, own, arms, revenue)
+
+
+def _assigned(
+    data: Dataset, mart: Mart, warehouse: Warehouse, settings: ExperimentSettings
+) -> tuple[Rows, Dataset, Assigned]:
+    """Positions of the rows at the decision point, these rows, and their arms."""
+    rows = rows_at(data, settings.decision_point)
+    here = take(data, rows)
+    assignments = read_assignments(warehouse)
+    if assignments is not None:
+        return rows, here, real_arms(here, assignments, warehouse, settings)
+    if settings.treated:
+        raise FunneliftError(
+            f"experiment.treated names {', '.join(settings.treated)}, and nobody was assigned anything: load who got "
+            "which offer (docs/loading.md), or leave experiment.treated out for a simulation"
+        )
+    return rows, here, simulated_arms(here, mart, settings)
 
 
 def average_on_mart(experiment: Experiment, config: Config) -> AverageEffect | None:

@@ -10,7 +10,7 @@ from ml.arrays import Floats
 from ml.bootstrap import Bootstrap, visitor_codes
 from ml.config import Config
 from ml.experiment.designed import AverageEffect
-from ml.experiment.file import Columns, FileExperiment, FileRows, average_of, checked_experiment
+from ml.experiment.file import ArmRows, Columns, FileExperiment, average_of, checked_experiment
 from warehouse.errors import FunneliftError
 
 # Amounts above this quantile of all amounts are cut there, to see what a few large ones do.
@@ -57,13 +57,13 @@ class OfferExperiment:
 
 
 def offer_experiments(
-    rows: FileRows, name: str, columns: Columns, config: Config, *, shares: Mapping[int, float]
+    rows: ArmRows, name: str, columns: Columns, config: Config, *, shares: Mapping[int, float]
 ) -> list[OfferExperiment]:
     """Check each offer's experiment, and estimate its average effects.
 
     Parameters
     ----------
-    rows : FileRows
+    rows : ArmRows
         Rows of all arms.
     name : str
         What the file is called.
@@ -95,12 +95,12 @@ def offer_experiments(
     return found
 
 
-def value_effect(rows: FileRows, value: Floats, columns: Columns, config: Config) -> ValueEffect:
+def value_effect(rows: ArmRows, value: Floats, columns: Columns, config: Config) -> ValueEffect:
     """Estimate the average effect on money, as it is, with large amounts cut, and by a bootstrap of units.
 
     Parameters
     ----------
-    rows : FileRows
+    rows : ArmRows
         Rows of arm 0, the control, and arm 1.
     value : ndarray of shape (n_rows,)
         The money that each row brought.
@@ -122,12 +122,12 @@ def value_effect(rows: FileRows, value: Floats, columns: Columns, config: Config
     return ValueEffect(average, average_of(rows, np.minimum(value, cut), columns, config), cut, interval)
 
 
-def resampled_interval(rows: FileRows, value: Floats, bootstrap: Bootstrap) -> tuple[float, float] | None:
+def resampled_interval(rows: ArmRows, value: Floats, bootstrap: Bootstrap) -> tuple[float, float] | None:
     """Return the interval of a difference in means within strata that resamples units.
 
     Parameters
     ----------
-    rows : FileRows
+    rows : ArmRows
         Rows of arm 0, the control, and arm 1.
     value : ndarray of shape (n_rows,)
         Any number per row.
@@ -162,12 +162,12 @@ def resampled_interval(rows: FileRows, value: Floats, bootstrap: Bootstrap) -> t
     return bootstrap.interval(np.concatenate(drawn))
 
 
-def chances(rows: FileRows, arms: int) -> Floats:
+def chances(rows: ArmRows, arms: int) -> Floats:
     """Return how likely each row was to be drawn into each arm: as told, else the arm's share of its stratum.
 
     Parameters
     ----------
-    rows : FileRows
+    rows : ArmRows
         The rows.
     arms : int
         How many arms there are.

@@ -89,8 +89,8 @@ def check_randomisation(
     else:
         warnings.append(
             f"the designed share of treated visitors was not told, so the sample ratio ({treated:,} treated, "
-            f"{len(first) - treated:,} control, {treated / len(first):.2%} treated) was not tested (--treated-share, "
-            "--propensity-column)"
+            f"{len(first) - treated:,} control, {treated / len(first):.2%} treated) was not tested "
+            "(--treated-share, --propensity-column; on the mart: experiment.offer_shares)"
         )
     if worst_p < settings.highest_mismatch_p:
         faults.append(_balance_fault(balances, settings.highest_mismatch_p))

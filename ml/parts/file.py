@@ -72,7 +72,8 @@ def _command(config: Config, progress: Progress, options: argparse.Namespace) ->
     if options.score is not None:
         return score_people(config, progress, options)
     columns = _columns(options)
-    if columns.offers or columns.value is not None or any(getattr(options, name) for name in OFFER_COSTS):
+    is_paid_besides = config.policy.has_further_costs or any(getattr(options, name) for name in OFFER_COSTS)
+    if columns.offers or columns.value is not None or is_paid_besides:
         return value_of_offers(config, progress, options, columns)
     return uplift(config, progress, options)
 

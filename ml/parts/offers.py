@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,26 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from ml.arrays import Codes, Floats, Rows
+from ml.arrays import Codes, Floats
 from ml.cli import Progress
 from ml.config import Config
 from ml.experiment.experiment import SPLITS
-from ml.experiment.file import Columns, FileRows, random_split, read_rows
+from ml.experiment.file import ArmRows, Columns, read_rows
 from ml.experiment.file_columns import written
 from ml.experiment.file_rows import tie_breakers
-from ml.experiment.offers import HIGHEST_AMOUNT, chances, offer_experiments
+from ml.experiment.offers import offer_experiments
 from ml.files import MODELS_FOLDER
-from ml.policy.offers import (
-    BEST,
-    NOBODY,
-    Policy,
-    PolicyTotals,
-    Valued,
-    best_for_each,
-    choose_policy,
-    single_policies,
-    value_offers,
-)
+from ml.parts.learnt_offers import OfferData, combined_costs, learn_offers
 from ml.publish.artifacts import model_version
 from ml.publish.file_model import FileModel, seal, seal_nothing
 from ml.publish.files import staged_files, write_csv
@@ -37,7 +27,7 @@ from ml.publish.offer_model import save_offers
 from ml.publish.tables import stamped
 from ml.reports.offers import OfferFacts, lines_of, write_offers
 from ml.run import Stamp, run_name
-from ml.uplift.offers import Costs, OfferModel, OfferRows, fit_offers
+from ml.uplift.offers import Costs
 from warehouse.errors import FunneliftError
 
 if TYPE_CHECKING:
@@ -120,20 +110,14 @@ def costs_of(options: argparse.Namespace, columns: Columns, config: Config) -> C
         name: np.array(_per_offer(getattr(options, name), columns, f"--{name.replace('_', '-')}", usual))
         for name, usual in (
             ("cost", config.policy.cost),
-            ("contact_cost", 0.0),
-            ("cost_share", 0.0),
-            ("fixed_cost", 0.0),
+            ("contact_cost", config.policy.contact_cost),
+            ("cost_share", config.policy.cost_share),
+            ("fixed_cost", config.policy.fixed_cost),
         )
     }
     if own["cost_share"].max() > 1:
         raise FunneliftError("--cost-share is a share of what is spent, 0 to 1")
-    is_redeemed = config.policy.cost_per == "redemption"
-    per_contact, per_redemption = (0.0, own["cost"]) if is_redeemed else (own["cost"], 0 * own["cost"])
-    contact, redemption, basket, fixed = (
-        tuple(map(float, part))
-        for part in (own["contact_cost"] + per_contact, per_redemption, own["cost_share"], own["fixed_cost"])
-    )
-    return Costs(contact, redemption, basket, fixed, config.policy.margin)
+    return combined_costs(own, config.policy)
 
 
 def _per_offer(texts: Sequence[str] | None, columns: Columns, option: str, usual: float | None) -> list[float]:
@@ -164,15 +148,14 @@ def _shares(shares: Sequence[float]) -> Mapping[int, float]:
 
 
 def _learn(
-    rows: FileRows, able: Sequence[int], facts: OfferFacts, *, models: Path, progress: Progress
+    rows: ArmRows, able: Sequence[int], facts: OfferFacts, *, models: Path, progress: Progress
 ) -> dict[str, Any]:
     """Learn, choose, value and save; return what the facts did not know before."""
     config = facts.config
-    data = _Data.of(rows, able, facts)
-    with progress.step("learning what each offer earns with whom, cross-fitted by visitor"):
-        model = fit_offers(data.rows.take(data.split_rows("train")), data.costs, config)
-    with progress.step("choosing a policy on the calibration split, valuing it on the test split"):
-        policy, totals = _policies(data, model, facts)
+    ties = tie_breakers(rows.inputs, config.seed)
+    data = OfferData.of(rows, able, facts.columns, config, ties=ties, costs=facts.costs)
+    learnt = learn_offers(data, config, progress)
+    model, policy = learnt.model, learnt.policy
     hashes = save_offers(models, model, policy, data.costs)
     stamp = replace(facts.stamp, model_version=model_version(LEARNER, hashes))
     gains, costs = model.predict(data.rows.inputs, data.costs)
@@ -191,85 +174,7 @@ def _learn(
         visitor=facts.columns.visitor, words=tuple(facts.columns.values), features=rows.features, hashes=hashes,
         offers=tuple(data.names),
     ))  # fmt: skip
-    return {"stamp": stamp, "policy": policy, "totals": totals, "notes": data.notes}
-
-
-@dataclass(frozen=True)
-class _Data:
-    """Rows of the arms that something can be learnt of, their splits, and what belongs to them."""
-
-    rows: OfferRows
-    identity: "pa.Table"
-    outcome: Floats
-    split: Codes
-    ties: Floats
-    costs: Costs
-    names: list[str]
-    notes: list[str]
-
-    @classmethod
-    def of(cls, rows: FileRows, able: Sequence[int], facts: OfferFacts) -> "_Data":
-        """Take the control's rows and those of some offers, coded anew from 1 on."""
-        columns, config = facts.columns, facts.config
-        own = rows.of_arms((0, *able))
-        own = replace(own, arm=np.searchsorted([0, *able], own.arm).astype(np.int8))
-        chance = chances(own, len(able) + 1)
-        notes, kept = [], chance.min(axis=1) > 0
-        if not kept.all():
-            notes.append(f"{(~kept).sum():,} rows are in strata that lack an arm, and had no part in what was learnt")
-            own, chance = own.at(np.flatnonzero(kept)), chance[kept]
-        good = (own.outcome == 0 if columns.lower_is_better else own.outcome > 0).astype(np.int8)
-        spent: Floats = good * np.float64(config.policy.revenue_per_conversion) if own.value is None else own.value
-        return cls(
-            rows=OfferRows(own.inputs, own.arm, good.astype(np.float64), spent, own.visitor, chance),
-            identity=own.identity,
-            outcome=own.outcome,
-            split=random_split(own.units, own.visitor, own.arm, good, config),
-            ties=tie_breakers(own.inputs, config.seed),
-            costs=facts.costs.of(able),
-            names=[columns.arms[code] for code in (0, *able)],
-            notes=notes,
-        )
-
-    def split_rows(self, name: str) -> Rows:
-        """Return the positions of the rows of a split."""
-        return np.flatnonzero(self.split == SPLITS.index(name))
-
-
-def _policies(data: _Data, model: OfferModel, facts: OfferFacts) -> tuple[Policy, list[PolicyTotals]]:
-    calibration, test = (_valued(data, model, data.split_rows(name)) for name in ("calibration", "test"))
-    costs, config, offers = data.costs, facts.config, tuple(range(1, len(data.names)))
-    budget = config.policy.budget
-    chosen = choose_policy(calibration, offers, costs, budget)
-    singles = single_policies(calibration, offers, costs, budget)
-    several = len(offers) > 1
-    policies = [
-        (NOBODY, Policy(NOBODY)),
-        *((f"{data.names[each.offers[0]]} for all" if several else "everybody", each) for each in singles),
-        (BEST if several else "whom it earns with", best_for_each(calibration, offers, costs, budget)),
-    ]
-    if chosen not in [policy for _, policy in policies]:
-        policies.append((f"the best of {', '.join(data.names[code] for code in chosen.offers)} for each", chosen))
-    bootstrap = config.bootstrap(config.policy.bootstrap_resamples)
-    totals = value_offers(test, policies, chosen, costs, names=data.names[1:], bootstrap=bootstrap)
-    return chosen, totals
-
-
-def _valued(data: _Data, model: OfferModel, rows: Rows) -> Valued:
-    own = data.rows.take(rows)
-    expected = model.responses.predict(own.inputs)
-    paid = data.rows.spent[data.rows.spent > 0]
-    cut = float(np.quantile(paid, HIGHEST_AMOUNT)) if len(paid) else 0.0
-    gains, costs = model.predict(own.inputs, data.costs)
-    return Valued(
-        gains=gains,
-        costs=costs,
-        scores=expected.doubly_robust(own),
-        capped=expected.doubly_robust(replace(own, spent=np.minimum(own.spent, cut))),
-        ties=data.ties[rows],
-        visitor=own.visitor,
-        rows=float(len(data.rows)),
-    )
+    return {"stamp": stamp, "policy": policy, "totals": learnt.totals, "notes": data.notes}
 
 
 def score_columns(identity: "pa.Table", gains: Floats, costs: Floats, given: Codes, names: Sequence[str]) -> "pa.Table":

@@ -13,6 +13,7 @@ from ml.policy.ab_test import SimulatedTest
 from ml.policy.gains import Gain
 from ml.policy.groups import UpliftGroup
 from ml.policy.next_experiment import NextExperiment, plan_next
+from ml.policy.offer_tables import PolicyOffer, PolicyRow
 from ml.policy.planner import Plan
 from ml.policy.projection import Projection
 from ml.policy.scored import quadrant_counts, scored, with_rule
@@ -101,14 +102,42 @@ def publish_uplift(run: Run, warehouse: Warehouse, uplift: Uplift) -> Outcome:
     Outcome
         Tables to publish and what was found.
     """
-    record = _finished(run, uplift)
+    outcome = publish_scores(run, warehouse, uplift, empty_money())
     found = (
-        f"Uplift scores and metrics are in funnelift.uplift_scores ({record.source}). The tables of money are empty "
-        "until `python -m ml.train --only policy`."
+        f"Uplift scores and metrics are in funnelift.uplift_scores ({uplift.record.source}). The tables of money are "
+        "empty until `python -m ml.train --only policy`."
     )
+    return replace(outcome, findings=[found])
+
+
+def publish_scores(run: Run, warehouse: Warehouse, uplift: Uplift, money: dict[str, Table]) -> Outcome:
+    """Publish scores with some tables of money.
+
+    Parameters
+    ----------
+    run : Run
+        The run; its folder takes the files.
+    warehouse : Warehouse
+        Where the registry is.
+    uplift : Uplift
+        Scores and how good they are.
+    money : dict
+        Every table of money: its name to the kind of its entries, and these.
+
+    Returns
+    -------
+    Outcome
+        Tables to publish; what was found is for the caller to say.
+    """
+    record = _finished(run, uplift)
     stamp = _stamp(run, uplift, record)
-    publications = _publications(run, warehouse, uplift, record, stamp, money=_money(None, None))
-    return Outcome(publications, [found], _scored(record, stamp))
+    publications = _publications(run, warehouse, uplift, record, stamp, money=money)
+    return Outcome(publications, [], _scored(record, stamp))
+
+
+def empty_money() -> dict[str, Table]:
+    """Return every table of money, without entries."""
+    return _money(None, None)
 
 
 def _scored(record: UpliftRun, stamp: Stamp) -> dict[str, Stamp]:
@@ -123,6 +152,8 @@ def _money(value: PolicyValue | None, plan: NextExperiment | None) -> dict[str, 
         "roi_gains": (Gain, value.gains if value else []),
         "experiment_plan": (Plan, plan.plans if plan else []),
         "ab_test_simulation": (SimulatedTest, plan.tests if plan else []),
+        "policy_values": (PolicyRow, []),
+        "policy_offers": (PolicyOffer, []),
     }
 
 
@@ -150,7 +181,8 @@ def _publications(
 ) -> list[Publication]:
     """Lay out the tables, and write the scores as a file too."""
     with run.progress.step("writing the scores"):
-        scores = stamped(with_rule(uplift.rows, record.chosen_share_percent), stamp, run.contracts[SCORES])
+        rows = uplift.rows if uplift.has_rule else with_rule(uplift.rows, record.chosen_share_percent)
+        scores = stamped(rows, stamp, run.contracts[SCORES])
         write_csv(run.folder / "predictions" / "uplift_scores.csv", scores)
     registry = run.contracts[UPLIFT_RUNS]
     tables: dict[str, Table] = {

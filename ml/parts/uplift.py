@@ -15,6 +15,7 @@ from ml.data.split import MODEL_SPLITS
 from ml.experiment.experiment import Experiment, check_size
 from ml.experiment.mart import MartExperiment, average_on_mart, from_mart, rows_at
 from ml.policy.groups import UpliftGroup
+from ml.policy.offer_scores import without_offers
 from ml.policy.scored import with_quadrants
 from ml.policy.whom import Whom, whom_to_treat
 from ml.publish.registry import PUBLISHED, UPLIFT_RUNS, names_run, next_number, published_run
@@ -26,7 +27,7 @@ from ml.run import Run, git_commit, package_versions
 from ml.uplift.choice import UpliftCandidate
 from ml.uplift.deciles import UpliftDecile
 from ml.uplift.evaluate import Evaluation, evaluate
-from ml.uplift.learners import Fits, fit_learners
+from ml.uplift.learners import fit_learners
 from ml.uplift.metrics import UpliftMetric
 from ml.uplift.names import PLACEBO
 from ml.uplift.profile import UpliftFeature
@@ -50,13 +51,17 @@ PROFILE_SQL = "select * from funnelift.uplift_profile order by difference_rank"
 
 @dataclass(frozen=True)
 class Uplift:
-    """What the uplift part hands to the policy part, in memory or by way of the warehouse."""
+    """What the uplift part hands to the policy part, in memory or by way of the warehouse.
+
+    `has_rule` says whether the rows have been told already who is treated.
+    """
 
     rows: "pa.Table"
     record: UpliftRun
     evaluation: Evaluation
     whom: Whom
     model_version: str
+    has_rule: bool = False
 
 
 def train_uplift(run: Run, checked: Checked, warehouse: Warehouse) -> Uplift:
@@ -96,7 +101,14 @@ def train_uplift(run: Run, checked: Checked, warehouse: Warehouse) -> Uplift:
     identity = checked.data.identity.take(found.rows).select(list(IDENTITY))
     hashes = save_uplift(run.models, fits, checked.mart, experiment, scores, names=identity.column("session_id"))
     record = replace(
-        _record(run, checked, found, fits, evaluation),
+        record_of(
+            run,
+            checked,
+            found,
+            baseline_rate=fits.t_learner.baseline_rate,
+            shrinkage=fits.scale.shrinkage,
+            truth=evaluation.truth,
+        ),
         run_number=next_number(warehouse, run.contracts[UPLIFT_RUNS]),
         files_json=json.dumps(hashes),
     )
@@ -104,7 +116,8 @@ def train_uplift(run: Run, checked: Checked, warehouse: Warehouse) -> Uplift:
     with run.progress.step("whom, in words: groups, and the top tenth"):
         value = None if own_value is None else own_value.to_numpy(zero_copy_only=False)
         whom = whom_to_treat(experiment, fits, scores, checked.mart, config, value=value)
-    rows = with_quadrants(score_table(identity, experiment, scores, own_value), record.baseline_rate, config)
+    rows = without_offers(score_table(identity, experiment, scores, own_value))
+    rows = with_quadrants(rows, record.baseline_rate, config)
     return Uplift(rows, record, evaluation, whom, uplift_version(fits.chosen, hashes))
 
 
@@ -171,6 +184,11 @@ def _read_scores(run: Run, warehouse: Warehouse) -> "tuple[pa.Table, str]":
     if len(versions) > 1:
         raise FunneliftError(
             f"uplift_scores holds model versions {sorted(versions)}: run `python -m ml.train --only uplift`"
+        )
+    if rows.column("gain").null_count < len(rows):
+        raise FunneliftError(
+            "uplift_scores are of a run that learnt gains in money, which other prices change: run `python -m ml.train "
+            "--only uplift` first"
         )
     order = pa.compute.sort_indices(rows, [("decided_at", "ascending"), ("session_id", "ascending")])
     return rows.take(order).drop_columns(list(STAMP)), versions[0]
@@ -239,8 +257,33 @@ def own_values(inputs: "pd.DataFrame", name: str | None) -> "pa.Array | None":
     return pa.array(values, mask=~(values > 0))
 
 
-def _record(run: Run, checked: Checked, found: MartExperiment, fits: Fits, evaluation: Evaluation) -> UpliftRun:
-    experiment, randomisation, truth = found.experiment, found.randomisation, evaluation.truth
+def record_of(
+    run: Run, checked: Checked, found: MartExperiment, *, baseline_rate: float, shrinkage: float,
+    truth: TrueError | None,
+) -> UpliftRun:  # fmt: skip
+    """Put a run's row for `uplift_runs` together, without number and files.
+
+    Parameters
+    ----------
+    run : Run
+        Settings and start.
+    checked : Checked
+        All rows.
+    found : MartExperiment
+        The experiment.
+    baseline_rate : float
+        Conversion rate of the training split's control arm.
+    shrinkage : float
+        What is left of the differences between rows that were found.
+    truth : TrueError, optional
+        How far off the effects are, where a simulation knows.
+
+    Returns
+    -------
+    UpliftRun
+        The row.
+    """
+    experiment, randomisation = found.experiment, found.randomisation
     worst = randomisation.balances[0] if randomisation.balances else None
     implausible = {"rows of an implausible time": len(experiment.rows("implausible"))}
     left_out = [f"{count:,} {reason} left out" for reason, count in (found.left_out | implausible).items() if count]
@@ -270,8 +313,8 @@ def _record(run: Run, checked: Checked, found: MartExperiment, fits: Fits, evalu
         balance_p=randomisation.worst_p if worst else None,
         **counts,
         **_traffic(checked.data.decided_ms[found.rows], experiment),
-        baseline_rate=fits.t_learner.baseline_rate,
-        effect_shrinkage=fits.scale.shrinkage,
+        baseline_rate=baseline_rate,
+        effect_shrinkage=shrinkage,
         pehe=truth.pehe if truth else None,
         pehe_constant=truth.pehe_constant if truth else None,
         chosen_share_percent=None,

@@ -5,12 +5,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ml.conversion.catboost import save_booster
+from ml.data.features import Mart, features_signature
 from ml.files import sha256_of, write_json
+from ml.policy.offer_scores import OfferScorer
 from ml.policy.offers import Policy
+from ml.publish.uplift_model import UPLIFT_FEATURES_FILE
 from ml.uplift.offers import Constant, Costs, GainModel, OfferModel, ResponseModel
 
-OFFERS_FILE = "offers.json"
+OFFERS_FILE, SCORER_FILE, RANKS_FILE = "offers.json", "offers_scorer.json", "offers_ranks.npy"
 
 
 def save_offers(folder: Path, model: OfferModel, policy: Policy, costs: Costs) -> dict[str, str]:
@@ -76,6 +81,56 @@ def load_offers(folder: Path, threads: int) -> tuple[OfferModel, Policy, Costs]:
         OfferModel(responses, tuple(gains)),
         Policy(**policy | {"offers": tuple(policy["offers"])}),
         Costs(**costs),
+    )
+
+
+def save_scorer(folder: Path, scorer: OfferScorer, mart: Mart) -> dict[str, str]:
+    """Save all that scoring sessions of the mart needs.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the files go.
+    scorer : OfferScorer
+        Models, policy, costs and ranks.
+    mart : Mart
+        Features.
+
+    Returns
+    -------
+    dict of str to str
+        File name to SHA-256.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / UPLIFT_FEATURES_FILE, {"features": features_signature(mart), "effects": dict(scorer.effects)})
+    write_json(folder / SCORER_FILE, {"names": list(scorer.names), "baseline_rate": scorer.baseline_rate})
+    np.save(folder / RANKS_FILE, scorer.ranks)
+    hashes = save_offers(folder, scorer.model, scorer.policy, scorer.costs)
+    return {**hashes, UPLIFT_FEATURES_FILE: sha256_of(folder / UPLIFT_FEATURES_FILE)}
+
+
+def load_scorer(folder: Path, threads: int) -> OfferScorer:
+    """Load what `save_scorer` saved; the caller has checked the files' hashes.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the files are.
+    threads : int
+        Threads to use.
+
+    Returns
+    -------
+    OfferScorer
+        Ready to score.
+    """
+    saved = json.loads((folder / SCORER_FILE).read_text(encoding="utf-8"))
+    return OfferScorer(
+        *load_offers(folder, threads),
+        names=tuple(saved["names"]),
+        ranks=np.load(folder / RANKS_FILE, allow_pickle=False),
+        baseline_rate=saved["baseline_rate"],
+        effects=json.loads((folder / UPLIFT_FEATURES_FILE).read_text(encoding="utf-8"))["effects"],
     )
 
 

@@ -126,10 +126,7 @@ def save_uplift(
         File name to SHA-256.
     """
     files = fits.model.save(folder)
-    effects: dict[str, float] = {}
-    if (truth := experiment.truth) is not None:
-        codes, rows = np.unique(truth.segment, return_index=True)
-        effects = {truth.segments[code]: float(truth.effect[row]) for code, row in zip(codes, rows, strict=True)}
+    effects = {} if experiment.truth is None else experiment.truth.effects
     write_json(folder / UPLIFT_FEATURES_FILE, {"features": features_signature(mart), "effects": effects})
     calibration = experiment.rows("calibration")
     np.save(folder / RANKS_FILE, np.stack([np.sort(scores.by_learner[name][calibration]) for name in RANKED]))

@@ -73,6 +73,7 @@ def read_report(warehouse: Warehouse, config: Config, created: datetime | None =
         "risk": _risk(warehouse) if status["has_predictions"] else None,
         "uplift": _uplift(warehouse) if status["has_uplift"] else None,
         "roi": _roi(warehouse) if status["has_roi"] else None,
+        "policies": _policies(warehouse) if status["has_uplift"] else None,
         "health": read_health(warehouse) if status["has_predictions"] else None,
         "titles": {"learners": TITLES, "rules": RULES, "quadrants": QUADRANTS},
         "definitions": {
@@ -187,6 +188,15 @@ def _roi(warehouse: Warehouse) -> Row:
         "plans": warehouse.query(f"select * from {SCHEMA}.bi_experiment_plan order by share_percent"),
         "tests": _ask(warehouse, ["Simulated experiments", "Simulated experiments that find it"])[0],
     }
+
+
+def _policies(warehouse: Warehouse) -> Row | None:
+    """What policies earn, where money or several offers were learnt."""
+    rows = warehouse.query(f"select * from {SCHEMA}.policy_values order by policy_number")
+    given = warehouse.query(
+        f"select policy, offer, treated_sessions from {SCHEMA}.policy_offers order by policy, offer"
+    )
+    return {"rows": rows, "given": given} if rows else None
 
 
 @cache

@@ -23,6 +23,7 @@ class OfferFacts:
     """Everything that the page of an experiment with money or several offers speaks of.
 
     `policy` and `totals` are None and empty where nothing could be learnt, which `left_out` explains by offer.
+    `eligible` counts the sessions of the horizon; None where all is said of the rows of a file.
     """
 
     config: Config
@@ -36,6 +37,25 @@ class OfferFacts:
     notes: Sequence[str]
     policy: Policy | None = None
     totals: Sequence[PolicyTotals] = ()
+    eligible: float | None = None
+
+    @property
+    def scope(self) -> str:
+        """What totals are stated for."""
+        if self.eligible is None:
+            return f"{self.rows:,} rows"
+        return f"{self.eligible:,.0f} sessions in {self.config.policy.horizon_days:g} days"
+
+    @property
+    def unit(self) -> str:
+        """What may be treated."""
+        return "row" if self.eligible is None else "session"
+
+    @property
+    def marks(self) -> str:
+        """What is made up, in capitals; blank where nothing is."""
+        marks = [("SIMULATED EFFECTS", self.stamp.is_simulated), ("SYNTHETIC DATA", self.stamp.is_synthetic)]
+        return ", ".join(mark for mark, is_so in marks if is_so)
 
     @property
     def corrected(self) -> list[float]:
@@ -89,7 +109,7 @@ def answer_of(facts: OfferFacts) -> str:
             f"costs. {_best_average(facts)}"
         )
     given = ", ".join(f"{name} to {count:,.0f}" for name, count in chosen.treated.items() if count >= HALF)
-    what = f"{given} of {facts.rows:,} rows would bring a profit of {_interval(chosen.profit)}"
+    what = f"{given} of {facts.scope} would bring a profit of {_interval(chosen.profit)}"
     if chosen.profit[2] < 0:
         return f"Do not spend: the best policy found loses money. It would give {what}."
     doubted = [offer.name for offer in facts.offers if _is_doubted(facts, offer)]
@@ -137,7 +157,8 @@ def lines_of(facts: OfferFacts) -> list[str]:
     first = facts.offers[0].found
     left_out = "".join(f" {count:,} rows with {value!r} were left out." for value, count in first.other_arms.items())
     lines = [
-        f"{facts.source}: {facts.rows:,} of {first.rows_read:,} rows.{left_out}",
+        f"{facts.marks}{': ' if facts.marks else ''}{facts.source}: {facts.rows:,} of {first.rows_read:,} "
+        f"{facts.unit}s.{left_out}",
         *(f"Column {name} is no feature: {reason}." for name, reason in first.dropped.items()),
         *map(sentence, _warnings(facts)),
     ]
@@ -184,8 +205,8 @@ def write_offers(folder: Path, facts: OfferFacts) -> None:
             "run_id": facts.stamp.run_id,
             "model_version": facts.stamp.model_version,
             "source": facts.source,
-            "is_simulated": False,
-            "is_synthetic": False,
+            "is_simulated": facts.stamp.is_simulated,
+            "is_synthetic": facts.stamp.is_synthetic,
             "left_out": dict(facts.left_out),
             "warnings": _warnings(facts),
             "metrics": [asdict(entry) for entry in facts.metrics],
@@ -199,6 +220,7 @@ def write_offers(folder: Path, facts: OfferFacts) -> None:
 
 def _page(facts: OfferFacts) -> list[str]:
     lines = [
+        *_made_up(facts),
         "# Recommendations: which offer to whom" if len(facts.offers) > 1 else "# Recommendations: whom to treat",
         "",
         f"Run `{facts.stamp.run_id}`, {facts.stamp.scored_at:%Y-%m-%d %H:%M} UTC. From: {facts.source}.",
@@ -217,6 +239,15 @@ def _page(facts: OfferFacts) -> list[str]:
         "",
     ]
     return lines
+
+
+def _made_up(facts: OfferFacts) -> list[str]:
+    what = []
+    if facts.stamp.is_simulated:
+        what.append("Nobody was treated: the effects are assumed in the settings, so no gain below was measured.")
+    if facts.stamp.is_synthetic:
+        what.append("The visitors are made up: nothing below describes a real shop.")
+    return [f"> **{facts.marks}.** {' '.join(what)}", ""] if what else []
 
 
 def _policies(facts: OfferFacts) -> list[str]:
@@ -245,7 +276,7 @@ def _policies(facts: OfferFacts) -> list[str]:
     return [
         "## What to expect",
         "",
-        f"For {facts.rows:,} rows, {_terms(facts)}"
+        f"For {facts.scope}, {_terms(facts)}"
         f"{'' if budget is None else f', within a budget of {money(budget)}'}. Chosen on one part of the data (bold), "
         f"valued on another by doubly robust scores; {facts.level} intervals resample visitors.",
         "",
@@ -271,7 +302,7 @@ def _terms(facts: OfferFacts) -> str:
     texts = []
     for place, offer in enumerate(facts.offers):
         parts = [
-            (costs.contact[place], "{} per row treated"),
+            (costs.contact[place], f"{{}} per {facts.unit} treated"),
             (costs.redemption[place], "{} per conversion of the treated"),
             (100 * costs.basket[place], "{} % of what they spend"),
             (costs.fixed[place], "{} once"),

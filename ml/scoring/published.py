@@ -8,6 +8,7 @@ from ml.config import Config
 from ml.data.features import PREDICTIONS, SCORES, Mart
 from ml.files import model_folder
 from ml.publish.artifacts import SavedModel, check_features, check_files
+from ml.publish.offer_model import SCORER_FILE, load_scorer
 from ml.publish.registry import RUNS, UPLIFT_RUNS, names_run, published_run
 from ml.publish.tables import entries_of
 from ml.publish.uplift_model import UPLIFT_FEATURES_FILE, load_uplift
@@ -143,4 +144,7 @@ def published_uplift(run: dict[str, Any], config: Config, mart: Mart) -> Publish
     PublishedUplift
         Ready to score.
     """
-    return PublishedUplift.of(run, load_uplift(model_folder(config.results, run["model_run_id"]), mart, config.threads))
+    folder = model_folder(config.results, run["model_run_id"])
+    if SCORER_FILE in json.loads(run["files_json"]):
+        return PublishedUplift.of(run, load_scorer(folder, config.threads))
+    return PublishedUplift.of(run, load_uplift(folder, mart, config.threads))

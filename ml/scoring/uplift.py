@@ -12,9 +12,11 @@ from ml.config import Config, ExperimentSettings, PolicySettings
 from ml.data.features import IDENTITY, Mart
 from ml.data.rows import Dataset, take
 from ml.data.split import MODEL_SPLITS
-from ml.experiment.experiment import Truth
+from ml.experiment.experiment import Assigned, Truth
+from ml.experiment.revenue import revenue_of, session_revenue
 from ml.experiment.simulated import hash_shares, simulate
 from ml.parts.uplift import own_values
+from ml.policy.offer_scores import OfferScorer, without_offers
 from ml.policy.scored import with_quadrants, with_rule
 from ml.publish.tables import stamped
 from ml.publish.uplift_model import SavedUplift
@@ -45,17 +47,22 @@ class PublishedUplift:
     chosen_share_percent: int | None
     experiment: ExperimentSettings
     policy: PolicySettings
-    models: SavedUplift
+    models: SavedUplift | OfferScorer
+
+    @property
+    def needs_revenue(self) -> bool:
+        """Whether the rows say what sessions brought."""
+        return isinstance(self.models, OfferScorer) and self.experiment.outcome == "revenue"
 
     @classmethod
-    def of(cls, run: dict[str, Any], models: SavedUplift) -> "PublishedUplift":
+    def of(cls, run: dict[str, Any], models: SavedUplift | OfferScorer) -> "PublishedUplift":
         """Take a row of `uplift_runs`.
 
         Parameters
         ----------
         run : dict
             Column name to value.
-        models : SavedUplift
+        models : SavedUplift or OfferScorer
             Its models.
 
         Returns
@@ -102,7 +109,7 @@ class _Known:
 
 def uplift_rows(
     data: Dataset, published: PublishedUplift, old: "pa.Table", stamp: Stamp, contract: Contract, *, mart: Mart,
-    config: Config,
+    config: Config, paid: "pa.Table | None" = None,
 ) -> "pa.Table":  # fmt: skip
     """Score the rows at the experiment's decision point.
 
@@ -125,6 +132,8 @@ def uplift_rows(
         Kinds of the features.
     config : Config
         Settings.
+    paid : pyarrow.Table, optional
+        What sessions paid, where the published run's outcome is revenue.
 
     Returns
     -------
@@ -144,21 +153,53 @@ def uplift_rows(
     split = _splits(here, known)
     truth = simulate(here, mart, published.experiment)[1] if published.is_simulated else None
     treatment = np.where(np.isin(split, [OUTSIDE]), np.nan, known.numbers("treatment", len(here)))
+    outcome = _outcomes(here, treatment, truth)
     rows = pa.table(
         {
             **{name: here.identity.column(name) for name in IDENTITY},
             "treatment": _whole(treatment),
-            "outcome": _whole(_outcomes(here, treatment, truth)),
-            **_scores(here, published, known),
-            "quadrant": pa.nulls(len(here), pa.string()),
+            "outcome": _whole(outcome),
             "own_value": _own_values(here, published),
             "segment": _segments(truth, len(here)),
             "true_effect": _true_effects(truth, published, len(here)),
             "dataset_split": pa.array(split, pa.string()),
         }
     )
+    if isinstance(published.models, OfferScorer):
+        none = pa.nulls(len(here), pa.float64())
+        said = published.models.columns(here.inputs, _ties(here, published)) | {
+            "arm": pa.array(known.texts("arm", len(here)), pa.string(), mask=~np.isfinite(treatment)),
+            "revenue": none if paid is None else _revenue(here, published, paid, treatment, outcome, truth=truth),
+        }
+        return stamped(_beside(rows, said), stamp, contract)
+    rows = _beside(rows, _scores(here, published, published.models, known))
+    rows = without_offers(rows.append_column("quadrant", pa.nulls(len(here), pa.string())))
     rows = with_quadrants(rows, published.baseline_rate, config.model_copy(update={"policy": published.policy}))
     return stamped(with_rule(rows, published.chosen_share_percent), stamp, contract)
+
+
+def _beside(rows: "pa.Table", columns: dict[str, Any]) -> "pa.Table":
+    import pyarrow as pa
+
+    for name, values in columns.items():
+        rows = rows.append_column(name, values if isinstance(values, pa.Array) else pa.array(values))
+    return rows
+
+
+def _revenue(
+    here: Dataset, published: PublishedUplift, paid: "pa.Table", treatment: Floats, outcome: Floats,
+    *, truth: Truth | None,
+) -> "pa.Array":  # fmt: skip
+    """What closed sessions with an arm paid, under a simulation what it makes of that."""
+    import pyarrow as pa
+
+    arm, known = (np.where(np.isfinite(codes), codes, -1).astype(np.int8) for codes in (treatment, outcome))
+    assigned = Assigned(arm, known, truth, source="", left_out={})
+    return pa.array(revenue_of(assigned, here, session_revenue(here, paid), published.policy), from_pandas=True)
+
+
+def _ties(here: Dataset, published: PublishedUplift) -> Floats:
+    return hash_shares(f"{published.seed}:rank:", here.identity.column("session_id"))
 
 
 def _splits(here: Dataset, known: _Known) -> npt.NDArray[np.object_]:
@@ -174,14 +215,14 @@ def _outcomes(here: Dataset, treatment: Floats, truth: Truth | None) -> Floats:
     return np.where(np.isfinite(treatment) & (here.is_mature == 1), label, np.nan)
 
 
-def _scores(here: Dataset, published: PublishedUplift, known: _Known) -> dict[str, Any]:
+def _scores(here: Dataset, published: PublishedUplift, models: SavedUplift, known: _Known) -> dict[str, Any]:
     names, size = here.identity.column("session_id"), len(here)
-    prediction, response = published.models.predict(here.inputs, names)
-    ties = hash_shares(f"{published.seed}:rank:", names)
+    prediction, response = models.predict(here.inputs, names)
+    ties = _ties(here, published)
 
     def percentile(learner: str, now: Floats, names: tuple[str, str]) -> Floats:
         before, rank = (known.numbers(name, size) for name in names)
-        return np.where(before == now, rank, published.models.percentiles(learner, now, ties))
+        return np.where(before == now, rank, models.percentiles(learner, now, ties))
 
     uplift_percentile = percentile(CHOSEN, prediction.score, ("score", "uplift_percentile"))
     return {

@@ -234,8 +234,11 @@ class OfferModel:
             What each offer is expected to cost.
         """
         found = self.responses.predict(inputs)
-        gains = np.column_stack([model.predict(inputs) for model in self.gains])
-        return gains, costs.paid(found.buys[:, 1:], found.spends[:, 1:])
+        return self.expected_gains(inputs), costs.paid(found.buys[:, 1:], found.spends[:, 1:])
+
+    def expected_gains(self, inputs: "pd.DataFrame") -> Floats:
+        """Say what each offer earns with each row, its cost taken off: ndarray of shape (n_rows, n_offers)."""
+        return np.column_stack([model.predict(inputs) for model in self.gains])
 
 
 def fit_offers(rows: OfferRows, costs: Costs, config: Config) -> OfferModel:
@@ -265,6 +268,8 @@ def fit_offers(rows: OfferRows, costs: Costs, config: Config) -> OfferModel:
     scores = expected.doubly_robust(rows)
     gains = costs.gained(scores.buys, scores.spends)
     weights = 1 / _variances(rows, expected, costs)
+    # Their mean is 1, so that what the trees find does not follow from the currency: they are regularised against it.
+    weights /= weights.mean(axis=0)
     models = [_fit_gain(rows, gains[:, place], weights[:, place], folds, config) for place in range(gains.shape[1])]
     return OfferModel(ResponseModel.fit(rows, config), tuple(models))
 

@@ -7,7 +7,7 @@
     ('present.has_predictions = 0', 'No predictions: run python -m ml.train.'),
     ('scored.build_number <> built.build_number', 'The predictions are older than the data: run python -m ml.score.'),
     ('present.has_uplift = 0', 'No uplift: run python -m ml.train.'),
-    ('present.has_roi = 0 and present.has_uplift = 1', 'No money: run python -m ml.train --only policy.'),
+    ('present.has_roi = 0 and present.has_policies = 0 and present.has_uplift = 1', 'No money: run python -m ml.train --only policy.'),
     ('uplift.is_simulated = 1', 'No experiment: effects are simulated. Load one (docs/loading.md).'),
 ] -%}
 with summary as (
@@ -27,7 +27,8 @@ present as (
 
     select
         {%- for name, table in {
-            'predictions': 'conversion_predictions', 'uplift': 'uplift_scores', 'roi': 'roi_projection'
+            'predictions': 'conversion_predictions', 'uplift': 'uplift_scores', 'roi': 'roi_projection',
+            'policies': 'policy_values'
         }.items() %}
         case
             when exists (select 1 from {{ portable(ref(table)) }}) then 1

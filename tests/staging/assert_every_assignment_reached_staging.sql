@@ -15,9 +15,9 @@ raw_visitors as (
     select
         visitorid,
         count(*) as assignment_count,
-        count(distinct treatment) as arms
+        count(distinct concat(treatment, ' ', coalesce(offer, ''))) as arms
     from {{ optional_source('raw_treatment_assignments', {
-        'visitorid': to_short_text, 'treatment': to_integer,
+        'visitorid': to_short_text, 'treatment': to_integer, 'offer': to_short_text,
     }) }} as raw_treatment_assignments
     group by visitorid
 

@@ -38,6 +38,7 @@ class Assignment(NamedTuple):
     treatment: int
     stratum: str | None = None
     propensity: float | None = None
+    offer: str | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def insert_raw(connection: duckdb.DuckDBPyConnection, world: World, load_id: str
         ("raw_events", Event, [number, text, text, text, text, money, text, money], world.events),
         ("raw_item_properties", Property, [number, text, text, text], world.properties),
         ("raw_category_tree", Category, [text, text], world.categories),
-        ("raw_treatment_assignments", Assignment, [text, number, number, text, pa.float64()], world.assignments),
+        ("raw_treatment_assignments", Assignment, [text, number, number, text, pa.float64(), text], world.assignments),
     ):
         columns = list(zip(*rows, strict=True)) or [()] * len(types)
         arrays = [pa.array(values, type=kind) for values, kind in zip(columns, types, strict=True)]

@@ -159,6 +159,8 @@ def marts(visitors: int, seed: int, *, buy_rate: float = 0.006, days: int = 137)
             "has_addtocart": (cart_at > 0).astype(np.int32),
             "first_addtocart_at": pd.to_datetime(time_of(cart_at), unit="ms"),
             "has_transaction": buys.astype(np.int32),
+            # From a generator of its own, so that it moves nothing else.
+            "revenue": np.where(buys, np.round(np.random.default_rng(seed).lognormal(5, 0.5, n), 2), 0.0),
             "first_transaction_at": pd.to_datetime(time_of(transaction_at), unit="ms"),
         }
     )

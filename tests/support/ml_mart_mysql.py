@@ -8,7 +8,7 @@ import pyarrow as pa
 from warehouse.mysql_client.names import name
 from warehouse.mysql_client.session import Session
 
-MONEY = "carted_value_so_far"
+MONEY = ("carted_value_so_far", "revenue")
 
 
 def copy(session: Session, warehouse: Path) -> None:
@@ -26,7 +26,7 @@ def copy(session: Session, warehouse: Path) -> None:
 
 
 def _type(field: pa.Field, collation: str) -> str:
-    if field.name == MONEY:
+    if field.name in MONEY:
         return "decimal(18, 4)"
     if pa.types.is_string(field.type):
         return f"varchar(160) character set utf8mb4 collate {collation}"

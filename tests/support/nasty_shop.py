@@ -275,7 +275,7 @@ def write_shop(folder: Path, world: World) -> list[list[str]]:
     for place, rows in [(with_orders, events), (without, bare)]:
         place.mkdir(parents=True)
         write_csv(place / "events 🛒.csv", Event._fields, rows)
-    write_csv(with_orders / "experiment 🧪.csv", Assignment._fields, world.assignments)
+    write_csv(with_orders / "experiment 🧪.csv", Assignment._fields[:-1], [row[:-1] for row in world.assignments])
     for name, bad in [("events 🛒.csv", BAD_LINES), ("experiment 🧪.csv", BAD_ASSIGNMENTS)]:
         with (with_orders / name).open("a", encoding="utf-8") as file:
             file.writelines(bad)

@@ -431,11 +431,12 @@
   const simulatedWord = () => (data.status.is_simulated ? "simulated" : "measured");
   const noExperiment = "Effects are simulated because no experiment is loaded. Test an offer on some visitors, load who was in which arm (`treatment_assignments`, docs/loading.md): `python -m ingest load --raw FOLDER`, `dbt build`, `python -m ml.train`.";
   const upliftPage = () => {
-    const { uplift, roi } = data;
+    const { uplift, roi, policies } = data;
     if (!uplift) return notes("uplift", ["There are no uplift scores yet: nothing says whom an intervention changes. Run `python -m ml.train`. It uses your experiment if one is loaded (`treatment_assignments`, docs/loading.md) and simulates one if not."]);
     const { cells: cube } = uplift, { status } = data;
     const metric = (name, learner = "chosen", versus = "") => uplift.metrics.find((row) => row.metric === name && row.learner === learner && row.versus === versus);
     const average = metric("average_effect", "all"), top = metric("uplift_at_10"), qini = metric("qini"), kind = simulatedWord();
+    const worth = metric("value_effect_all_slices", "all");
     const quadrants = Object.keys(data.titles.quadrants);
     const dimensions = [["segment", "Segment of the simulation"], ["quadrant", "Kind of shopper"], ["visitor_type", "New or returning"], ["category_id", "Root category"], ["decile", "Decile of the score"]]
       .filter(([name]) => name !== "segment" || cube.values.segment.some((segment) => segment !== null));
@@ -461,6 +462,7 @@
         isFiltered || !average
           ? { measure: "Observed uplift", where, label: `Effect of treating (${kind})`, text: total.isEvaluated ? points(effect) : "none", raw: total.isEvaluated ? effect : null, lines: [total.isEvaluated ? between(points, lower, upper) : "", "percentage points of conversion, treated less control"] }
           : { measure: "Average uplift", label: `Effect of treating everybody (${kind})`, text: points(average.value), raw: average.value, lines: [between(points, average.ci_lower, average.ci_upper), "percentage points of conversion"] },
+        ...(worth ? [{ measure: "Learner metric", where: { learner: ["all"], versus: [""], metric: ["value_effect_all_slices"] }, label: `Revenue that treating everybody adds (${kind})`, text: number(worth.value), raw: worth.value, lines: [between(number, worth.ci_lower, worth.ci_upper), "money per session, as the experiment was designed"] }] : []),
         ...(top ? [{ measure: "Learner metric", where: { learner: ["chosen"], versus: [""], metric: ["uplift_at_10"] }, label: `Effect among the top 10 % by score (${kind})`, text: points(top.value), raw: top.value, lines: [between(points, top.ci_lower, top.ci_upper), "all visitors and categories"] }] : []),
         { measure: "Persuadables", where, label: "Persuadable sessions", text: total.n ? percent(persuadable / total.n) : "none", raw: persuadable, lines: [`${whole(persuadable)} of ${whole(total.n)}`, "expected to bring more than they cost"] },
         ...(qini ? [{ measure: "Qini uplift", label: "How well the ranking works (Qini)", text: qini.value.toFixed(3), raw: qini.value, lines: [between((v) => v.toFixed(3), qini.ci_lower, qini.ci_upper), "0 is a random order"] }] : []),
@@ -492,7 +494,7 @@
       }
       const shownKinds = quadrants.map((name) => ({ name, n: kinds.get(name)?.n ?? 0, uplift: kinds.get(name)?.uplift ?? 0 }));
       chart("uplift-quadrants", {
-        title: "Four kinds of shopper", note: `As estimated, at a cost of ${number(status.unit_cost)} per ${status.cost_per} and a revenue of ${number(status.revenue_per_conversion)}; n = ${whole(total.n)} sessions.`,
+        title: "Four kinds of shopper", note: `${policies ? "As estimated: a persuadable brings more money than the offer costs" : `As estimated, at a cost of ${number(status.unit_cost)} per ${status.cost_per} and a revenue of ${number(status.revenue_per_conversion)}`}; n = ${whole(total.n)} sessions.`,
         traces: ({ green, blue, grey, red }) => [{ type: "bar", orientation: "h", y: shownKinds.map((k) => capital(k.name)), x: shownKinds.map((k) => k.n), marker: { color: [green, blue, grey, red] }, cliponaxis: false, text: shownKinds.map((k) => `${whole(k.n)} (${total.n ? percent(k.n / total.n) : "none"})`), textposition: "outside", hoverinfo: "skip" }],
         layout: { yaxis: { type: "category", autorange: "reversed" }, xaxis: { title: "Sessions", range: [0, Math.max(...shownKinds.map((k) => k.n), 1) * 1.3] } },
         heads: ["Kind", "Meaning", "Sessions", "Mean predicted uplift"], rows: shownKinds.map((k) => [capital(k.name), data.titles.quadrants[k.name], whole(k.n), k.n ? points(k.uplift / k.n) : ""]),
@@ -519,6 +521,12 @@
       tableBlock("uplift-profile", "The top tenth against the rest", `The ${whole(inTop)} test sessions with the highest uplift score against the other ${whole(inRest)}: the features that differ most, in standard deviations. Place says how far a feature moves the score: 1 is the strongest of all (SHAP values${fidelity === 1 ? "" : ` of a model that explains ${percent(fidelity)} of the score's variance`}).`, ["Feature", "In words", "Difference", "Place", "Direction"],
         uplift.profile.slice(0, 10).map((row) => [row.label, row.words, row.difference.toFixed(2), row.shap_rank ?? "", row.direction ?? ""]));
     }
+    if (policies) {  // Offers and money have one way to learn: nothing to compare it with.
+      const effects = uplift.metrics.filter((row) => row.metric === "average_effect_all_slices" && row.learner !== "all");
+      if (effects.length) tableBlock("uplift-rankings", "What each offer does on average", `Offer less ${effects[0].versus}, as designed, with ${level} intervals. p is corrected for the number of offers (Holm).`, ["Offer", "Sessions", "Conversion", `${level} interval`, "Revenue per session", `${level} interval`, "p"],
+        effects.map((row) => { const worth = metric("value_effect_all_slices", row.learner, row.versus); return [row.learner, whole(row.n_rows), points(row.value), between(points, row.ci_lower, row.ci_upper), ...(worth ? [number(worth.value), between(number, worth.ci_lower, worth.ci_upper)] : ["", ""]), metric("holm_p", row.learner, row.versus).value.toFixed(3)]; }));
+      return;
+    }
     const published = data.titles.learners[(uplift.candidates.find((row) => row.is_chosen) ?? { learner: "t_learner" }).learner];
     const learners = Object.keys(data.titles.learners).map((learner) => [learner, metric("qini", learner)]).filter(([, row]) => row);
     tableBlock("uplift-rankings", `Rankings compared (${kind})`, `Qini, ${level} intervals, n = ${whole(average?.n_rows ?? status.uplift_test_row_count)} sessions. The published scores come from this one: ${published}.`, ["Ranking", "Qini", `${level} interval`, "Published less this", `${level} interval`, "The published one is"],
@@ -544,8 +552,19 @@
       roiLower: roiHalf === null ? null : profit / paid - roiHalf, roiUpper: roiHalf === null ? null : profit / paid + roiHalf };
   };
   const published = (row) => ({ profit: row.profit, lower: row.profit_ci_lower, upper: row.profit_ci_upper, cost: row.cost, revenue: row.incremental_revenue, roi: row.roi, roiLower: row.roi_ci_lower, roiUpper: row.roi_ci_upper });
+  const policyTable = () => {
+    const { policies, status } = data, kind = simulatedWord(), chosen = policies.rows.find((row) => row.is_chosen), offers = [...new Set(policies.given.map((row) => row.offer))];
+    const given = (row, offer) => policies.given.find((own) => own.policy === row.policy && own.offer === offer)?.treated_sessions ?? 0;
+    const interval = (row, name) => (row[name] === null ? "" : `${number(row[name])} [${number(row[`${name}_ci_lower`])} to ${number(row[`${name}_ci_upper`])}]`);
+    notes("roi", [status.is_simulated ? noExperiment : null, ...data.warnings,
+      { verdict: `Chosen: ${chosen.policy}. Profit in ${status.horizon_days} days, against making nobody an offer: ${interval(chosen, "profit")}: ${verdict(chosen.profit_ci_lower, chosen.profit_ci_upper, "it earns more than it costs", "it loses money")}. ${status.is_simulated ? "Simulated: nobody earned it." : ""}` }]);
+    tableBlock("roi-challengers", `Policies beside each other (${kind})`, `Money in ${status.horizon_days} days of ${whole(Math.round(chosen.eligible_sessions))} sessions, against making nobody an offer, with ${level} intervals. The marked policy was chosen on sessions before those that value it.`,
+      ["Policy", ...offers.map((offer) => `Sessions with ${offer}`), "Extra conversions", "Extra revenue", "Cost", "Profit", "Profit less the best single offer's", "Profit less the same by lot"],
+      policies.rows.map((row) => [capital(row.policy), ...offers.map((offer) => whole(Math.round(given(row, offer)))), interval(row, "incremental_conversions"), interval(row, "incremental_revenue"), number(row.cost), interval(row, "profit"), interval(row, "profit_over_single"), interval(row, "profit_over_random")]), (place) => policies.rows[place] === chosen);
+  };
   const roiPage = () => {
-    const { roi, uplift, status } = data;
+    const { roi, uplift, policies, status } = data;
+    if (policies) return policyTable();
     if (!roi) return notes("roi", [uplift ? "The money has not been worked out for the last uplift scores. Run `python -m ml.train --only policy` (with `--cost` and `--revenue` for your prices)." : "There is no projection yet. Run `python -m ml.train` (with `--cost` and `--revenue` for your prices)."]);
     const fixed = status.value_column !== null, kind = simulatedWord(), strategies = ["uplift", "response", "random"];
     const chosen = roi.projections.find((row) => row.strategy === "uplift" && row.is_chosen);

@@ -476,6 +476,24 @@ def test_a_visitor_keeps_the_stratum_and_chance_of_the_first_assignment() -> Non
         }  # fmt: skip
 
 
+def test_a_visitor_keeps_the_first_offer_and_two_offers_are_a_conflict() -> None:
+    def offer(name: str | None, ms: int, visitor: str) -> Assignment:
+        return Assignment(visitor, MIDNIGHT_MS + ms, int(name is not None), offer=name)
+
+    rows = [
+        offer("coupon", 1, "same"), offer("coupon", 0, "same"), offer("call", 1, "two"), offer("coupon", 0, "two"),
+        offer("call", 0, "at once"), offer("coupon", 0, "at once"), offer(None, 0, "none"), offer("a", 0, "case"),
+        offer("A", 1, "case"),
+    ]  # fmt: skip
+    for given in (rows, rows[::-1]):
+        connection = compile_project().build(World([at(0)], [], [], given), until="stg_treatment_assignments")
+        found = read(connection, "stg_treatment_assignments", ["visitor_id"])
+        assert {row["visitor_id"]: (row["treatment"], row["offer"], row["has_conflict"]) for row in found.values()} == {
+            "same": (1, "coupon", 0), "two": (1, "coupon", 1), "at once": (1, "call", 1), "none": (0, None, 0),
+            "case": (1, "a", 1),
+        }  # fmt: skip
+
+
 def test_visitors_in_an_experiment_are_told_apart_to_the_byte_and_need_no_events() -> None:
     rows = [give(number % 2, number, visitor) for number, visitor in enumerate(VISITORS)]
     assert assigned(*rows) == {visitor: (number % 2, number, 0, 1) for number, visitor in enumerate(VISITORS)}

@@ -246,6 +246,16 @@ def test_an_experiment_with_other_columns_times_and_arms(shop: Shop) -> None:
     assert "treatment assignments" in output
 
 
+def test_several_offers_keep_their_names(shop: Shop) -> None:
+    mapping = EXPERIMENT.replace("{A: control, B: treatment}", "{none: control, Coupon: offer, call: offer}")
+    arms = ("none", "COUPON", "call", "mail")
+    lines = [f"{arm},u{n},1435708800000" for n, arm in enumerate(arms)]
+    load_mapped(shop, mapping, "variant,user,at", *lines)
+    found = shop.rows("select visitorid, treatment, offer from funnelift_raw.raw_treatment_assignments order by 1")
+    assert found == [("u0", 0, None), ("u1", 1, "Coupon"), ("u2", 1, "call")]
+    assert [reason for _, reason, _ in shop.rejects()] == ["unknown_treatment"]
+
+
 @pytest.mark.parametrize(
     ("time", "text"),
     [
@@ -310,7 +320,9 @@ def test_an_error_in_the_experiments_mapping_names_its_key(tmp_path: Path, more:
     [
         ("{A: control}", "arms: none is the treatment"),
         ("{A: treatment, B: treatment}", "arms: none is the control"),
-        ("{A: control, B: variant}", "arms.B: Input should be 'treatment' or 'control'"),
+        ("{A: control, B: variant}", "arms.B: Input should be 'treatment', 'control' or 'offer'"),
+        ("{A: control, B: treatment, C: offer}", "arms: say treatment where there is one, offer of each"),
+        (f"{{A: control, {'B' * 65}: offer}}", "is longer than 64 characters"),
         ("{A: control, a: treatment}", "arms: a named more than once"),
         ("{0: control, 1: treatment}", "arms.0: must be text, found 0; put it in quotes"),
     ],

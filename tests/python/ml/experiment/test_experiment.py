@@ -50,6 +50,7 @@ def assignments(seed: int = 1, share: float = 0.5) -> pd.DataFrame:
             "assigned_ms": assigned,
             "stratum": None,
             "propensity": None,
+            "offer": None,
         }
     )
 
@@ -309,7 +310,7 @@ def test_rows_that_take_no_part_are_scored_only(tmp_path: Path) -> None:
     # One whose only session is still open was assigned too.
     still_open = TABLES[MART].query("decision_point == 'landing' and is_mature == 0").iloc[0]
     assigned = assigned[assigned["visitor_id"] != still_open["visitor_id"]]
-    row = [still_open["visitor_id"], 1, 1, 0, int(still_open["decided_ms"]), None, None]
+    row = [still_open["visitor_id"], 1, 1, 0, int(still_open["decided_ms"]), None, None, None]
     assigned = pd.concat([assigned, pd.DataFrame([row], columns=assigned.columns)], ignore_index=True)
     data, made = run(tmp_path, settings(), assigned.astype({"treatment": np.int32, "has_conflict": np.int32}))
     frame = as_frame(data, made)

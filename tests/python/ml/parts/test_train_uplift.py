@@ -4,12 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 import pandas as pd
 import pytest
 
-import ml_mart
+from assignments import give_assignments, table
 from contracts import PUBLISHED
 from ml import train
 from ml.cli import Progress
@@ -28,33 +27,9 @@ SETTINGS = QUICK | {"experiment": QUICK["experiment"] | {"simulation": {"segment
 STAMP = ["run_id", "model_version", "scored_at"]
 
 
-def table(place: Place, name: str) -> pd.DataFrame:
-    with duckdb.connect(place.folder / "warehouse.duckdb", read_only=True) as connection:
-        rows: pd.DataFrame = connection.execute(f"select * from funnelift.{name} order by all").df()
-    return rows
-
-
 def unstamped(place: Place, name: str) -> pd.DataFrame:
     rows = table(place, name).drop(columns=STAMP)
     return rows.sort_values(list(PUBLISHED[name].grain)).reset_index(drop=True)
-
-
-def give_assignments(place: Place, treated_share: float = 0.5, seed: int = 0, design: str = "null | null") -> None:
-    """Assign every visitor but one in ten an arm before the shop opened; nobody is treated, so nothing changes."""
-    with duckdb.connect(place.folder / "warehouse.duckdb") as connection:
-        visitors = connection.execute("select distinct visitor_id from funnelift.session_features").df()["visitor_id"]
-        rng = np.random.default_rng(seed)
-        arms = pd.DataFrame({"visitor_id": np.sort(visitors)})
-        arms["treatment"] = (rng.random(len(arms)) < treated_share).astype(np.int32)
-        arms["assigned_ms"] = ml_mart.START_MS - 1
-        arms["has_conflict"] = np.int32(0)
-        arms = arms[rng.random(len(arms)) < 0.9]
-        connection.register("arms", arms)
-        stratum, chance = design.split(" | ")
-        connection.execute(
-            f"create or replace table funnelift.stg_treatment_assignments as select *, cast({stratum} as varchar) as "
-            f"stratum, cast({chance} as double) as propensity from arms"
-        )
 
 
 @pytest.fixture(scope="module")

@@ -416,6 +416,24 @@ def test_real_data_and_a_real_experiment_have_no_banner(trained: Place, browser:
         assert "measured" in page.locator("#roi").inner_text()
 
 
+def test_money_shows_policies_beside_each_other(trained: Place, browser: "Browser", tmp_path: Path) -> None:
+    place = copied(trained, tmp_path)
+    train.train(place.config(**{"experiment.outcome": "revenue"}), Progress(), only="uplift")
+    policies = place.rows("select * from funnelift.policy_values order by policy_number")
+    with reading(browser, written(place)) as page:
+        page.click("#roi-tab")
+        rows = page.locator("#roi-challengers tbody tr")
+        shown = [row.split("\t")[0].lower() for row in rows.all_inner_texts()]
+        assert shown == [str(row["policy"]).lower() for row in policies]
+        (chosen,) = [row for row in policies if row["is_chosen"]]
+        assert f"Chosen: {chosen['policy']}." in page.locator("#roi-notes .verdict").inner_text()
+        assert "--only policy" not in page.locator("#roi").inner_text()
+        page.click("#uplift-tab")
+        assert "Revenue that treating everybody adds (simulated)" in page.locator("#uplift-cards").inner_text()
+        assert page.locator("#uplift-deciles svg").count() >= 1
+        assert page.locator("#uplift-rankings tbody tr").count() == 0
+
+
 def test_what_has_not_run_is_named_with_its_command(trained: Place, browser: "Browser", tmp_path: Path) -> None:
     place = copied(trained, tmp_path)
     for table in ("roi_projection", "roi_sensitivity", "roi_gains", "experiment_plan", "ab_test_simulation"):

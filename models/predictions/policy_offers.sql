@@ -1,0 +1,1 @@
+-- Empty until `python -m ml.train` writes it; the yml beside this file is its contract.
