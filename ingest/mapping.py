@@ -14,8 +14,10 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from ingest.limits import EVENT_CHARACTERS
 
 CANONICAL_EVENTS = ("view", "addtocart", "transaction")
-# Events that are no step of the funnel.
+# Events that are no step of the funnel; a refund is no act of a visitor either.
 REMOVAL = "removefromcart"
+REFUND = "refund"
+NO_STEPS = (REMOVAL, REFUND)
 TIME_KEYWORDS = ("epoch_s", "epoch_ms", "epoch_us", "iso")
 IGNORE = "ignore"
 
@@ -324,12 +326,13 @@ class Mapping(_Model):
     currency: Annotated[str, Field(pattern="^[A-Za-z]{3}$")] | None = None
     exchange_rates: dict[Name, Rate] = {}
     text_lists: dict[Name, TextList] = {}
+    refunds: Literal["net", "refuse"] = "refuse"
 
     @field_validator("extra_steps")
     @classmethod
     def _step_names(cls, value: list[str]) -> list[str]:
         for step in value:
-            if not re.fullmatch(r"[a-z][a-z0-9_]*", step) or step in (*CANONICAL_EVENTS, REMOVAL, IGNORE):
+            if not re.fullmatch(r"[a-z][a-z0-9_]*", step) or step in (*CANONICAL_EVENTS, *NO_STEPS, IGNORE):
                 raise ValueError(f"{step!r} must be a new name in lower case letters, digits and underscores")
             if len(step) > EVENT_CHARACTERS:
                 raise ValueError(f"{step!r} is longer than {EVENT_CHARACTERS} characters")
@@ -350,7 +353,7 @@ class Mapping(_Model):
         return self
 
     def _check_events(self) -> None:
-        steps = (*CANONICAL_EVENTS, REMOVAL, *self.extra_steps)
+        steps = (*CANONICAL_EVENTS, *NO_STEPS, *self.extra_steps)
         said = {f"events.{source}": target for source, target in self.events.items()}
         said |= {f"event_rules.{place}.step": rule.step for place, rule in enumerate(self.event_rules)}
         said |= {"constant_event": self.constant_event} if self.constant_event else {}
@@ -382,6 +385,12 @@ class Mapping(_Model):
             raise ValueError("columns.currency: missing; currency needs it")
         if (columns.quantity or columns.currency) and not columns.price:
             raise ValueError("columns.price: missing; quantity and currency need it")
+
+    @property
+    def may_refund(self) -> bool:
+        """Whether a line can take a purchase back: by what it is called, or by a price or a quantity below zero."""
+        called = [*self.events.values(), *(rule.step for rule in self.event_rules), self.constant_event]
+        return REFUND in called or ("transaction" in called and self.columns.price is not None)
 
     def fingerprint(self) -> str:
         """Hash what the mapping means for events, so that a changed comment is no change.

@@ -9,6 +9,10 @@ from rich.table import Table
 from ingest.inputs import Input
 
 
+# What to say beside a reason that a mapping can take away.
+_CURES = {"refund": "say refunds: net in the mapping, and they lower the revenue of their orders"}
+
+
 def progress_bar(console: Console) -> Progress:
     """Make the bars that show how far a load is; they vanish at its end."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
@@ -47,5 +51,6 @@ def reject_reasons(each: Input) -> str:
     """Return why lines of a file were rejected: the counts, and examples below each."""
     lines = []
     for reason, count in each.reasons.most_common():
-        lines += [f"  {reason}: {count:,}", *(f"    {example}" for example in each.examples[reason])]
+        cure = f" ({_CURES[reason]})" if reason in _CURES else ""
+        lines += [f"  {reason}: {count:,}{cure}", *(f"    {example}" for example in each.examples[reason])]
     return "\n".join(lines)

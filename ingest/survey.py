@@ -95,7 +95,8 @@ class Survey:
 
     def _add_visitors(self, column: pa.ChunkedArray) -> None:
         """Counts of visitors; when there are too many, all lose what the smallest have (Misra and Gries)."""
-        self._visitors.update(_counted(column))
+        # A refund may name its order alone.
+        self._visitors.update({name: count for name, count in _counted(column).items() if name})
         if len(self._visitors) > _COUNTED:
             kept = self._visitors.most_common(_COUNTED + 1)
             floor = kept.pop()[1]

@@ -114,6 +114,8 @@ _TIME_REASONS = """
 """
 
 _NUMBER = r"'\+?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?'"
+_BELOW_ZERO = "({cell}_text LIKE '-%' AND try_cast({cell}_text AS DOUBLE) < 0)"
+_AND_NO_ORDER = "AND NOT (event = 'refund' AND transactionid <> '')"
 _EVENTS = """
     WITH split AS ({fields}),
     cells AS (
@@ -125,16 +127,16 @@ _EVENTS = """
     ),
     timed AS ({timed}),
     typed AS (
-        SELECT *, {target} AS event,
-            CASE WHEN regexp_full_match(price_text, {number}) THEN try_cast(price_text AS DECIMAL(18, 4)) END
+        SELECT *, {target} AS {kind},{or_refund}
+            CASE WHEN regexp_full_match({price_number}, {number}) THEN try_cast({price_number} AS DECIMAL(18, 4)) END
                 AS price_as_written,
-            CASE WHEN regexp_full_match(quantity_text, {number}) THEN try_cast(quantity_text AS DECIMAL(18, 4)) END
-                AS quantity,
+            CASE WHEN regexp_full_match({quantity_number}, {number})
+                THEN try_cast({quantity_number} AS DECIMAL(18, 4)) END AS quantity,
             {price_value} AS price
         FROM timed
     )
     SELECT line, ms AS timestamp, visitorid, event, itemid,
-        CASE WHEN event = 'transaction' THEN nullif(transactionid, '') END AS transactionid,
+        CASE WHEN event IN ('transaction', 'refund') THEN nullif(transactionid, '') END AS transactionid,
         price, nullif(categoryid, '') AS categoryid,
         nullif(event_id, '') AS event_id, CASE WHEN event_id <> '' THEN line END AS line_number,
         quantity{details},
@@ -144,10 +146,11 @@ _EVENTS = """
             WHEN event IS NULL AND ($ignore_others OR list_contains($ignored::VARCHAR[], source_event)) THEN $ignore
             {time_reasons}
             WHEN event IS NULL THEN 'unknown_event'
-            WHEN visitorid = '' THEN 'empty_visitor'
-            WHEN itemid = '' {and_needs_item} THEN 'empty_item'
+            {refund_refused}
+            WHEN visitorid = '' {and_no_order} THEN 'empty_visitor'
+            WHEN itemid = '' {and_needs_item} {and_no_order} THEN 'empty_item'
             WHEN greatest(length(visitorid), length(itemid), length(categoryid), length(event_id)) > {id_characters}
-                OR (event = 'transaction' AND length(transactionid) > {id_characters}) THEN 'id_too_long'
+                OR (event IN ('transaction', 'refund') AND length(transactionid) > {id_characters}) THEN 'id_too_long'
             WHEN $has_order_ids AND event = 'transaction' AND transactionid = '' THEN 'missing_transaction_id'
             WHEN price_as_written IS NULL AND price_text <> '' THEN 'bad_price'
             {bad_quantity}
@@ -387,6 +390,7 @@ def _statements(
         parameters |= time_parameters | {"oldest": OLDEST_MS, "newest": now_ms + DAY_MS}
     if mapping:
         parts |= _event(mapping, cells, parameters) | _money(mapping, parts, parameters) | {"number": _NUMBER}
+        parts |= _refunds(mapping)
         parts["details"] = "".join(f", {name}" for name in _DETAILS) if has_details else ""
         if cells.opens_lists:
             # Entries of one line have its id and their place.
@@ -497,6 +501,22 @@ def _money(mapping: Mapping, parts: dict[str, str], parameters: dict[str, Any]) 
             "WHEN price_text <> '' AND NOT list_contains($currencies, upper(currency)) THEN 'other_currency'"
         )
     return found
+
+
+def _refunds(mapping: Mapping) -> dict[str, str]:
+    """How lines are told that take a purchase back, and what becomes of them; their amounts count as above zero."""
+    found = {"kind": "event", "or_refund": "", "refund_refused": "", "and_no_order": ""}
+    found |= {f"{cell}_number": f"{cell}_text" for cell in ("price", "quantity")}
+    if not mapping.may_refund:
+        return found
+    named = [cell for cell in ("price", "quantity") if getattr(mapping.columns, cell)]
+    below_zero = " OR ".join(_BELOW_ZERO.format(cell=cell) for cell in named)
+    kind = f"CASE WHEN kind = 'transaction' AND ({below_zero}) THEN 'refund' ELSE kind END" if named else "kind"
+    found |= {"kind": "kind", "or_refund": f" {kind} AS event,", "and_no_order": _AND_NO_ORDER}
+    if mapping.refunds == "refuse":
+        found["refund_refused"] = "WHEN event = 'refund' THEN 'refund'"
+    unsigned = "CASE WHEN event = 'refund' THEN {cell}_text[if({cell}_text LIKE '-%', 2, 1):] ELSE {cell}_text END"
+    return found | {f"{cell}_number": unsigned.format(cell=cell) for cell in named}
 
 
 def _rejects(lines: list[int], reasons: list[str], texts: list[str]) -> pa.Table:

@@ -107,3 +107,41 @@
     {%- set plan = built_row('build_plan') if execute -%}
     {{ return(plan is not none and plan and plan['has_event_ids'] == 1) }}
 {% endmacro %}
+
+{# Whether the shop takes purchases back; looked up once a build. Before the first one: it may. #}
+{% macro has_refunds() %}
+    {%- set plan = built_row('build_plan') if execute -%}
+    {{ return(not plan or plan['has_refunds'] == 1) }}
+{% endmacro %}
+
+{# The refunds that the last build knew, where this build has to look at refunds; else none. #}
+{% macro known_refunds() %}
+    {%- set refunds = built('int_refunds') if is_changes_build() -%}
+    {%- if not refunds or not (has_refunds() or run_query('select 1 as found from ' ~ refunds ~ ' limit 1') | length > 0) -%}
+        {{ return(none) }}
+    {%- endif -%}
+    {{ return(refunds) }}
+{% endmacro %}
+
+{#
+    Refunds that came, went or were sent again since the last whole build, to stand behind `from`: who, of which order, by
+    which id. For builds of what has changed.
+    refunds: int_refunds, as the last build left it
+#}
+{% macro changed_refunds(refunds) -%}
+    (
+        select
+            visitor_id,
+            coalesce(transaction_id, '') as transaction_id,
+            event_id
+        from {{ ref('stg_refunds') }}
+        where load_number in ({{ loads_that_are('new', 'raw_events') }})
+        union
+        select
+            visitor_id,
+            transaction_id,
+            nullif(event_id, '') as event_id
+        from {{ refunds }}
+        where load_number in ({{ loads_that_are('withdrawn', 'raw_events') }})
+    )
+{%- endmacro %}

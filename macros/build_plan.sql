@@ -5,15 +5,10 @@
 {% macro next_build_plan(loads) %}
     {%- set settings, code, reasons = row_settings(), models_md5(), [] -%}
     {%- set now = modules.datetime.datetime.now(modules.pytz.utc).timestamp() -%}
-    {%- set plan = dict(number=1, is_full=1, is_continued=0, has_event_ids=0, reason='', settings=settings | tojson, code=code, started_ms=(now * 1000) | int) -%}
+    {%- set plan = dict(number=1, is_full=1, is_continued=0, has_event_ids=0, has_refunds=0, reason='', settings=settings | tojson, code=code, started_ms=(now * 1000) | int) -%}
     {%- if not execute -%}{{ return(plan) }}{%- endif -%}
     {%- set before, last, names = built_row('build_plan'), built_row('last_build'), columns_of(existing_source('raw_events')) -%}
-    {%- do plan.update(has_event_ids=1 if 'event_id' in names and run_query(
-        'select 1 as found from ' ~ source('raw', 'raw_events') ~ ' where event_id is not null limit 1'
-    ) | length + run_query(
-        'select 1 as found from ' ~ optional_source('raw_kept_events', {'event_id': to_short_text})
-        ~ ' as kept where event_id is not null limit 1'
-    ) | length > 0 else 0) -%}
+    {%- do plan.update(kinds_of_lines(names)) -%}
     {%- if before -%}{%- do plan.update(number=before['build_number'] + 1) -%}{%- endif -%}
 
     {%- if flags.FULL_REFRESH -%}
@@ -38,6 +33,26 @@
             else 'what has changed' ~ (', with what an interrupted build left to do' if plan.is_continued else '')), info=true) %}
     {% endif %}
     {{ return(plan) }}
+{% endmacro %}
+
+{#
+    Which of two rare kinds of raw lines there are: those with an id of their own, and those that take a purchase back. Most
+    shops have neither, and one look at the lines says so.
+    names: the columns of the raw events
+#}
+{% macro kinds_of_lines(names) %}
+    {%- set kinds = {'has_event_ids': 'event_id is not null', 'has_refunds': refund_flag() ~ ' = 1'} -%}
+    {%- set columns = {'event': to_short_text, 'event_id': to_short_text, 'price': to_money, 'quantity': to_money} -%}
+    {%- set found, any = dict(has_event_ids=0, has_refunds=0), kinds.values() | join(' or ') -%}
+    {%- for name in ['raw_events', 'raw_kept_events'] -%}
+        {%- set lines = 'select 1 as found from ' ~ optional_source(name, columns) ~ ' as raw_lines where ' -%}
+        {%- if run_query(lines ~ any ~ ' limit 1') | length > 0 -%}
+            {%- for kind, condition in kinds.items() if run_query(lines ~ condition ~ ' limit 1') | length > 0 -%}
+                {%- do found.update({kind: 1}) -%}
+            {%- endfor -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {{ return(found) }}
 {% endmacro %}
 
 {# Why the loads ask for a full build, if they do. #}

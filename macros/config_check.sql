@@ -60,7 +60,7 @@
         {% for step in steps if step is not string or not modules.re.match('^[a-z][a-z0-9_]*\\Z', step) %}
             {% do faults.append('funnel_steps: ' ~ step | tojson ~ ' is not a name of small letters, digits and underscores') %}
         {% endfor %}
-        {% for step in steps if step in ['event', 'cart', 'removefromcart'] or (step | string).startswith('ordered_') %}
+        {% for step in steps if step in ['event', 'cart', 'removefromcart', 'refund'] or (step | string).startswith('ordered_') %}
             {% do faults.append('funnel_steps: ' ~ step ~ ' is a name that is taken; call the step otherwise') %}
         {% endfor %}
         {% if steps | map('tojson') | unique | list | length != steps | length %}

@@ -171,24 +171,33 @@ class _Guess:
         if not price and self.sample.header:
             price = [column for column in self._free() if _has_fractions(column)][:1]
         if not price:
+            self._refunds([])
             return
         self._column("price", _cell(price), f"such as {_shown(price[0].texts[0])}", *price)
-        texts = [text for column in price for text in column.texts]
+        texts = [text.removeprefix("-") for column in price for text in column.texts]
         if not all(_NUMBER.fullmatch(text) for text in texts):
             mark, other = (",", ".") if all(_COMMA_NUMBER.fullmatch(text) for text in texts) else (".", ",")
             self._say("decimal", mark, "as prices are written")
             if any(other in text for text in texts):
                 self._say("thousands", other, "as prices are written")
-        if quantity := self._best("quantity", _is_price):
+        quantity = self._best("quantity", _is_price)
+        if quantity:
             self._column("quantity", _cell(quantity), "by its name", *quantity)
             if re.search("total|revenue|umsatz", price[0].name.lower()):
                 self._say("price_is", "total", "by its name: the price of all units together")
+        self._refunds([*price, *quantity])
         if currency := self._best("currency", _is_currency):
             counts = Counter(text.upper() for column in currency for text in column.texts)
             self._column("currency", _cell(currency), "by its name", *currency)
             kept, *others = [name for name, _ in counts.most_common()]
             told = f"; {', '.join(others[:10])} are rejected unless exchange_rates convert them" if others else ""
             self._say("currency", kept, f"the one of most prices{told}")
+
+    def _refunds(self, columns: list[Column]) -> None:
+        below = sum(text.startswith("-") for column in columns for text in column.texts)
+        if below or "refund" in self.found.content.get("events", {}).values():
+            told = f"{below:,} prices or quantities of the sample are below zero; " if below else ""
+            self._say("refunds", "net", f"{told}they lower the revenue of their orders; refuse rejects them")
 
     def _event_id(self) -> None:
         def is_key(column: Column) -> bool:
@@ -292,14 +301,14 @@ def _has_fractions(column: Column) -> bool:
     texts = column.texts[:1000]
     return (
         any(float(text) % 1 for text in texts)
-        if texts and all(re.fullmatch(r"\d{1,15}\.\d+", t) for t in texts)
+        if texts and all(re.fullmatch(r"-?\d{1,15}\.\d+", t) for t in texts)
         else False
     )
 
 
 def _is_price(column: Column) -> bool:
     return any(
-        all(pattern.fullmatch(text) for text in column.texts) for pattern in (_NUMBER, _COMMA_NUMBER, _POINT_NUMBER)
+        all(pattern.fullmatch(text.removeprefix("-")) for text in column.texts) for pattern in (_NUMBER, _COMMA_NUMBER, _POINT_NUMBER)
     )
 
 

@@ -3,7 +3,7 @@
 import re
 from typing import Literal
 
-Step = Literal["view", "addtocart", "removefromcart", "transaction"]
+Step = Literal["view", "addtocart", "removefromcart", "transaction", "refund"]
 
 # Texts that stand for nothing where a program wrote them without thinking.
 NULL_WORDS = ("NA", "N/A", "n/a", r"\N", "(not set)", "(null)", "null", "NULL", "None", "nan", "NaN", "undefined")
@@ -30,7 +30,7 @@ _NAMES: dict[str, list[tuple[str, int]]] = {
     "item": [
         (r".*(name|title|price|category|type|brand|count|quantity|url|list|action|variant_id|properties).*", 0),
         (rf"(product|item|article|artikel|goods)_?({_ID})", 10),
-        (r"(sku|aid|asin|product_sku(_hash)?)", 9),
+        (rf"(sku|aid|asin|product_sku(_hash)?|stock_({_ID}))", 9),
         (rf"({_THING})_?({_ID})?", 7),
         (rf".*({_THING})_?({_ID})", 5),
     ],
@@ -66,6 +66,8 @@ _NAMES: dict[str, list[tuple[str, int]]] = {
 }
 _OF_ITS_PARENT = {"id", "value", "amount", "key", "code", "number"}
 _TAKEN_BACK = {"refund", "refunded", "refunds", "cancel", "cancelled", "canceled", "failed", "return", "returned"}
+_REFUND = {"refund", "refunded", "refunds", "chargeback", "gutschrift", "erstattung"}
+_NOT_REFUND = {"request", "requested", "policy", "view", "viewed", "failed", "start", "started", "page", "info"}
 _REMOVED = {"remove", "removed", "delete", "deleted"}
 _NOT_CART = {*_REMOVED, "view", "viewed", "empty", "emptied", "abandoned", "update"}
 _NOT_ORDER = {*_TAKEN_BACK, "view", "viewed", "history", "list", "start", "started", "begin", "shipped", "delivered"}
@@ -136,7 +138,7 @@ def says(role: str, path: str) -> int:
 
 
 def step_of(value: str) -> Step | None:
-    """Tell which step of the funnel an event's name means.
+    """Tell which step of the funnel, or which other kind, an event's name means.
 
     Parameters
     ----------
@@ -156,6 +158,8 @@ def step_of(value: str) -> Step | None:
     words = set(snake(value).split("_"))
     squashed = "".join(snake(value).split("_"))
     is_cart = words & _CART or squashed in _CART or words == {"add"} or {"product", "added"} <= words
+    if words & _REFUND and not words & _NOT_REFUND:
+        return "refund"
     if words & _REMOVED and words & {*_CART, "product", "item"}:
         return "removefromcart"
     if is_cart and not words & _NOT_CART:

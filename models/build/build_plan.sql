@@ -9,6 +9,7 @@ select
     {{ plan.is_full }} as is_full,
     {{ plan.is_continued }} as is_continued,
     {{ plan.has_event_ids }} as has_event_ids,
+    {{ plan.has_refunds }} as has_refunds,
     {{ to_short_text("'" ~ plan.reason ~ "'") }} as reason,
     {{ to_text(dbt.string_literal(dbt.escape_single_quotes(plan.settings))) }} as settings_json,
     {{ to_short_text("'" ~ plan.code ~ "'") }} as code_md5,

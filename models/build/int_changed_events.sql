@@ -1,11 +1,12 @@
--- Which item-days of which visitors hold events that came, went or changed since the last whole build. Empty in a full
+-- Which item-days and orders of which visitors hold events that came, went or changed since the last whole build. Empty in a full
 -- build, which looks at everything.
 -- depends_on: {{ ref('build_loads') }}
 -- depends_on: {{ ref('build_plan') }}
 -- depends_on: {{ ref('stg_item_properties') }}
-{%- set columns = ['visitor_id', 'item_id', 'category_id', 'day_number'] %}
+-- depends_on: {{ ref('stg_refunds') }}
+{%- set columns = ['visitor_id', 'item_id', 'category_id', 'transaction_id', 'day_number'] %}
 {%- set events, event_items = built('int_events'), built('int_event_items') %}
-{%- set orders = built('int_order_events') %}
+{%- set orders, refunds = built('int_order_events'), known_refunds() %}
 {%- set new_loads, withdrawn_loads = loads_that_are('new', 'raw_events'), loads_that_are('withdrawn', 'raw_events') %}
 {%- set new_properties = loads_that_are('new', 'raw_item_properties') %}
 {%- set looks_back = is_changes_build() and events is not none and event_items is not none and orders is not none %}
@@ -24,7 +25,7 @@ arrived as (
         item_id,
         coalesce(own_category_id, '') as category_id,
         {{ local_day_number('event_ms') }} as day_number,
-        case when event_type = 'transaction' then transaction_id end as transaction_id
+        coalesce(case when event_type = 'transaction' then transaction_id end, '') as transaction_id
     from new_events
     {%- if looks_back and has_event_ids() %}
     union all
@@ -34,11 +35,15 @@ arrived as (
         earlier.item_id,
         coalesce(earlier.own_category_id, '') as category_id,
         {{ local_day_number('earlier.event_ms') }} as day_number,
-        case when earlier.event_type = 'transaction' then earlier.transaction_id end as transaction_id
+        coalesce(case when earlier.event_type = 'transaction' then earlier.transaction_id end, '') as transaction_id
     from {{ ref('stg_events') }} as earlier
     where earlier.event_id in (
         select new_events.event_id from new_events
         union all
+        {%- if refunds is not none %}
+        select changed_refunds.event_id from {{ changed_refunds(refunds) }} as changed_refunds
+        union all
+        {%- endif %}
         select withdrawn.event_id
         from {{ events }} as withdrawn
         where withdrawn.load_number in ({{ withdrawn_loads }})
@@ -80,19 +85,22 @@ stood as (
 
     select
         visitor_key,
-        event_key
+        event_key,
+        transaction_id
     from {{ events }}
     where load_number in ({{ withdrawn_loads }})
     union
     select
         visitor_key,
-        event_key
+        event_key,
+        transaction_id
     from {{ orders }}
     where transaction_id in (select moved_orders.transaction_id from moved_orders)
     union
     select
         events.visitor_key,
-        events.event_key
+        events.event_key,
+        events.transaction_id
     from {{ events }} as events
     inner join late_properties
         on
@@ -107,6 +115,7 @@ altered as (
         visitors.visitor_id,
         items.item_id,
         coalesce(event_items.category_id, '') as category_id,
+        coalesce(stood.transaction_id, '') as transaction_id,
         {{ local_day_number('event_items.event_ms') }} as day_number
     from stood
     inner join {{ event_items }} as event_items

@@ -1,8 +1,50 @@
 -- Whose rows this build writes anew: decided here and nowhere else. Empty in a full build, which writes all.
 -- depends_on: {{ ref('int_changed_categories') }}
 -- depends_on: {{ ref('int_clock') }}
+-- depends_on: {{ ref('stg_events') }}
+-- depends_on: {{ ref('stg_refunds') }}
 {%- set features, sessions = built('session_features'), built('sessions') %}
-with touched as (
+{%- set orders, refunds = built('int_order_events'), known_refunds() %}
+{%- set looks_at_refunds = orders is not none and refunds is not none %}
+with {% if looks_at_refunds -%}
+-- Refunds that came, went or were sent again, those that stood under their ids before, and those whose order came or went.
+moved_refunds as (
+
+    select
+        visitor_id,
+        transaction_id
+    from {{ changed_refunds(refunds) }} as changed
+    {%- if has_event_ids() %}
+    union
+    select
+        visitor_id,
+        coalesce(transaction_id, '') as transaction_id
+    from {{ ref('stg_refunds') }}
+    where event_id in (
+        select changed.event_id from {{ changed_refunds(refunds) }} as changed
+        union all
+        select new_events.event_id
+        from {{ ref('stg_events') }} as new_events
+        where new_events.load_number in ({{ loads_that_are('new', 'raw_events') }})
+        union all
+        select withdrawn.event_id
+        from {{ built('int_events') }} as withdrawn
+        where withdrawn.load_number in ({{ loads_that_are('withdrawn', 'raw_events') }})
+    )
+    {%- endif %}
+    union
+    select
+        visitor_id,
+        transaction_id
+    from {{ refunds }}
+    where
+        transaction_id <> ''
+        and transaction_id in (select changes.transaction_id from {{ ref('int_changed_events') }} as changes)
+
+),
+
+{% endif -%}
+touched as (
 
     -- Who did, or no longer did, something; and who met an item that became better known.
     select visitor_id from {{ ref('int_changed_events') }}
@@ -13,6 +55,15 @@ with touched as (
     from {{ sessions }} as sessions
     cross join {{ ref('int_clock') }} as clock
     where sessions.is_closed <> {{ is_closed('sessions.ended_ms') }}
+    {%- if looks_at_refunds %}
+    union
+    -- Whose purchase is taken back, or no longer.
+    select visitor_id from moved_refunds
+    union
+    select orders.visitor_id
+    from {{ orders }} as orders
+    where orders.transaction_id in (select moved_refunds.transaction_id from moved_refunds)
+    {%- endif %}
     -- Who decided within 28 days of a late event, on its item or in its category: demand and usual prices are closed days'.
     {%- for changes, ours, theirs in [
         (ref('int_changed_events'), 'item_id', 'item_id'),

@@ -3,6 +3,7 @@
 -- A visitor's events are numbered in their order, so that neighbouring events have neighbouring keys. Narrow, because all
 -- heavy steps read it: the texts of ids stand in int_visitors and int_items.
 {{ raw_events_check() }}
+-- depends_on: {{ ref('stg_refunds') }}
 with sent as (
 
     select * from {{ touched(ref('stg_events'), 'visitor_id') }}
@@ -15,7 +16,19 @@ last_sent as (
     select
         event_id,
         max(place) as place
-    from {{ ref('stg_events') }}
+    from (
+        select
+            event_id,
+            place
+        from {{ ref('stg_events') }}
+        {%- if has_refunds() %}
+        union all
+        select
+            event_id,
+            place
+        from {{ ref('stg_refunds') }}
+        {%- endif %}
+    ) as named
     where event_id in (select sent.event_id from sent)
     group by event_id
 

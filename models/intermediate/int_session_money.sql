@@ -1,4 +1,4 @@
--- What sessions carted, left and paid. A session without a cart and a purchase has no row.
+-- What sessions carted, left and paid, less what they got back. A session without a cart and a purchase has no row.
 with events as (
 
     select *
@@ -44,8 +44,7 @@ purchases as (
         visitor_key,
         amount,
         row_number() over (
-            partition by
-                session_key, transaction_id, item_key, case when transaction_id is null then event_number end
+            partition by {{ paid_line() }}
             order by event_number
         ) as sending
     from events
@@ -53,12 +52,29 @@ purchases as (
 
 ),
 
+{%- if has_refunds() %}
+
+-- No purchase is paid back more than once.
+refunded as (
+
+    select
+        session_key,
+        visitor_key,
+        case when sum(amount) > max(paid) then max(paid) else sum(amount) end as refunded_value
+    from {{ touched(ref('int_refunds')) }}
+    where session_key is not null
+    group by session_key, visitor_key, purchase_key
+
+),
+{%- endif %}
+
 moved as (
 
     select
         session_key,
         visitor_key,
         0 as revenue,
+        0 as refunded_value,
         carted_value,
         abandoned_value
     from cart_values
@@ -67,10 +83,22 @@ moved as (
         session_key,
         visitor_key,
         amount as revenue,
+        0 as refunded_value,
         0 as carted_value,
         0 as abandoned_value
     from purchases
     where sending = 1
+    {%- if has_refunds() %}
+    union all
+    select
+        session_key,
+        visitor_key,
+        -refunded_value as revenue,
+        refunded_value,
+        0 as carted_value,
+        0 as abandoned_value
+    from refunded
+    {%- endif %}
 
 )
 
@@ -78,6 +106,7 @@ select
     session_key,
     visitor_key,
     {{ to_money('coalesce(sum(revenue), 0)') }} as revenue,
+    {{ to_money('coalesce(sum(refunded_value), 0)') }} as refunded_value,
     {{ to_money('coalesce(sum(carted_value), 0)') }} as carted_value,
     {{ to_money('coalesce(sum(abandoned_value), 0)') }} as abandoned_value
 from moved

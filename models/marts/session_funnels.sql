@@ -31,6 +31,7 @@ select
     {{ seconds_between(pair) }} as {{ seconds_column(pair) }},
     {%- endfor %}
     {{ to_money('coalesce(money.revenue, 0)') }} as revenue,
+    {{ to_money('coalesce(money.refunded_value, 0)') }} as refunded_value,
     {{ to_money('coalesce(money.carted_value, 0)') }} as carted_value,
     {{ to_money('coalesce(money.abandoned_value, 0)') }} as abandoned_value,
     {{ day_number_to_date(local_day_number('session_totals.started_ms')) }} as started_date,

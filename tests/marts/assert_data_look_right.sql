@@ -70,6 +70,17 @@ lost_parents as (
 
 ),
 
+lost_refunds as (
+
+    select
+        count(*) as refund_count,
+        min(transaction_id) as transaction_id,
+        min(visitor_id) as visitor_id
+    from {{ ref('int_refunds') }}
+    where session_key is null
+
+),
+
 complaints as (
 
     {%- for name, (relation, id) in ids.items() %}
@@ -107,6 +118,13 @@ complaints as (
     ) }}
     from lost_parents
     where category_count > 0
+    union all
+    select {{ join_text([
+        "refund_count", "' refunds lower no revenue, for no purchase fits them, such as of order ('", "transaction_id",
+        "') or visitor ('", "visitor_id", "')'"
+    ]) }}
+    from lost_refunds
+    where refund_count > 0
     {%- for step, column in {'addtocart': 'cart_session_count', 'transaction': 'converting_session_count'}.items() %}
     union all
     select 'no event is {{ step }}'

@@ -23,6 +23,7 @@ from worlds import (
     PRICE_TEXTS,
     STARTS_MS,
     random_event,
+    random_refunds,
     removed_or_counted,
     synthetic_world,
 )
@@ -119,7 +120,8 @@ MAPPING: dict[str, Any] = {
         "category": "categoryid",
         "quantity": "quantity",
     },
-    "events": {kind: kind for kind in ("view", "addtocart", "removefromcart", "transaction")},
+    "events": {kind: kind for kind in ("view", "addtocart", "removefromcart", "transaction", "refund")},
+    "refunds": "net",
 }
 
 
@@ -227,7 +229,7 @@ def assignments(random: Random, events: Sequence[Event]) -> list[Assignment]:
     Some of those have both arms, some of these in the same millisecond.
     """
     first: dict[str, int] = {}
-    for event in events:
+    for event in [event for event in events if event.visitorid]:
         first[event.visitorid] = min(event.timestamp, first.get(event.visitorid, event.timestamp))
     rows = [
         Assignment(visitor, ms + random.choice([-DAY_MS, -1, -1, 0, 0, 1, MINUTE_MS]), random.randrange(2))
@@ -247,6 +249,7 @@ def nasty_world(seed: int = 7) -> World:
     properties = list(attributes(random, random.sample(events, len(events) // 3)))
     for rows, more in zip((events, properties), priced(random), strict=True):
         rows += more
+    events += random_refunds(Random(seed), events)
     events += robot()
     # Exact duplicates, and near ones that differ in one field.
     events += random.sample(events, 300)

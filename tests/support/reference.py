@@ -103,6 +103,12 @@ def order_key(event: Event, kinds: Sequence[str]) -> tuple[Any, ...]:
     )
 
 
+def is_refund(event: Event) -> bool:
+    """A line that takes a purchase back: it says so, or counts a purchase below zero."""
+    below_zero = min(event.price or Decimal(0), event.quantity or Decimal(0)) < 0
+    return event.event == "refund" or (event.event == "transaction" and below_zero)
+
+
 def price_from_text(text: str | None) -> Decimal | None:
     """A price property: `n` marks a number; what is no number, too large or negative is no price."""
     if text is None or not PLAIN_NUMBER.fullmatch(text.removeprefix("n")):
@@ -223,6 +229,8 @@ class Reference:
             if row.value is not None:  # a property without a value says nothing, and takes nothing back
                 self.values[row.itemid, row.property].append(row)
 
+        self.refunds = {event for event in events if is_refund(event)}
+        events = [event for event in events if not is_refund(event)]
         unique = sorted(set(events), key=lambda event: order_key(event, self.kinds))
         self.facts = [self._fact(event) for event in unique]
         self.clock = clock_of((event.timestamp for event in events), loaded_ms, settings)
@@ -231,6 +239,7 @@ class Reference:
             by_visitor[fact.visitor].append(fact)
         self.by_visitor = {visitor: self._split(facts) for visitor, facts in by_visitor.items()}
         self._count_orders_once()
+        self.refunded = self._pay_back()
         self.by_item: dict[str, list[Fact]] = defaultdict(list)
         self.by_category: dict[str, list[Fact]] = defaultdict(list)
         for fact in (fact for sessions in self.by_visitor.values() for session in sessions for fact in session.facts):
@@ -412,6 +421,7 @@ class Reference:
             "furthest_step": self.steps[deepest - 1],
             "furthest_step_number": deepest,
             "revenue": self._revenue(session),
+            "refunded_value": self.refunded.get(session.session_id, Decimal(0)),
             "carted_value": sum(carted.values(), Decimal(0)),
             "abandoned_value": sum((value for item, value in carted.items() if item not in bought), Decimal(0)),
         }
@@ -435,15 +445,65 @@ class Reference:
         return reached
 
     @staticmethod
-    def _revenue(session: Session) -> Decimal:
-        total, counted = Decimal(0), set()
+    def _paid(session: Session) -> list[Fact]:
+        """What the session paid for: of an order each item once."""
+        paid, counted = [], set()
         for fact in session.of("transaction"):
             line = (fact.order_id, fact.item)
-            if fact.order_id is not None and line in counted:
-                continue
+            if fact.order_id is None or line not in counted:
+                paid.append(fact)
             counted.add(line)
-            total += fact.amount or Decimal(0)
-        return total
+        return paid
+
+    def _revenue(self, session: Session) -> Decimal:
+        paid = sum((fact.amount or Decimal(0) for fact in self._paid(session)), Decimal(0))
+        return paid - self.refunded.get(session.session_id, Decimal(0))
+
+    def _pay_back(self) -> dict[str, Decimal]:
+        """What each session's purchases lost again: no purchase loses more than it cost.
+
+        A refund is of the order that it names. If nobody has that order, it is of what its visitor bought last of its
+        item up to then. Without a price it takes back the line, or the units it counts; without an item the order.
+        """
+        lines = [
+            (session, fact)
+            for sessions in self.by_visitor.values()
+            for session in sessions
+            for fact in self._paid(session)
+        ]
+        back: dict[tuple[str, Any], list[Decimal]] = defaultdict(list)
+        cost: dict[tuple[str, Any], Decimal] = defaultdict(Decimal)
+        for session, fact in lines:
+            cost[session.session_id, fact.order_id or id(fact)] += fact.amount or Decimal(0)
+        for refund in self.refunds:
+            of_order = [line for line in lines if refund.transactionid and line[1].order_id == refund.transactionid]
+            before = [
+                line
+                for line in lines
+                if (line[1].visitor, line[1].item) == (refund.visitorid, refund.itemid)
+                and line[1].ms <= refund.timestamp
+            ]
+            if not (of_order or before):
+                continue
+            session, fact = (of_order or before)[-1]
+            purchase = (session.session_id, fact.order_id or id(fact))
+            line = next((line for _, line in of_order or before[-1:] if line.item == refund.itemid), None)
+            back[purchase].append(self._amount_back(refund, line, cost[purchase]))
+        found: dict[str, Decimal] = defaultdict(Decimal)
+        for purchase, amounts in back.items():
+            found[purchase[0]] += min(sum(amounts), cost[purchase])
+        return found
+
+    @staticmethod
+    def _amount_back(refund: Event, line: Fact | None, whole: Decimal) -> Decimal:
+        units = None if refund.quantity is None else abs(refund.quantity)
+        if refund.price is not None:
+            return to_money(abs(refund.price) * (1 if units is None else units))
+        if not refund.itemid:
+            return whole
+        if line is None or line.price is None:
+            return Decimal(0)
+        return line.amount or Decimal(0) if units is None else to_money(line.price * units)
 
     def dropoff_rows(self, breakdowns: Collection[str], daily: bool = False) -> list[Row]:
         """Each step but the last, by breakdown and (if daily) local date of session start."""

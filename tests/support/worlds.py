@@ -81,6 +81,26 @@ def removed_or_counted(random: Random, event: Event) -> Event:
     return event
 
 
+def random_refunds(random: Random, events: Sequence[Event]) -> Iterable[Event]:
+    """Purchases that are taken back, whole or in part, once or more, soon or late; some by a wrong name."""
+    for event in [event for event in events if event.event == "transaction"]:
+        for _ in range(random.choice([0, 1, 1, 2])):
+            back = event._replace(
+                timestamp=event.timestamp + random.choice([*GAPS_MS, -1]),
+                event=random.choice(["refund", "refund", "transaction"]),
+                price=random.choice([None, None, Decimal("1.5000"), Decimal("99999.9999")]),
+                quantity=random.choice([None, None, Decimal("1.0000"), Decimal("2.0000")]),
+            )
+            names: list[dict[str, str | None]] = [{}, {}, {"transactionid": None}, {"transactionid": "lost"}]
+            if event.transactionid:
+                names += [{"itemid": ""}, {"visitorid": ""}, {"visitorid": "desk"}, {"itemid": "other"}]
+            back = back._replace(**random.choice(names))
+            if back.event == "transaction":
+                below = random.choice(["price", "quantity"])
+                back = back._replace(**{below: -(getattr(back, below) or Decimal(1))})
+            yield back
+
+
 def random_property(random: Random, ms: int, items: Sequence[str]) -> Property:
     name = random.choice(["790", "790", "categoryid", "categoryid", "available", "888"])
     value = random.choice(OTHER_VALUES.get(name, ["n5.000 888", "word"]))
@@ -92,9 +112,12 @@ def random_world(
     visitors: int = 8,
     events_each: int = 12,
     steps: Sequence[str] = ("view", "addtocart", "transaction"),
-    with_removals: bool = False,
+    with_second_thoughts: bool = False,
 ) -> World:
-    """A nasty world of about `visitors * events_each` events, the same for the same seed."""
+    """A nasty world of about `visitors * events_each` events, the same for the same seed.
+
+    With second thoughts people empty their carts and give back what they bought.
+    """
     random = Random(seed)
     names = random.sample(VISITORS, min(visitors, len(VISITORS)))
     names += [f"v{number}" for number in range(visitors - len(names))]
@@ -121,8 +144,9 @@ def random_world(
     events += random.choices(events, k=len(events) // 10)
     properties += random.choices(properties, k=len(properties) // 10)
     categories = [*CATEGORIES, CATEGORIES[1]]
-    if with_removals:
+    if with_second_thoughts:
         events = [removed_or_counted(random, event) for event in events]
+        events += random_refunds(random, events)
     for rows in (events, properties, categories):
         random.shuffle(rows)
     return World(events, properties, categories)

@@ -379,6 +379,73 @@ def test_a_cart_is_worth_what_it_holds_at_the_decision() -> None:
     assert {row["event_count"] for row in shop["sessions"].values()} == {6, 1}
 
 
+# What is paid back
+
+
+def paid(*lines: tuple[str, str | None, int, int | None]) -> list[Event]:
+    """Purchases of items by `v`, a day apart: item, order, price of one, how many."""
+    return [
+        at(place * DAY_MS, "transaction", item, order=order)._replace(
+            price=Decimal(price), quantity=None if units is None else Decimal(units)
+        )
+        for place, (item, order, price, units) in enumerate(lines)
+    ]
+
+
+def back(
+    item: str = "", order: str | None = None, price: int | None = None, units: int | None = None, **more: Any
+) -> Event:
+    """A refund of `v` thirty days on."""
+    event = at(30 * DAY_MS, "refund", item, order=order)
+    money = {"price": price and Decimal(price), "quantity": units and Decimal(units)}
+    return event._replace(**money, **more)
+
+
+ONE_ORDER = [("i", "o1", 10, 2), ("k", "o2", 7, None)]
+NO_ORDERS = [("i", None, 10, 2), ("i", None, 8, None), ("k", None, 7, None)]
+
+
+@pytest.mark.parametrize(
+    ("lines", "refunds", "revenue"),
+    [
+        (ONE_ORDER, [back("i", "o1")], [0, 7]),
+        (ONE_ORDER, [back("i", "o1", units=1)], [10, 7]),
+        (ONE_ORDER, [back("i", "o1", 3)], [17, 7]),
+        (ONE_ORDER, [back("i", "o1", -3, -2)], [14, 7]),
+        (ONE_ORDER, [back(order="o1")], [0, 7]),
+        (ONE_ORDER, [back("another", "o1")], [20, 7]),
+        (ONE_ORDER, [back("another", "o1", 4)], [16, 7]),
+        (ONE_ORDER, [back(order="o1", price=99)], [0, 7]),
+        (ONE_ORDER, [back("i", "o1", 3), back("i", "o1", 3)], [17, 7]),
+        (ONE_ORDER, [back("i", "o1", 3), back("i", "o1", 4), back("i", "o1", 15)], [0, 7]),
+        (ONE_ORDER, [back("i", "o2", 3, visitorid="desk")], [20, 4]),
+        (ONE_ORDER, [back(order="o2", visitorid="")], [20, 0]),
+        (ONE_ORDER, [back("k", "C2")], [20, 0]),
+        (ONE_ORDER, [back("k", "C2", visitorid="desk")], [20, 7]),
+        (ONE_ORDER, [back("k", "o2", -3, event="transaction")], [20, 4]),
+        (ONE_ORDER, [back("k", "o2", 3, -2, event="transaction")], [20, 1]),
+        (NO_ORDERS, [back("i")], [20, 0, 7]),
+        (NO_ORDERS, [back("i", timestamp=MIDNIGHT_MS)], [0, 8, 7]),
+        (NO_ORDERS, [back("i", timestamp=MIDNIGHT_MS - 1)], [20, 8, 7]),
+        (NO_ORDERS, [back("i", price=30)], [20, 0, 7]),
+    ],
+)
+def test_a_refund_lowers_the_revenue_of_its_purchase(
+    lines: list[tuple[str, str | None, int, int | None]], refunds: list[Event], revenue: list[int]
+) -> None:
+    """It is no event: sessions, steps and features are those of the shop without refunds."""
+    gross, net = marts(paid(*lines)), marts([*paid(*lines), *refunds])
+    found = [row for _, row in sorted(net["funnels"].items())]
+    assert [row["revenue"] for row in found] == revenue
+    assert [row["revenue"] + row["refunded_value"] for row in found] == [
+        row["revenue"] for _, row in sorted(gross["funnels"].items())
+    ]
+    for mart, rows in gross.items():
+        for key, row in rows.items():
+            assert net[mart][key] | {"revenue": 0, "refunded_value": 0} == row | {"revenue": 0, "refunded_value": 0}
+        assert rows.keys() == net[mart].keys()
+
+
 # Bots
 
 

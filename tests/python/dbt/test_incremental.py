@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 from random import Random
 from tempfile import mkdtemp
@@ -19,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from compiled import CATALOG, Outcome, environment, parsed_project, run_dbt
 from history import ABOUT_BUILDS, FIRST_LOAD, GIVEN_ONCE, History, differences, rows_of
-from nasty_shop import nasty_world, write_csv
+from nasty_shop import MAPPING, nasty_world, write_csv
 from ops.retain import retain
 from parity import on_server
 from paths import ROOT
@@ -79,7 +80,7 @@ class Arrivals(RuleBasedStateMachine):
     def open_shop(self, seed: int) -> None:
         self.random = Random(seed)
         # Many visitors with few events each, mostly in the order of time: most are not touched by a load.
-        world = random_world(seed, visitors=50, events_each=5, with_removals=True)
+        world = random_world(seed, visitors=50, events_each=5, with_second_thoughts=True)
         self.events, self.properties = self._in_order(world.events), self._in_order(world.properties)
         self.sent: list[tuple[Any, ...]] = []
         self.total = len(self.events)
@@ -233,6 +234,54 @@ def test_each_reason_touches_whom_it_concerns(tmp_path: Path) -> None:
     assert_equals_a_full_build(database)
 
 
+def test_a_late_refund_touches_whose_purchase_it_lowers_and_nobody_else(tmp_path: Path) -> None:
+    """Refunds come, go, are sent again, and are of another purchase once their order is known."""
+    database = tmp_path / f"{CATALOG}.duckdb"
+    history = History(database)
+
+    def load(*lines: tuple[Any, ...]) -> int:
+        """Day, visitor, kind, item, order, price and event id of lines."""
+        rows = [
+            (MIDNIGHT_MS + day * DAY_MS, *told[:4], Decimal(told[4]) if told[4] else None, None, None, told[5], 1)
+            for day, *told in lines
+        ]
+        return history.load("raw_events", EVENT, rows, FIRST_LOAD)
+
+    def after(*lines: tuple[Any, ...]) -> tuple[dict[str, int], set[str]]:
+        """Revenue by visitor, and who was touched, when these lines have come."""
+        if lines:
+            load(*lines)
+        build(database, *TABLES)
+        assert plan_of(database)[0] == int(history.loads == 1)
+        assert_equals_a_full_build(database)
+        with duckdb.connect(str(database), read_only=True) as connection:
+            revenue = "select visitor_id, cast(sum(revenue) as integer) from funnelift.session_funnels group by 1"
+            touched = connection.execute("select visitor_id from funnelift.int_touched_visitors").fetchall()
+            return dict(connection.execute(revenue).fetchall()), {visitor for (visitor,) in touched}
+
+    everybody = {"a": 10, "b": 20, "c": 30}
+    bought = [
+        (day, who, "transaction", f"i{who}", f"o{who}", price, None)
+        for day, (who, price) in enumerate(everybody.items())
+    ]
+    # The clock stands still from here on.
+    everybody["z"] = 0
+    assert after(*bought, (20, "z", "view", "iz", None, None, None))[0] == everybody
+    assert after((9, "", "refund", "", "oa", None, None)) == (everybody | {"a": 0}, {"a"})
+    # Of an order that nobody knows yet, so of what its visitor bought before.
+    assert after((9, "b", "refund", "ib", "od", 5, "r1")) == (everybody | {"a": 0, "b": 15}, {"b"})
+    everybody["d"] = 40
+    assert after((8, "d", "transaction", "ib", "od", 40, None)) == (everybody | {"a": 0, "d": 35}, {"b", "d"})
+    # The last line with its id is of another purchase, then of none.
+    assert after((9, "c", "refund", "ic", "oc", 7, "r1")) == (everybody | {"a": 0, "c": 23}, {"b", "c", "d"})
+    assert after((9, "e", "view", "ic", None, None, "r1"))[0] == everybody | {"a": 0, "e": 0}
+    history.withdraw(history.loads)
+    assert after()[0] == everybody | {"a": 0, "c": 23}
+    for number in (2, 3, 5):
+        history.withdraw(number)
+    assert after() == (everybody, {"a", "c"})
+
+
 def test_a_new_day_of_demand_and_prices_still_looks_28_days_back(tmp_path: Path) -> None:
     """What came before the new day is read, and stays as it was."""
     database = tmp_path / f"{CATALOG}.duckdb"
@@ -318,13 +367,13 @@ def test_a_nasty_shop_in_parts_is_the_shop_as_a_whole_on_the_server(
 ) -> None:
     random, world = Random(5), nasty_world()
     orders = [event for event in world.events if event.event != "transaction" or event.transactionid is not None]
-    events = [event[:5] for event in orders]
+    events = list(orders)
     random.shuffle(events)
     parts = [events[:9_000], events[9_000:12_000], [*events[12_000:], *random.sample(events[:9_000], 200)]]
     properties = list(world.properties)
     random.shuffle(properties)
     for number, part in enumerate(parts):
-        write_csv(tmp_path / f"{number}" / f"events_{number}.csv", Event._fields[:5], part)
+        write_csv(tmp_path / f"{number}" / f"events_{number}.csv", Event._fields, part)
         told = properties[number :: len(parts)]
         write_csv(tmp_path / f"{number}" / f"item_properties_{number}.csv", Property._fields, told)
     write_csv(tmp_path / "0" / "category_tree.csv", Category._fields, world.categories)
@@ -355,8 +404,11 @@ def test_a_nasty_shop_in_parts_is_the_shop_as_a_whole_on_the_server(
                 tables[str(name)] = sorted(repr([row[place] for place in places]) for row in relation.rows)
         return tables
 
+    mapping = tmp_path / "mapping.yml"
+    mapping.write_text(json.dumps(MAPPING))
+    load = [sys.executable, "-m", "ingest", "load", "--mapping", str(mapping), "--max-reject-rate", "1", "--raw"]
     for number in range(len(parts)):
-        run(sys.executable, "-m", "ingest", "load", "--max-reject-rate", "1", "--raw", str(tmp_path / f"{number}"))
+        run(*load, str(tmp_path / f"{number}"))
         dbt("build" if number else "run")
     run(sys.executable, "-m", "ingest", "unload", "events_1.csv")
     dbt("run")

@@ -96,9 +96,9 @@ def test_nasty_worlds(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_nasty_worlds_where_carts_are_emptied(seed: int) -> None:
+def test_nasty_worlds_where_people_think_twice(seed: int) -> None:
     steps = OTHER_SHOP["funnel_steps"] if seed % 2 else ["view", "addtocart", "transaction"]
-    world = random_world(300 + seed, steps=steps, with_removals=True)
+    world = random_world(300 + seed, steps=steps, with_second_thoughts=True)
     assert_marts_equal(world, compile_project(**(OTHER_SHOP if seed % 2 else {})))
 
 

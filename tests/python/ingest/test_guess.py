@@ -110,6 +110,21 @@ def test_tabs_american_times_and_nulls(shop: Shop, proposed: Path) -> None:
     ]
 
 
+def test_purchases_below_zero_are_taken_for_refunds(shop: Shop, proposed: Path) -> None:
+    """Invoices of a wholesaler: a cancelled line has a number of its own."""
+    lines = ["536365,85123A,6,2010-12-01 08:26:00,2.55,17850", "C536379,85123A,-1,2010-12-01 09:41:00,2.55,17850"]
+    file = shop.write(
+        "invoices.csv", "\n".join(["InvoiceNo,StockCode,Quantity,InvoiceDate,UnitPrice,CustomerID", *lines, ""])
+    )
+    outcome = _map(shop, proposed, file)
+    assert outcome.code == 0, outcome.output
+    assert "# guess: 1 prices or quantities of the sample are below zero" in proposed.read_text()
+    assert [row[:6] for row in _loaded(shop, proposed, file)] == [
+        ("17850", "transaction", "85123A", "536365", 2.55, 6.0),
+        ("17850", "refund", "85123A", "C536379", 2.55, 1.0),
+    ]
+
+
 def test_a_file_without_a_header(shop: Shop, proposed: Path) -> None:
     file = shop.write("UserBehavior.csv", HEADERLESS)
     assert _map(shop, proposed, file).code == 0
@@ -204,7 +219,16 @@ def test_words_of_shops() -> None:
         "addtocart": ["add_to_cart", "AddToCart", "carts", "Product Added", "add"],
         "transaction": ["purchase", "Order Completed", "orders", "checkout_completed", "buy"],
         "removefromcart": ["remove_from_cart", "RemoveFromCart", "Product Removed"],
-        None: ["view_cart", "refund", "order_cancelled", "search", "begin_checkout", "scroll"],
+        "refund": ["refund", "Order Refunded", "gutschrift"],
+        None: [
+            "view_cart",
+            "refund_requested",
+            "refund policy viewed",
+            "order_cancelled",
+            "search",
+            "begin_checkout",
+            "scroll",
+        ],
     }
     for step, names in steps.items():
         assert {name: step_of(name) for name in names} == dict.fromkeys(names, step)

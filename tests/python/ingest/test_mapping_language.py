@@ -261,6 +261,43 @@ def test_the_price_of_a_line_is_divided_by_its_quantity(shop: Shop) -> None:
     assert events(shop, "price, quantity") == [(Decimal("2.5"), 4), (10, None)]
 
 
+REFUNDED = MINIMAL.replace("item: thing", "item: thing, transaction: bill, price: cost, quantity: units").replace(
+    "buy: transaction}", "buy: transaction, back: refund}"
+)
+REFUNDS = [
+    ("v,buy,i,o1,2.5,2", None), ("v,back,i,o1,2.5,1", ("i", "o1", Decimal("2.5"), 1)),
+    ("v,buy,i,o1,2.5,-1", ("i", "o1", Decimal("2.5"), 1)), ("v,buy,i,o1,-2.5,", ("i", "o1", Decimal("2.5"), None)),
+    ("v,back,i,o1,-2.5,-1", ("i", "o1", Decimal("2.5"), 1)), ("v,buy,i,o1,-.5,-3", ("i", "o1", Decimal("0.5"), 3)),
+    (",back,,o1,,", ("", "o1", None, None)), ("v,back,i,,,", ("i", None, None, None)),
+    ("v,back,,,2,", "empty_item"), (",back,i,,2,", "empty_visitor"), ("v,back,i,o1,-x,", "bad_price"),
+    ("v,back,i,o1,--1,", "bad_price"), ("v,back,i,o1,1,0", "bad_quantity"), ("v,buy,i,o1,-0,", "bad_price"),
+    ("v,view,i,,-1,", "bad_price"), ("v,view,i,,1,-1", "bad_quantity"), ("v,buy,i,,1,", "missing_transaction_id"),
+]  # fmt: skip
+
+
+def test_what_was_paid_back_is_net_or_refused_as_the_user_says(shop: Shop) -> None:
+    """A refund says so, or is a purchase below zero; it may name its order alone. Refused ones are counted and shown."""
+    lines = "".join(f"{AT + n},{line}\n" for n, (line, _) in enumerate(REFUNDS))
+    content = "at,who,what,thing,bill,cost,units\n" + lines
+    said = load(shop, REFUNDED, "e.csv", content).output
+    assert "refund: 12 (say refunds: net in the mapping" in said
+    assert f"e.csv:3: {AT + 1},v,back,i,o1,2.5,1" in said
+    assert [line for line, reason in reasons(shop) if reason == "refund"] == list(range(3, 15))
+    shop.warehouse.unlink()
+    load(shop, REFUNDED + "refunds: net\n", "e.csv", content)
+    kept = "itemid, transactionid, price, quantity"
+    found = shop.rows(f"select {kept} from funnelift_raw.raw_events where event = 'refund' order by timestamp")
+    assert found == [told for _, told in REFUNDS if isinstance(told, tuple)]
+    expected = [(n, told) for n, (_, told) in enumerate(REFUNDS, 2) if isinstance(told, str)]
+    assert reasons(shop) == expected
+
+
+def test_refunds_in_the_numbers_of_another_country(shop: Shop) -> None:
+    mapping = REFUNDED + 'refunds: net\ndecimal: ","\nthousands: "."\nprice_is: total\ndelimiter: ";"\n'
+    load(shop, mapping, "e.csv", f"at;who;what;thing;bill;cost;units\n{AT};v;buy;i;o1;-1.012,50;-3\n")
+    assert events(shop, "event, price, quantity") == [("refund", Decimal("337.5"), 3)]
+
+
 # --- times ------------------------------------------------------------------------------------------------------------
 
 
