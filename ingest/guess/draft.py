@@ -308,7 +308,8 @@ def _has_fractions(column: Column) -> bool:
 
 def _is_price(column: Column) -> bool:
     return any(
-        all(pattern.fullmatch(text.removeprefix("-")) for text in column.texts) for pattern in (_NUMBER, _COMMA_NUMBER, _POINT_NUMBER)
+        all(pattern.fullmatch(text.removeprefix("-")) for text in column.texts)
+        for pattern in (_NUMBER, _COMMA_NUMBER, _POINT_NUMBER)
     )
 
 
