@@ -61,8 +61,8 @@ def test_a_build_tells_what_looks_wrong(shop: AnyShop, tmp_path: Path) -> None:
     lines += [f"{FIRST_MS + 9 * DAY_MS},u1,transaction,\\N,17.0,\n", f"{FIRST_MS},u1,view,N,,\n"]
     lines += [f"{FIRST_MS + 9 * DAY_MS},u1,refund,,{order},\n" for order in ("17.0", "o404")]
     assert complaints(shop, tmp_path, "".join(lines)) == [
-        "1 refunds lower no revenue, for no purchase fits them, such as of order (o404) or visitor (u1)",
         "1 categories hang under parents that are no category, such as 9",
+        "1 refunds lower no revenue, for no purchase fits them, such as of order (o404) or visitor (u1)",
         "all 60 prices are whole numbers and most end as cents do; are they cents?",
         "ids of orders end in .0, such as 17.0: 4000.0 and 4000 are two ids",
         "ids of visitors end in .0, such as v0.0: 4000.0 and 4000 are two ids",
