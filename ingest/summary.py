@@ -8,7 +8,6 @@ from rich.table import Table
 
 from ingest.inputs import Input
 
-
 # What to say beside a reason that a mapping can take away.
 _CURES = {"refund": "say refunds: net in the mapping, and they lower the revenue of their orders"}
 

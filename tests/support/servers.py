@@ -16,7 +16,7 @@ from typing import NoReturn
 
 import pytest
 
-from warehouse.errors import ServerError
+from warehouse.mysql_client.server import greeted_version
 from warehouse.mysql_client.session import Session, open_session
 from warehouse.mysql_client.settings import Settings
 
@@ -69,14 +69,10 @@ class DatabaseServer:
         with log.open("ab") as output:
             self.process = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
         deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                self.session().close()
-                return
-            except ServerError:
-                if self.process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"the private MariaDB did not start:\n{log.read_text()[-2000:]}") from None
-                time.sleep(0.2)
+        while not greeted_version(self.settings):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the private MariaDB did not start:\n{log.read_text()[-2000:]}") from None
+            time.sleep(0.2)
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         assert self.process is not None

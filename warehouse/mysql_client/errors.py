@@ -7,12 +7,15 @@ from mysql.connector.errors import Error as DriverError
 from mysql.connector.errors import InterfaceError, OperationalError
 
 from warehouse.errors import ConnectionLostError, NotAllowedError, RepeatedKeyError, ServerError
+from warehouse.mysql_client.server import greeted_version
 from warehouse.mysql_client.settings import Settings
 
 # How long a statement waits for a table that somebody else uses.
 LOCK_SECONDS = 300
 REPEATED_KEY = 1062
 _LOST = {1053, 1077, 1079, 1080, 1152, 1184, 1927, 2006, 2013, 2055, 3169, 4031}
+# How the driver says so; it has no number of its own.
+_NO_VERSION = "Failed parsing MySQL version"
 _UNREACHABLE = {2002, 2003, 2005}
 _NOT_ALLOWED = {1044, 1142, 1143, 1227, 1370, 1396, 1410, 1419}
 _LOCAL_INFILE_OFF = {1148, 3948, 3950, 4166}
@@ -44,6 +47,12 @@ def _explained(error: DriverError, settings: Settings) -> ServerError:
     # A password that will not do is the only secret near here; the driver repeats none, and this makes sure.
     if settings.password:
         text = text.replace(settings.password, "***")
+    if _NO_VERSION in text:
+        return ServerError(
+            f"{place}: the server calls its version {greeted_version(settings)!r}, which MySQL's driver cannot read: "
+            "it must begin with three numbers, as 8.0.36 does. A fork or a proxy says it, so set it there (ProxySQL: "
+            "mysql-server_version, MaxScale: version_string, MariaDB: version), or connect to the server behind it"
+        )
     if code in _LOST or (code == -1 and isinstance(error, InterfaceError | OperationalError)):
         return ConnectionLostError(
             f"{place}: the connection was lost ({text}). What was not finished is undone and nothing is half-written: "

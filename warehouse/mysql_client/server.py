@@ -1,11 +1,14 @@
 """What kind of server answers, and whether it is new enough."""
 
 import re
+import socket
+from contextlib import suppress
 from dataclasses import dataclass
 
 from warehouse.errors import ServerError
 from warehouse.mysql_client.settings import Settings
 
+GREETING_SECONDS = 10
 OLDEST_MYSQL, OLDEST_MARIADB = (8, 0, 17), (10, 6, 0)
 
 
@@ -39,6 +42,30 @@ def read_version(text: str) -> Server:
     found = re.search(r"(\d+)\.(\d+)\.(\d+)(?=-MariaDB)", text) or re.match(r"(\d+)\.(\d+)\.(\d+)", text)
     version = tuple(map(int, found.groups())) if found else (0, 0, 0)
     return Server("mariadb" in text.lower(), (version[0], version[1], version[2]), text)
+
+
+def greeted_version(settings: Settings) -> str:
+    """Ask a server, without a password, what it calls its version.
+
+    Parameters
+    ----------
+    settings : Settings
+        Where it is.
+
+    Returns
+    -------
+    str
+        The version as its greeting has it; blank where nothing answers, or no such server.
+    """
+    greeting = b""
+    with suppress(OSError), socket.create_connection((settings.host, settings.port), GREETING_SECONDS) as connection:
+        # Four bytes of a packet's head and the protocol's number, then the text up to a zero.
+        while len(greeting) < 5 or (b"\0" not in greeting[5:] and len(greeting) < 200):
+            if not (part := connection.recv(200)):
+                break
+            greeting += part
+    text, end, _ = greeting[5:].partition(b"\0")
+    return text.decode(errors="replace") if end and greeting[4] == 10 else ""
 
 
 def check_version(server: Server, settings: Settings) -> None:

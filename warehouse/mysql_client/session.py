@@ -54,6 +54,10 @@ class Session:
             "password": settings.password,
             "connection_timeout": CONNECT_SECONDS,
             "allow_local_infile": local_infile,
+            # One that every server knows, until SESSION_SQL: left to itself, the driver takes any server that says 8 or
+            # more for MySQL, and demands a collation that MariaDB lacks.
+            "charset": "utf8mb4",
+            "collation": "utf8mb4_general_ci",
             # The pure Python driver that takes over silently where the C one is missing is five times slower.
             "use_pure": False,
         }

@@ -91,6 +91,25 @@ def wait_for(session: Session, statement: str) -> None:
         time.sleep(0.05)
 
 
+def test_numbers_that_a_server_gives_in_steps_change_nothing(shop: tuple[DatabaseServer, Path]) -> None:
+    """As on a cluster, where each node has numbers of its own."""
+    server, folder = shop
+    if not server.is_private:
+        pytest.skip("changes a setting of the server, so it needs one of the tests' own")
+    before = contents(server)
+    session = server.session()
+    session.execute("set global auto_increment_increment = 7, global auto_increment_offset = 3")
+    try:
+        outcome = run(server, *dbt(folder, "run", "--full-refresh"))
+        assert outcome.returncode == 0, outcome.stdout
+        assert contents(server) == before
+        keys = "select count(*) > 1, max(mod(visitor_key, 7) <> 3) from funnelift.int_visitors"
+        assert session.rows(keys) == [(1, 0)]
+    finally:
+        session.execute("set global auto_increment_increment = 1, global auto_increment_offset = 1")
+        session.close()
+
+
 def test_readers_never_miss_a_table_while_it_is_built_anew(shop: tuple[DatabaseServer, Path]) -> None:
     server, folder = shop
     session = server.session()

@@ -276,7 +276,7 @@ REFUNDS = [
 
 
 def test_what_was_paid_back_is_net_or_refused_as_the_user_says(shop: Shop) -> None:
-    """A refund says so, or is a purchase below zero; it may name its order alone. Refused ones are counted and shown."""
+    """A refund says so, or is a purchase below zero; it may name its order alone. Refused ones are counted."""
     lines = "".join(f"{AT + n},{line}\n" for n, (line, _) in enumerate(REFUNDS))
     content = "at,who,what,thing,bill,cost,units\n" + lines
     said = load(shop, REFUNDED, "e.csv", content).output

@@ -6,13 +6,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from secrets import token_urlsafe
 
 import pytest
 
 from ops.roles import statements
 from paths import ROOT
-from servers import DatabaseServer, environment_of, free_port
+from servers import DatabaseServer, environment_of, free_port, start_private_mariadb
 from warehouse.errors import ServerError
 from warehouse.mysql_client.server import check_version, read_version
 from warehouse.mysql_client.session import Session
@@ -125,6 +126,30 @@ def test_a_wrong_password(limited: Settings) -> None:
 def test_a_setting_that_cannot_work(administrator: Session) -> None:
     found = check(administrator.settings, code=1, FUNNELIFT_MYSQL_SSL_MODE="maybe")
     assert "FUNNELIFT_MYSQL_SSL_MODE: 'maybe' is none of" in found["connection"][1]
+
+
+@pytest.mark.parametrize(
+    ("version", "says"),
+    [
+        ("fork-8", "the server calls its version 'fork-8', which MySQL's driver cannot read"),
+        ("11.8.3-MariaDB-ubu2404", "MariaDB 11.8.3-MariaDB-ubu2404"),
+        ("10.11.6-MariaDB-proxied", "MariaDB 10.11.6-MariaDB-proxied"),
+    ],
+)
+def test_what_a_server_calls_its_version(tmp_path: Path, version: str, says: str) -> None:
+    """Newer MariaDBs, and proxies, no longer say 5.5.5 first; then the driver takes them for MySQL."""
+    server = start_private_mariadb(tmp_path, f"--version={version}")
+    try:
+        readable = version != "fork-8"
+        found = check(server.settings, code=int(not readable))
+        assert says in found["version" if readable else "connection"][1]
+        loads = [sys.executable, "-m", "ingest", "loads"]
+        done = subprocess.run(loads, env=os.environ | server.environment, cwd=ROOT, capture_output=True, text=True)
+        # A server on which nothing was loaded yet has no loads to list.
+        assert ("funnelift_raw" if readable else says) in done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+    finally:
+        server.stop()
 
 
 def test_encryption_that_is_demanded_and_not_offered(administrator: Session) -> None:
