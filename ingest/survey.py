@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from ingest.guess.words import NULL_WORDS, step_of
 from ingest.mapping import CANONICAL_EVENTS
+from ingest.orders import Orders
 
 IDS = {"visitorid": "visitors", "itemid": "items", "transactionid": "orders", "categoryid": "categories"}
 # One visitor with more than this share of many events is a crowd under one name.
@@ -21,6 +22,8 @@ _FEWEST_PRICES = 20
 _CENTS_FROM = 500
 # How prices end that were made to look small.
 _ENDINGS = (99, 95, 90, 50, 49)
+# What a spreadsheet makes of a long number.
+_ROUNDED = r"^\d\.\d+[eE]\+\d+$"
 _SHOWN = 10
 _DAY_MS = 86_400_000
 _LONGEST_GAP_DAYS = 366
@@ -37,6 +40,8 @@ class Survey:
         self._visitors: Counter[str] = Counter()
         self._nulls: Counter[tuple[str, str]] = Counter()
         self._floats: dict[str, str] = {}
+        self._rounded: dict[str, str] = {}
+        self._orders = Orders()
         self._prices: Counter[str] = Counter()
         self._currencies: Counter[str] = Counter()
         self._left_out: Counter[str] = Counter()
@@ -68,6 +73,9 @@ class Survey:
             self._nulls.update({(name, word): count for word, count in _counted(words).items()})
             if name not in self._floats and pc.any(is_float := pc.ends_with(column, ".0")).as_py():
                 self._floats[name] = column.filter(is_float)[0].as_py()
+            if name not in self._rounded and pc.any(is_rounded := pc.match_substring_regex(column, _ROUNDED)).as_py():
+                self._rounded[name] = column.filter(is_rounded)[0].as_py()
+        self._orders.add(accepted)
         self._add_prices(accepted["price"])
         if details is not None:
             self._add_details(details, is_named)
@@ -145,7 +153,11 @@ class Survey:
             f"ids of {IDS[name]} end in .0, such as {example}: written as floats, 4000.0 and 4000 are two ids"
             for name, example in self._floats.items()
         ]
-        return found
+        found += [
+            f"ids of {IDS[name]} look like {example}: a spreadsheet has rounded them, and different ones may be one now"
+            for name, example in self._rounded.items()
+        ]
+        return found + self._orders.warnings()
 
     def _giants(self) -> list[str]:
         total = sum(self.events.values())

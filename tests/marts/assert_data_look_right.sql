@@ -81,6 +81,25 @@ lost_refunds as (
 
 ),
 
+orders as (
+
+    select
+        count(*) as line_count,
+        (select count(*) from {{ ref('int_order_repeats') }}) as repeat_count
+    from {{ ref('int_order_events') }}
+
+),
+
+orders_by_case as (
+
+    select
+        min(transaction_id) as transaction_id,
+        max(transaction_id) as other_id
+    from {{ ref('int_order_events') }}
+    group by lower(transaction_id)
+
+),
+
 complaints as (
 
     {%- for name, (relation, id) in ids.items() %}
@@ -95,6 +114,11 @@ complaints as (
     select {{ join_text(["'ids of " ~ name ~ " end in .0, such as '", "min(" ~ id ~ ")", "': 4000.0 and 4000 are two ids'"]) }}
     from {{ relation }}
     where {{ id }} like '%.0'
+    having count(*) > 0
+    union all
+    select {{ join_text(["'ids of " ~ name ~ " look like '", "min(" ~ id ~ ")", "': a spreadsheet has rounded them'"]) }}
+    from {{ relation }}
+    where {{ id }} like '_.%E+%' or {{ id }} like '_.%e+%'
     having count(*) > 0
     union all
     {%- endfor %}
@@ -118,6 +142,17 @@ complaints as (
     ) }}
     from lost_parents
     where category_count > 0
+    union all
+    select {{ join_text(["repeat_count", "' of '", "line_count", "' transactions repeat an order of another session'"]) }}
+    from orders
+    where line_count >= 20 and repeat_count * 10 > line_count
+    union all
+    select {{ join_text([
+        "'orders '", "min(transaction_id)", "' and '", "min(other_id)", "' differ in case alone: they are two orders'"
+    ]) }}
+    from orders_by_case
+    where transaction_id <> other_id
+    having count(*) > 0
     union all
     select {{ join_text([
         "refund_count", "' refunds lower no revenue, for no purchase fits them, such as of order ('", "transaction_id",

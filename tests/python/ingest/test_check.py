@@ -81,6 +81,34 @@ def test_what_looks_wrong_is_told(shop: Shop, tmp_path: Path, lines: str, warnin
     assert outcome.output.count("warning") == 1
 
 
+def order(number: int, who: str, name: str, item: str = "i") -> str:
+    return f"{1437926001434 + number},{who},transaction,{item},{name}\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "warnings"),
+    [
+        (order(0, "u0", "o0") + order(1, "u0", "o0", "k"), []),
+        (order(0, "u1", "o0"), ["1 orders are of several visitors, such as o0: each counts once"]),
+        (order(0, "u1", "O0"), ["orders o0 and O0 differ in case alone: they are two orders"]),
+        (order(0, "u1", "1.23457E+12"), ["ids of orders look like 1.23457E+12: a spreadsheet has rounded them"]),
+        (order(0, "u1", "12.0"), ["ids of orders end in .0, such as 12.0"]),
+        (order(0, "u1", "null"), ["1 events have the text null for orders"]),
+        (
+            "".join(order(n, f"u{n}", "0") for n in range(9)),
+            ["order 0 has 23% of all transactions, of several visitors; a placeholder?", "1 orders are of several"],
+        ),
+    ],
+)
+def test_orders_that_look_wrong_are_told(shop: Shop, lines: str, warnings: list[str]) -> None:
+    usual = "".join(f"143792600{n:04},u{n},view,i,\n143792600{n:04},u{n},addtocart,i,\n" for n in range(30))
+    shop.write("events.csv", EVENTS_HEADER + usual + "".join(order(n, f"u{n}", f"o{n}") for n in range(30)) + lines)
+    outcome = run(shop)
+    assert outcome.code == 0
+    assert [warning for warning in warnings if warning not in outcome.output] == []
+    assert outcome.output.count("warning") == len(warnings)
+
+
 def test_prices_in_cents_and_steps_that_never_come(shop: Shop, tmp_path: Path) -> None:
     shop.write("events.csv", HEADER + "".join(event(1, f"u{n}", "see", price=str(n * 100 + 99)) for n in range(5, 45)))
     outcome = mapped(shop, tmp_path)

@@ -23,14 +23,15 @@ SAMPLES = {
             ("addtocart", "11_22", "P1", None, 19.0, 2.0),
             ("transaction", "11_22", "P1", "o1", 19.0, 2.0),
             ("transaction", "11_22", "P2", "o1", 5.0, 1.0),
+            ("removefromcart", "11_22", "P3", None, None, 1.0),
         ],
     ),
     "amplitude": (
         1704450000123,
         [
-            ("view", "dev1", "P1", None, 19.0, None),
-            ("addtocart", "user1", "P1", None, 19.0, None),
-            ("transaction", "user1", "P1", "o1", 19.0, 2.0),
+            ("view", "9876543210", "P1", None, 19.0, None),
+            ("addtocart", "9876543210", "P1", None, 19.0, None),
+            ("transaction", "9876543210", "P1", "o1", 19.0, 2.0),
         ],
     ),
     "coveo": (
@@ -58,6 +59,7 @@ SAMPLES = {
             ("transaction", "11.22", "SKU1", "T1", 12.5, 2.0),
             ("transaction", "11.22", "SKU2", "T1", 3.0, 1.0),
             ("transaction", "33.44", "SKU2", "T2", 3.0, 1.0),
+            ("refund", "33.44", "", "T2", None, None),
         ],
     ),
     "matomo": (
@@ -112,6 +114,7 @@ SAMPLES = {
             ("addtocart", "a1", "P1", None, 19.0, 2.0),
             ("transaction", "a1", "P1", "o1", 19.0, 2.0),
             ("transaction", "a1", "P2", "o1", 5.0, 1.0),
+            ("refund", "a1", "P1", "o1", 19.0, 1.0),
         ],
     ),
     "shopify": (
@@ -119,6 +122,7 @@ SAMPLES = {
         [
             ("view", "c1", "P1", None, 19.0, None),
             ("addtocart", "c1", "P1", None, 19.0, 2.0),
+            ("removefromcart", "c1", "P3", None, 7.0, 1.0),
             ("transaction", "c1", "P1", "o1", 19.0, 2.0),
             ("transaction", "c1", "P2", "o1", 5.0, 1.0),
         ],
@@ -181,7 +185,7 @@ def test_the_schema_for_editors_is_that_of_the_code() -> None:
 
 
 @pytest.mark.end_to_end
-def test_two_units_bring_twice_their_price_to_revenue_and_cart(shop: AnyShop, tmp_path: Path) -> None:
+def test_units_and_refunds_count_in_revenue_and_cart(shop: AnyShop, tmp_path: Path) -> None:
     options = ["--mapping", str(EXAMPLES / "segment.yml")]
     assert shop.load(EXAMPLES / "samples" / "segment", options=options).code == 0
     environment = os.environ | {"DBT_TARGET_PATH": str(tmp_path / "target"), "DBT_LOG_PATH": str(tmp_path / "logs")}
@@ -189,4 +193,4 @@ def test_two_units_bring_twice_their_price_to_revenue_and_cart(shop: AnyShop, tm
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:]
     money = "select sum(revenue), sum(carted_value), sum(abandoned_value) from funnelift.session_funnels"
-    assert [tuple(map(float, row)) for row in shop.rows(money)] == [(43.0, 38.0, 0.0)]
+    assert [tuple(map(float, row)) for row in shop.rows(money)] == [(24.0, 38.0, 0.0)]
