@@ -42,9 +42,14 @@ class Cells:
         Its columns; for JSON lines, the keys that are known.
     mapping : Mapping or None
         What the cells may be like; None for files that follow the contract.
+    is_plain : bool
+        Whether every cell is a column of the file, of which no text has spaces around it.
     """
 
-    def __init__(self, source: Source, header: tuple[str, ...], mapping: Mapping | None) -> None:
+    def __init__(
+        self, source: Source, header: tuple[str, ...], mapping: Mapping | None, *, is_plain: bool = False
+    ) -> None:
+        self.is_plain = is_plain
         self.parameters: dict[str, Any] = {}
         self.pointers: list[str] = []
         self._is_json = source.format == "jsonl"
@@ -73,7 +78,10 @@ class Cells:
 
     def cell(self, cell: Cell | None) -> str:
         """Give a cell's SQL: its text without the spaces around it; '' where there is none."""
-        texts = [f"nullif({self._text(name)}, '')" for name in cell_names(cell)]
+        names = cell_names(cell)
+        if self.is_plain and len(names) == 1:
+            return self._text(names[0])
+        texts = [f"nullif({self._text(name)}, '')" for name in names]
         if isinstance(cell, Join):
             between = f" || {self._parameter(cell.between)} || "
             return f"coalesce({between.join(texts)}, '')"
@@ -132,7 +140,7 @@ class Cells:
 
     def _text(self, name: str) -> str:
         text = self._untrimmed(name)
-        trimmed = _TRIMMED.format(cell=text)
+        trimmed = text if self.is_plain else _TRIMMED.format(cell=text)
         if self._has_null_values:
             return f"CASE WHEN list_contains($null_values, {trimmed}) THEN '' ELSE {trimmed} END"
         return trimmed

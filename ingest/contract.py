@@ -52,12 +52,15 @@ class Layout:
         return self.words.fingerprint() if self.kind in (EVENTS, TREATMENT_ASSIGNMENTS) else None
 
     @property
+    def names(self) -> set[str]:
+        """The columns and paths that are read."""
+        names = {name for cell in self.cells.values() for name in cell_names(cell)}
+        return names | set(rule_names(self.mapping)) if self.kind is EVENTS else names
+
+    @property
     def positions(self) -> set[int]:
         """The columns, 0-based, that are read."""
-        names = [name for cell in self.cells.values() for name in cell_names(cell)]
-        if self.kind is EVENTS:
-            names += rule_names(self.mapping)
-        return {self.header.index(column_of(name, self.header)) for name in names}
+        return {self.header.index(column_of(name, self.header)) for name in self.names}
 
 
 def rule_names(mapping: Mapping) -> list[str]:

@@ -387,10 +387,18 @@ class Mapping(_Model):
             raise ValueError("columns.price: missing; quantity and currency need it")
 
     @property
+    def _called(self) -> set[str | None]:
+        return {*self.events.values(), *(rule.step for rule in self.event_rules), self.constant_event}
+
+    @property
+    def has_refunds(self) -> bool:
+        """Whether the mapping calls an event a refund."""
+        return REFUND in self._called
+
+    @property
     def may_refund(self) -> bool:
         """Whether a line can take a purchase back: by what it is called, or by a price or a quantity below zero."""
-        called = [*self.events.values(), *(rule.step for rule in self.event_rules), self.constant_event]
-        return REFUND in called or ("transaction" in called and self.columns.price is not None)
+        return self.has_refunds or ("transaction" in self._called and self.columns.price is not None)
 
     def fingerprint(self) -> str:
         """Hash what the mapping means for events, so that a changed comment is no change.

@@ -42,7 +42,7 @@ class Block:
     `table` has `line` and, where `is_split`, one column `c0`, `c1`, … for each column of the file that is needed: of
     Parquet, and of lines of which each is a record of CSV as it stands. Other text has `raw`, `fields` (set where
     splitting at the delimiter would be wrong) and `problem` (a reject reason the reader found). `origin` is the
-    records themselves.
+    records themselves. `is_plain` says that no cell is quoted, begins with a minus or has a space to trim.
     """
 
     table: pa.Table
@@ -50,6 +50,7 @@ class Block:
     position: int
     unterminated_line: int = -1
     is_split: bool = False
+    is_plain: bool = False
 
     def raw_text(self, lines: list[int]) -> list[str]:
         """Give records as text, to be kept with a reject.
@@ -155,6 +156,8 @@ class _Splitter:
 
     def __init__(self, dialect: Dialect, width: int, needed: set[int]) -> None:
         self._quote, self._delimiter = dialect.quote.encode(), dialect.delimiter.encode()
+        # What stands before or after a cell that is not to be taken as it stands.
+        self._marks = [mark for end in (self._delimiter, b"\n") for mark in (end + b" ", b" " + end, end + b"-")]
         # Arrow takes one byte; of a single column it cannot tell an empty line.
         self._is_able = width > 1 and dialect.delimiter.isascii()
         if self._is_able:
@@ -199,7 +202,9 @@ class _Splitter:
         if columns.num_rows != count:
             return None
         lines = pa.chunked_array([np.arange(first_line, first_line + count)])
-        return Block(columns.add_column(0, "line", lines), data, position, is_split=True)
+        is_plain = parse is self._plain and data.isascii() and not any(mark in data for mark in self._marks)
+        is_plain = is_plain and not data.startswith((b" ", b"-"))
+        return Block(columns.add_column(0, "line", lines), data, position, is_split=True, is_plain=is_plain)
 
     def _is_quoted_well(self, data: npt.NDArray[np.uint8]) -> bool:
         """Whether quotes enclose whole fields, and no line end: then there is one way to read them."""

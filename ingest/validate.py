@@ -322,7 +322,7 @@ class Validator:
         FunneliftError
             The checks need more memory than there is, or fail otherwise.
         """
-        query, parameters = self._statements[block.is_split]
+        query, parameters = self._statements[block.is_split, block.is_plain]
         if not block.is_split:
             parameters = parameters | {"unterminated": block.unterminated_line}
         self._connection.register("block", block.table)
@@ -373,11 +373,24 @@ def category_paths(category_ids: set[str], separator: str) -> pa.Table:
 
 def _statements(
     source: Source, layout: Layout, now_ms: int, has_details: bool
-) -> tuple[dict[bool, tuple[str, dict[str, Any]]], bool]:
-    """By whether a block is split: the query and its parameters; and whether a record can become several."""
+) -> tuple[dict[tuple[bool, bool], tuple[str, dict[str, Any]]], bool]:
+    """By whether a block is split and plain: the query and its parameters; and whether a record can become several."""
+    found = {}
+    cells = Cells(source, layout.header, layout.mapping if layout.kind is EVENTS else None)
+    for is_split, statement in _queries(source, layout, cells, now_ms, has_details).items():
+        found[is_split, False] = found[is_split, True] = statement
+    if source.format == "csv" and layout.names <= set(layout.header):
+        plain = Cells(source, layout.header, layout.mapping if layout.kind is EVENTS else None, is_plain=True)
+        found[True, True] = _queries(source, layout, plain, now_ms, has_details)[True]
+    return found, cells.opens_lists
+
+
+def _queries(
+    source: Source, layout: Layout, cells: Cells, now_ms: int, has_details: bool
+) -> dict[bool, tuple[str, dict[str, Any]]]:
+    """By whether a block is split: the query and its parameters."""
     kind = layout.kind
     mapping = layout.mapping if kind is EVENTS else None
-    cells = Cells(source, layout.header, mapping)
     parts = {cell: cells.cell(layout.cells.get(cell)) for cell in _CELLS[kind]}
     parameters: dict[str, Any] = {}
     if kind is ITEM_PROPERTIES:
@@ -390,7 +403,7 @@ def _statements(
         parameters |= time_parameters | {"oldest": OLDEST_MS, "newest": now_ms + DAY_MS}
     if mapping:
         parts |= _event(mapping, cells, parameters) | _money(mapping, parts, parameters) | {"number": _NUMBER}
-        parts |= _refunds(mapping)
+        parts |= _refunds(mapping, cells.is_plain)
         parts["details"] = "".join(f", {name}" for name in _DETAILS) if has_details else ""
         if cells.opens_lists:
             # Entries of one line have its id and their place.
@@ -415,7 +428,7 @@ def _statements(
     for is_split, (fields, field_parameters) in _fields(source, layout, cells, cells.records("{fields}")).items():
         query = _QUERIES[kind].format(fields=fields, **_LIMITS, **parts)
         found[is_split] = (query, parameters | field_parameters | cells.parameters)
-    return found, cells.opens_lists
+    return found
 
 
 def _fields(source: Source, layout: Layout, cells: Cells, records: str) -> dict[bool, tuple[str, dict[str, Any]]]:
@@ -503,13 +516,16 @@ def _money(mapping: Mapping, parts: dict[str, str], parameters: dict[str, Any]) 
     return found
 
 
-def _refunds(mapping: Mapping) -> dict[str, str]:
-    """How lines are told that take a purchase back, and what becomes of them; their amounts count as above zero."""
+def _refunds(mapping: Mapping, is_plain: bool) -> dict[str, str]:
+    """How lines are told that take a purchase back, and what becomes of them; their amounts count as above zero.
+
+    Where cells are plain none is below zero, so a refund is what is called so.
+    """
     found = {"kind": "event", "or_refund": "", "refund_refused": "", "and_no_order": ""}
     found |= {f"{cell}_number": f"{cell}_text" for cell in ("price", "quantity")}
-    if not mapping.may_refund:
+    if not (mapping.has_refunds if is_plain else mapping.may_refund):
         return found
-    named = [cell for cell in ("price", "quantity") if getattr(mapping.columns, cell)]
+    named = [cell for cell in ("price", "quantity") if getattr(mapping.columns, cell) and not is_plain]
     below_zero = " OR ".join(_BELOW_ZERO.format(cell=cell) for cell in named)
     kind = f"CASE WHEN kind = 'transaction' AND ({below_zero}) THEN 'refund' ELSE kind END" if named else "kind"
     found |= {"kind": "kind", "or_refund": f" {kind} AS event,", "and_no_order": _AND_NO_ORDER}

@@ -292,6 +292,32 @@ def test_what_was_paid_back_is_net_or_refused_as_the_user_says(shop: Shop) -> No
     assert reasons(shop) == expected
 
 
+LINES = [
+    "v,view,i,,1.5,2", " v,view,i,,1.5,2", "v ,view,i,,1.5,2", "v,view,i,,1.5,2 ", "v,view,i,, 1.5,2",
+    "v, view ,i,,1.5,2", '"v",view,i,,1.5,2', '" v",view,i,,1.5,2', "v,view,i,,-1.5,2", "v,view,i,, -1.5,2", "v,buy,i,o1,-1.5,2",
+    "-v,view,-i,,1,1", "\u00a0v,view,i,,1,1", "v\u3000,view,i,,1,1", "é,view,i,,1,1", " ,view,i,,1,1", "v,view, ,,1,1", "v,buy,i, ,1,1",
+    "v,buy,i,o1,1,-2", "v,back,i,o1,1,1", "v,view,i,,,", "v,view,i,, , ", "v,view,i,,x,1", "v,view,a b,,1,1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("refunds", ["net", "refuse"])
+def test_a_line_is_read_alike_whatever_stands_beside_it(shop: Shop, refunds: str) -> None:
+    """Where no cell of a block has anything to trim or a sign, the checks are shorter."""
+    read = "visitorid, event, itemid, transactionid, price, quantity"
+
+    def outcome(name: str, lines: list[str]) -> tuple[list[object], list[str]]:
+        text = "".join(f"{AT + n},{line}\n" for n, line in enumerate(lines))
+        load(shop, f"{REFUNDED}refunds: {refunds}\n", name, "at,who,what,thing,bill,cost,units\n" + text)
+        found = shop.rows(f"select {read} from funnelift_raw.raw_events order by timestamp"), shop.rejects()
+        shop.warehouse.unlink()
+        (shop.raw / name).unlink()
+        return list(found[0]), [reason for _, reason, _ in found[1]]
+
+    alone = [outcome(f"{n}.csv", [line]) for n, line in enumerate(LINES)]
+    together = outcome("all.csv", LINES)
+    assert together == ([row for rows, _ in alone for row in rows], [reason for _, found in alone for reason in found])
+
+
 def test_refunds_in_the_numbers_of_another_country(shop: Shop) -> None:
     mapping = REFUNDED + 'refunds: net\ndecimal: ","\nthousands: "."\nprice_is: total\ndelimiter: ";"\n'
     load(shop, mapping, "e.csv", f"at;who;what;thing;bill;cost;units\n{AT};v;buy;i;o1;-1.012,50;-3\n")
