@@ -294,9 +294,10 @@ def test_what_was_paid_back_is_net_or_refused_as_the_user_says(shop: Shop) -> No
 
 LINES = [
     "v,view,i,,1.5,2", " v,view,i,,1.5,2", "v ,view,i,,1.5,2", "v,view,i,,1.5,2 ", "v,view,i,, 1.5,2",
-    "v, view ,i,,1.5,2", '"v",view,i,,1.5,2', '" v",view,i,,1.5,2', "v,view,i,,-1.5,2", "v,view,i,, -1.5,2", "v,buy,i,o1,-1.5,2",
-    "-v,view,-i,,1,1", "\u00a0v,view,i,,1,1", "v\u3000,view,i,,1,1", "é,view,i,,1,1", " ,view,i,,1,1", "v,view, ,,1,1", "v,buy,i, ,1,1",
-    "v,buy,i,o1,1,-2", "v,back,i,o1,1,1", "v,view,i,,,", "v,view,i,, , ", "v,view,i,,x,1", "v,view,a b,,1,1",
+    "v, view ,i,,1.5,2", '"v",view,i,,1.5,2', '" v",view,i,,1.5,2', "v,view,i,,-1.5,2", "v,view,i,, -1.5,2",
+    "v,buy,i,o1,-1.5,2", "-v,view,-i,,1,1", "\u00a0v,view,i,,1,1", "v\u3000,view,i,,1,1", "é,view,i,,1,1",
+    " ,view,i,,1,1", "v,view, ,,1,1", "v,buy,i, ,1,1", "v,buy,i,o1,1,-2", "v,back,i,o1,1,1", "v,view,i,,,",
+    "v,view,i,, , ", "v,view,i,,x,1", "v,view,a b,,1,1",
 ]  # fmt: skip
 
 
