@@ -7,14 +7,18 @@ It goes the whole road: splits, candidates, choice, valuation. Truth is what the
 on all visitors of the warehouse, for whom the expected effect of every session is known. Half of the report is a world
 with the effects of ml/config.yml, the other half the same with no effect anywhere. Give it a warehouse of a million
 visitors, so that worlds share few of them.
+
+Beside what `ml.train` does stands what it could do: choose the share on all rows that were learnt from, by what models
+of other folds say of them, and value the rule on all rows, with a share for each fold that the other folds chose.
 """
 
 import argparse
 import json
 import time
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +27,15 @@ from threadpoolctl import threadpool_limits
 from ml.config import Config, load_config
 from ml.data.features import MART, Mart, read_mart
 from ml.data.rows import Dataset, build_dataset, take
+from ml.data.split import MODEL_SPLITS
+from ml.experiment.experiment import SPLITS, Experiment
 from ml.experiment.mart import from_mart
 from ml.experiment.simulated import simulate
+from ml.policy.choice import best_share
+from ml.policy.estimates import Scored, ShareSums
 from ml.policy.scored import scored
 from ml.policy.values import PolicyValue, value_policies
+from ml.uplift.deciles import decile_table
 from ml.uplift.evaluate import Evaluation, evaluate
 from ml.uplift.learners import Fits, fit_learners
 from ml.uplift.names import CHOSEN, RESPONSE
@@ -36,7 +45,11 @@ from warehouse.base import Warehouse
 from warehouse.contract import read_contracts
 from warehouse.open import open_warehouse
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 Floats = npt.NDArray[np.float64]
+Shares = dict[str, npt.NDArray[np.int64]]
 STRATEGIES = {"uplift": CHOSEN, "response": RESPONSE}
 
 
@@ -64,7 +77,9 @@ def main() -> None:
     parser.add_argument("--duckdb", type=Path, required=True)
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--worlds", type=int, default=200)
+    parser.add_argument("--first", type=int, default=0, help="number of the first world, which is its seed")
     parser.add_argument("--share", type=float, default=0.1, help="of the visitors, in each world")
+    parser.add_argument("--each", type=Path, help="a file that gets a line of JSON for each world")
     options = parser.parse_args()
     config = load_config(None, {"duckdb_path": options.duckdb, "manifest": options.manifest}, {})
     mart = read_mart(read_contracts(config.manifest))
@@ -75,7 +90,15 @@ def main() -> None:
         point = config.experiment.decision_point
         data = take(data, np.flatnonzero(np.asarray(data.decision_point) == point))
         report: dict[str, object] = {
-            name: study(world, data, mart, warehouse, worlds=options.worlds, share=options.share)
+            name: study(
+                world,
+                data,
+                mart,
+                warehouse,
+                worlds=range(options.first, options.first + options.worlds),
+                share=options.share,
+                each=options.each,
+            )
             for name, world in (("effects of ml/config.yml", config), ("no effect", without_effects(config)))
         }
     report["seconds"] = round(time.monotonic() - started)
@@ -89,7 +112,14 @@ def without_effects(config: Config) -> Config:
 
 
 def study(
-    config: Config, data: Dataset, mart: Mart, warehouse: Warehouse, *, worlds: int, share: float
+    config: Config,
+    data: Dataset,
+    mart: Mart,
+    warehouse: Warehouse,
+    *,
+    worlds: range,
+    share: float,
+    each: Path | None = None,
 ) -> dict[str, object]:
     """Walk the road in many worlds and compare what it says with what is true."""
     _, truth = simulate(data, mart, config.experiment)
@@ -100,8 +130,13 @@ def study(
     effect = np.where(data.label == 1, -removes, adds)
     population = Population(data, mature, effect, data.label.astype(np.float64))
     config = config.model_copy(update={"uplift": config.uplift.model_copy(update={"placebo_runs": 1})})
-    found = [one_world(number, config, population, mart, warehouse, share=share) for number in range(worlds)]
-    summary: dict[str, object] = {"worlds": worlds, "rows of the population": len(mature)}
+    found = []
+    for number in worlds:
+        found.append(one_world(number, config, population, mart, warehouse, share=share))
+        if each is not None:
+            with each.open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps({"segments": len(reactions), "world": number} | found[-1]) + "\n")
+    summary: dict[str, object] = {"worlds": len(worlds), "rows of the population": len(mature)}
     # Where a strategy chose to treat nobody there is no estimate to set against the truth.
     for name in dict.fromkeys(name for world in found for name in world):
         values = np.array([world[name] for world in found if name in world])
@@ -135,23 +170,106 @@ def one_world(
     bootstrap = config.bootstrap(config.policy.bootstrap_resamples)
     policy = value_policies(calibration, test, config.policy, float(len(test.arms)), bootstrap)
     shares = population_shares(fits, scores, experiment.rows("calibration"), population)
-    return money_answers(policy, shares, population, config, len(test.arms)) | effect_answers(
-        evaluation, shares, population.effect[population.rows]
+    answer = money_answers(policy, shares, population, config, len(test.arms))
+    answer |= effect_answers(evaluation, shares, population.effect[population.rows])
+    answer |= {f"chosen: {entry.learner}": float(entry.is_chosen) for entry in fits.comparison}
+    everyone = _of_splits(rows, config)
+    answer |= top_decile_of_all(everyone, scores, experiment, shares, population, config)
+    return answer | all_rows_answers(everyone, experiment, shares, population, config)
+
+
+def _of_splits(rows: "pa.Table", config: Config) -> Scored:
+    """The rows of all three splits, in order."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    column = rows.column("dataset_split").cast("string")
+    named = pc.if_else(pc.is_in(column, pa.array(MODEL_SPLITS)), "all", "none")
+    return scored(rows.set_column(rows.column_names.index("dataset_split"), "dataset_split", named), "all", config)
+
+
+def all_rows_answers(
+    everyone: Scored, experiment: Experiment, shares: Shares, population: Population, config: Config
+) -> dict[str, float]:
+    """Choose the share on all rows that were learnt from, and value the rule on all rows with a share for each fold."""
+    split = experiment.split[experiment.rows(*MODEL_SPLITS)]
+    is_test = split == SPLITS.index("test")
+    fold = np.where(is_test, -1, everyone.arms.visitor % config.uplift.folds)
+    # Test rows are of no fold: their share is chosen on all others, and is the published one.
+    planned = {held_out: ShareSums(_take(everyone, ~is_test & (fold != held_out))).observed()[0]
+               for held_out in np.unique(fold)}  # fmt: skip
+    bootstrap = config.bootstrap(config.policy.bootstrap_resamples)
+    answer: dict[str, float] = {}
+    significant: dict[str, bool] = {}
+    everywhere = np.ones(len(is_test), dtype=bool)
+    for strategy in STRATEGIES:
+        chosen = {at: best_share(found[strategy], config.policy, config.policy.cost) for at, found in planned.items()}
+        limit = np.array([chosen[at] for at in fold.tolist()])
+        profit = population_profit(population, config)
+        truth = float(profit[shares[strategy] <= chosen[-1]].sum()) / len(profit)
+        answer[f"{strategy}, share by all learnt rows: true profit a session"] = truth
+        rank = smallest_share(everyone.percentiles[strategy])
+        for name, which, share in (
+            ("test", is_test, chosen[-1]),
+            ("all rows", everywhere, limit),
+            ("all rows, one share", everywhere, chosen[-1]),
+        ):
+            targeted = np.where(rank <= share, 0.999, 0.0)
+            if not targeted[which].any():
+                continue
+            sums = ShareSums(_take(replace(everyone, percentiles={"uplift": targeted, "response": targeted}), which))
+            found, resampled = sums.observed()[0]["uplift"], sums.resampled(bootstrap)[0]["uplift"]
+            value = found.profit(config.policy, config.policy.cost)[0, 1]
+            low, high = bootstrap.interval(resampled.profit(config.policy, config.policy.cost)[:, 1])
+            own = f"{strategy}, share by all learnt rows, valued on {name}"
+            answer[f"{own}: estimated minus true profit a session"] = float(value) - truth
+            answer[f"{own}: interval covers"] = float(low <= truth <= high)
+            answer[f"{own}: width a session"] = high - low
+            significant[name] = significant.get(name, False) or low > 0
+    for name, is_so in significant.items():
+        answer[f"any rule significantly profitable, valued on {name}"] = float(is_so)
+    return answer
+
+
+def top_decile_of_all(
+    everyone: Scored, scores: Scores, experiment: Experiment, shares: Shares, population: Population, config: Config
+) -> dict[str, float]:
+    """Set the top decile of all rows against what is true of the population's."""
+    rows = experiment.rows(*MODEL_SPLITS)
+    bootstrap = config.bootstrap(config.uplift.bootstrap_resamples)
+    table = decile_table(scores.decile[rows], scores.prediction.uplift[rows], everyone.arms, bootstrap, learner=CHOSEN)
+    top = next(entry for entry in table if entry.decile == 1)
+    true_top = float(population.effect[population.rows][shares["uplift"] <= 10].mean())
+    return {
+        "top decile of all rows: observed minus true uplift": top.observed_uplift - true_top,
+        "top decile of all rows: interval covers": float(top.ci_lower <= true_top <= top.ci_upper),
+        "top decile of all rows: width": top.ci_upper - top.ci_lower,
+    }
+
+
+def _take(rows: Scored, which: npt.NDArray[np.bool_]) -> Scored:
+    at = np.flatnonzero(which)
+    percentiles = {name: ranks[at] for name, ranks in rows.percentiles.items()}
+    return Scored(rows.arms.take(at), rows.p_control[at], rows.p_treatment[at], percentiles, rows.value[at])
+
+
+def population_profit(population: Population, config: Config) -> Floats:
+    """Return what treating each session of the population is expected to earn."""
+    conversions = population.effect[population.rows]
+    return config.policy.revenue_per_conversion * conversions - config.policy.cost * (
+        population.control[population.rows] + conversions
     )
 
 
 def money_answers(
     policy: PolicyValue,
-    shares: dict[str, npt.NDArray[np.int64]],
+    shares: Shares,
     population: Population,
     config: Config,
     test_rows: int,
 ) -> dict[str, float]:
     """Set the profit of each strategy against what its rule would earn on the population."""
-    conversions = population.effect[population.rows]
-    profit = config.policy.revenue_per_conversion * conversions - config.policy.cost * (
-        population.control[population.rows] + conversions
-    )
+    profit = population_profit(population, config)
     answer: dict[str, float] = {}
     significant = False
     for strategy in ("uplift", "response"):
@@ -177,13 +295,13 @@ def money_answers(
     answer["treat all: profit interval covers"] = float(
         everybody.profit_ci_lower <= true_all <= everybody.profit_ci_upper
     )
+    own, response = (answer[f"{strategy}: true profit a session"] for strategy in ("uplift", "response"))
+    answer["uplift less response: true profit a session"] = own - response
     answer["any strategy significantly profitable"] = float(significant or everybody.profit_ci_lower > 0)
     return answer
 
 
-def effect_answers(
-    evaluation: Evaluation, shares: dict[str, npt.NDArray[np.int64]], effect: Floats
-) -> dict[str, float]:
+def effect_answers(evaluation: Evaluation, shares: Shares, effect: Floats) -> dict[str, float]:
     """Set the average effect, the top decile and the placebo against what is true of the population."""
     average = next(entry for entry in evaluation.metrics if entry.metric == "average_effect")
     answer = {"average effect: interval covers": float(average.ci_lower <= effect.mean() <= average.ci_upper)}
@@ -194,15 +312,14 @@ def effect_answers(
         answer["top decile: observed minus true uplift"] = top.observed_uplift - true_top
         answer["top decile: true uplift"] = true_top
         answer["top decile: interval covers"] = float(top.ci_lower <= true_top <= top.ci_upper)
+        answer["top decile: width"] = top.ci_upper - top.ci_lower
     placebo = evaluation.placebo
     if placebo is not None:
         answer["placebo: Qini interval holds 0"] = float(placebo.ci_lower <= 0 <= placebo.ci_upper)
     return answer
 
 
-def population_shares(
-    fits: Fits, scores: Scores, calibration: npt.NDArray[np.intp], population: Population
-) -> dict[str, npt.NDArray[np.int64]]:
+def population_shares(fits: Fits, scores: Scores, calibration: npt.NDArray[np.intp], population: Population) -> Shares:
     """Return the smallest share in percent at which each session of the population would be targeted."""
     inputs = population.data.inputs.iloc[population.rows]
     prediction, response = fits.model.predict(inputs)

@@ -183,7 +183,7 @@ class UpliftSettings(CatBoostSettings):
 
     folds: Annotated[int, Field(ge=2)]
     sampling: Sampling
-    challengers: list[Literal["response", "s_learner", "dr_learner", "x_learner", "stack"]]
+    challengers: list[Literal["response", "s_learner", "dr_learner", "x_learner", "stack", "mean"]]
     challenger_rows: PositiveInt
     placebo_runs: PositiveInt
     bootstrap_resamples: Annotated[int, Field(ge=20)]

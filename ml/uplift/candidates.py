@@ -82,7 +82,9 @@ def fit_candidates(names: Sequence[str], evidence: Evidence, fitting: Fitting) -
         crossed = np.zeros(len(evidence))
         for fold in range(fitting.folds):
             held_out = np.flatnonzero(evidence.fold == fold)
-            for part, model in fit(evidence, evidence.chosen & (evidence.fold != fold), fitting).items():
+            # The X-learner learns from predictions as they are; in doubly robust scores their errors cancel.
+            known = evidence.without(fold) if name == X_LEARNER else evidence
+            for part, model in fit(known, evidence.chosen & (evidence.fold != fold), fitting).items():
                 crossed[held_out] += weights[part] * model.effect(evidence.inputs.iloc[held_out])
         found[name] = Candidate(Ranking(name, weights, models), crossed)
     return found

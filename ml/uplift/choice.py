@@ -1,6 +1,6 @@
-"""Which candidate's scores are published: the simplest that is not shown to be worse than the best."""
+"""Which candidate's scores are published: the mean of those that are not shown to be worse than the best."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,11 +9,11 @@ import numpy.typing as npt
 from ml.arrays import Floats
 from ml.uplift.candidates import Candidate
 from ml.uplift.evidence import Evidence
-from ml.uplift.names import DR_LEARNER, RESPONSE, S_LEARNER, STACK, T_LEARNER, TITLES, X_LEARNER
+from ml.uplift.names import DR_LEARNER, MEAN, RESPONSE, S_LEARNER, STACK, T_LEARNER, TITLES, X_LEARNER
 
 # From the simplest on: one model, one model asked twice, two models, two and a regression of their scores, two and two
 # more, all of them.
-BY_SIMPLICITY = (RESPONSE, S_LEARNER, T_LEARNER, DR_LEARNER, X_LEARNER, STACK)
+BY_SIMPLICITY = (RESPONSE, S_LEARNER, T_LEARNER, DR_LEARNER, X_LEARNER, STACK, MEAN)
 SQUARED_POINTS = 100.0**2
 
 
@@ -36,22 +36,72 @@ class UpliftCandidate:
     reason: str
 
 
-def choose(candidates: Mapping[str, Candidate], evidence: Evidence) -> list[UpliftCandidate]:
-    """Compare the candidates by doubly robust scores of rows that their models did not see, and choose one.
+@dataclass(frozen=True)
+class Compared:
+    """One candidate's gain, how far it is behind the best, both with standard errors, and its slope on all rows."""
+
+    gain: float
+    gain_error: float
+    behind: float
+    behind_error: float
+    slope: float
+
+
+def compare(candidates: Mapping[str, Candidate], evidence: Evidence) -> list[Compared]:
+    """Compare the candidates by doubly robust scores of rows that their models did not see.
 
     A candidate's gain is the weighted mean of g^2 - (g - b s)^2: g is the doubly robust score and s the candidate's
     score, both less their means; b, not below 0, is the slope of g on s in the other folds, so that only the order and
     the spacing of scores count. Rows weigh what `precision_weights` says. Without these weights a few likely buyers'
-    luck decides. The simplest candidate whose gain is within one standard error of the best one's is chosen; the error
-    is that of the paired difference. A candidate whose scores fall where effects rise (no slope above 0 on all rows) is
-    chosen only where all do, for it would put first who reacts least.
+    luck decides. The error of what a candidate is behind is that of the paired difference.
+
+    Parameters
+    ----------
+    candidates : mapping of str to Candidate
+        What is compared.
+    evidence : Evidence
+        The rows that they were fitted on, each predicted by models of other folds.
+
+    Returns
+    -------
+    list of Compared
+        One per candidate, the simplest first.
+
+    References
+    ----------
+    Nie & Wager (2021), Quasi-oracle estimation of heterogeneous treatment effects, Biometrika 108(2), for the loss.
+    """
+    scores = [candidates[name].crossed for name in BY_SIMPLICITY if name in candidates]
+    gains = np.column_stack([_gains(score, evidence) for score in scores])
+    best = gains[:, np.argmax(gains.mean(axis=0))]
+    everywhere = np.ones(len(evidence), dtype=bool)
+    return [
+        Compared(
+            *_mean_and_error(own, evidence),
+            *_mean_and_error(best - own, evidence),
+            slope=_line(score, evidence, everywhere)[1],
+        )
+        for own, score in zip(gains.T, scores, strict=True)
+    ]
+
+
+def choose(
+    candidates: Mapping[str, Candidate], evidence: Evidence, members: Sequence[str] = ()
+) -> list[UpliftCandidate]:
+    """Choose one of the candidates.
+
+    The mean is chosen where there is one. Else, where one candidate is clearly the best or no mean was asked for, it is
+    the simplest candidate whose gain is within one standard error of the best one's. One whose scores fall where
+    effects rise (no slope above 0 on all rows) is chosen only where all do, for it would put first who reacts least.
 
     Parameters
     ----------
     candidates : mapping of str to Candidate
         What can be chosen.
     evidence : Evidence
-        The rows that they were fitted on, each predicted by models of other folds.
+        The rows that they were fitted on.
+    members : sequence of str
+        The candidates whose mean is a candidate, if there is one.
 
     Returns
     -------
@@ -60,27 +110,27 @@ def choose(candidates: Mapping[str, Candidate], evidence: Evidence) -> list[Upli
 
     References
     ----------
-    Nie & Wager (2021), Quasi-oracle estimation of heterogeneous treatment effects, Biometrika 108(2), for the loss;
     Breiman et al. (1984), Classification and regression trees, for the rule of one standard error.
     """
     names = [name for name in BY_SIMPLICITY if name in candidates]
-    gains = np.column_stack([_gains(candidates[name].crossed, evidence) for name in names])
-    best = int(np.argmax(gains.mean(axis=0)))
-    behind = [_mean_and_error(gains[:, best] - own, evidence) for own in gains.T]
-    everywhere = np.ones(len(evidence), dtype=bool)
-    rises = [_line(candidates[name].crossed, evidence, everywhere)[1] > 0 for name in names]
-    near = [less <= error for less, error in behind]
+    compared = compare(candidates, evidence)
+    best = int(np.argmax([entry.gain for entry in compared]))
+    near = [entry.behind <= entry.behind_error for entry in compared]
+    rises = [entry.slope > 0 for entry in compared]
     chosen = next((at for at in range(len(names)) if near[at] and rises[at]), best)
+    reasons = [_reason(at, chosen, best, names, rises=rises[at], is_near=near[at]) for at in range(len(names))]
+    if MEAN in candidates:
+        chosen = names.index(MEAN)
+        reasons = [_reason_by_mean(name, members, is_rising) for name, is_rising in zip(names, rises, strict=True)]
     return [
         UpliftCandidate(
             name,
             BY_SIMPLICITY.index(name) + 1,
-            *_mean_and_error(gains[:, at], evidence),
-            *behind[at],
+            *(entry.gain, entry.gain_error, entry.behind, entry.behind_error),
             is_chosen=at == chosen,
-            reason=_reason(at, chosen, best, names, rises=rises[at], is_near=near[at]),
+            reason=reasons[at],
         )
-        for at, name in enumerate(names)
+        for at, (name, entry) in enumerate(zip(names, compared, strict=True))
     ]
 
 
@@ -119,3 +169,13 @@ def _reason(at: int, chosen: int, best: int, names: list[str], *, rises: bool, i
     if not is_near:
         return f"worse than the best by more than one standard error: {best_title}"
     return f"not better by more than one standard error than what is simpler: {TITLES[names[chosen]]}"
+
+
+def _reason_by_mean(name: str, members: Sequence[str], is_rising: bool) -> str:
+    if name == MEAN:
+        return f"the mean of those that may be the best: {', '.join(TITLES[own] for own in members)}"
+    if name in members:
+        return "has a part in the mean"
+    if not is_rising:
+        return "its scores do not rise with the effects"
+    return "a mixture itself" if name == STACK else "worse than the best by more than two standard errors"

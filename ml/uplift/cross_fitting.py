@@ -26,12 +26,13 @@ class Fit:
     """A fitted, calibrated model, and what it says of rows that it has not seen.
 
     `log_odds` are raw outputs: for the model of an arm, of every training row, by models of the other folds; for the
-    response model, of the calibration rows.
+    response model, of the calibration rows. `without` has the model of an arm that did not see fold 0, 1 and so on.
     """
 
     model: CatBoostModel
     calibrator: Calibrator
     log_odds: Floats
+    without: tuple[CatBoostModel, ...] = ()
 
     @property
     def crossed(self) -> Floats:
@@ -78,13 +79,15 @@ class CrossFitter:
         settings = self._with_trees(trees_of(model))
         log_odds = np.empty(len(self.train))
         fold = self.fold[self.train]
+        without = []
         for held_out in range(self.settings.folds):
             rows = self.train[(fold != held_out) & of_arm[self.train]]
             fitted = self._fit(rows, self.train[:0], settings)
+            without.append(fitted)
             log_odds[fold == held_out] = fitted.log_odds(self.experiment.inputs.iloc[self.train[fold == held_out]])
         own = of_arm[self.train]
         calibrator = fit_calibrator("platt", log_odds[own], self.experiment.outcome[self.train[own]])
-        return Fit(model, calibrator, log_odds)
+        return Fit(model, calibrator, log_odds, tuple(without))
 
     def fit(self, of_arm: npt.NDArray[np.bool_], trees: int | None = None) -> CatBoostModel:
         """Fit one model on all training rows of an arm; without a number of trees it stops early."""

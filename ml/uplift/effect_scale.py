@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from ml.arrays import Floats, Rows
 
-DECILES = 10
+FEWEST_PARTS, MOST_PARTS, ROWS_PER_PART = 10, 30, 3_000
 SHRINKAGE_FOLDS = 5
 
 
@@ -34,9 +34,10 @@ class EffectScale:
     """The non-decreasing line through `knots` and `effects` that turns a score into an effect.
 
     The score of a fitted model is spread wider than the effects are, because the model errs, so that its top rows
-    promise too much; and a conversion probability is no effect at all. So the effect of each decile of the rows that
-    were learnt from, ranked by what models of other folds say, is the mean of their doubly robust scores, made
-    non-decreasing (isotonic regression), with straight lines between the deciles. Then all shrink towards their mean by
+    promise too much; and a conversion probability is no effect at all. So the rows that were learnt from, ranked by
+    what models of other folds say, are cut into equal parts: ten, or one per 3,000 rows up to thirty. The effect of a
+    part is the mean of its doubly robust scores, made non-decreasing (isotonic regression), with straight lines between
+    the parts. Then all shrink towards their mean by
     `shrinkage`, from 0 (no difference between rows was found) to 1: the slope of the best linear predictor of the
     effect (Chernozhukov, Demirer, Duflo & Fernández-Val 2018) given such a line fitted on other visitors.
     """
@@ -68,12 +69,13 @@ class EffectScale:
         EffectScale
             The line.
         """
-        decile = np.empty(len(score), dtype=np.intp)
-        decile[np.argsort(score, kind="stable")] = np.arange(len(score)) * DECILES // len(score)
-        shrinkage = _shrinkage(decile, effects, visitor % SHRINKAGE_FOLDS)
-        rows = np.bincount(decile, minlength=DECILES)
-        knots = np.bincount(decile, score, DECILES)[rows > 0] / rows[rows > 0]
-        means = _rising_means(decile, effects)[rows > 0]
+        parts = int(np.clip(len(score) // ROWS_PER_PART, FEWEST_PARTS, MOST_PARTS))
+        part = np.empty(len(score), dtype=np.intp)
+        part[np.argsort(score, kind="stable")] = np.arange(len(score)) * parts // len(score)
+        shrinkage = _shrinkage(part, effects, visitor % SHRINKAGE_FOLDS)
+        rows = np.bincount(part, minlength=parts)
+        knots = np.bincount(part, score, parts)[rows > 0] / rows[rows > 0]
+        means = _rising_means(part, effects, parts)[rows > 0]
         mean = float(effects.mean())
         shrunk = mean + shrinkage * (means - mean)
         return cls(tuple(map(float, knots)), tuple(map(float, shrunk)), shrinkage, treated_share)
@@ -99,23 +101,23 @@ class EffectScale:
         return Prediction(control, np.clip(control + effect, 0, 1), score)
 
 
-def _shrinkage(decile: Rows, effects: Floats, fold: npt.NDArray[np.int32]) -> float:
-    """Slope of the effects on those of the same decile among other visitors, 0 to 1."""
-    crossed = np.empty(len(effects))
+def _shrinkage(part: Rows, effects: Floats, fold: npt.NDArray[np.int32]) -> float:
+    """Slope of the effects on those of the same part among other visitors, 0 to 1."""
+    crossed, parts = np.empty(len(effects)), int(part.max()) + 1
     for held_out in range(SHRINKAGE_FOLDS):
         rest = fold != held_out
-        crossed[~rest] = _rising_means(decile[rest], effects[rest])[decile[~rest]]
+        crossed[~rest] = _rising_means(part[rest], effects[rest], parts)[part[~rest]]
     crossed -= crossed.mean()
     spread = float(crossed @ crossed)
     return float(np.clip(crossed @ (effects - effects.mean()) / spread, 0, 1)) if spread > 0 else 0.0
 
 
-def _rising_means(decile: Rows, values: Floats) -> Floats:
-    """Mean of the values in each decile, made non-decreasing; one without rows takes its neighbours' level."""
+def _rising_means(part: Rows, values: Floats, parts: int) -> Floats:
+    """Mean of the values in each part, made non-decreasing; one without rows takes its neighbours' level."""
     from sklearn.isotonic import IsotonicRegression
 
-    rows = np.bincount(decile, minlength=DECILES)
+    rows = np.bincount(part, minlength=parts)
     known = np.flatnonzero(rows)
-    means = np.bincount(decile, values, DECILES)[known] / rows[known]
+    means = np.bincount(part, values, parts)[known] / rows[known]
     line = IsotonicRegression(out_of_bounds="clip").fit(known, means, sample_weight=rows[known])
-    return np.asarray(line.predict(np.arange(DECILES)))
+    return np.asarray(line.predict(np.arange(parts)))

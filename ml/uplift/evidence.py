@@ -1,6 +1,6 @@
 """What the rows that are learnt from say of effects."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from ml.arrays import Floats, Labels, Rows
 from ml.experiment.arms import Arms
+from ml.experiment.experiment import Experiment
 from ml.uplift.cross_fitting import CrossFitter, Fit
 from ml.uplift.doubly_robust import doubly_robust_effects, precision_weights
 from ml.uplift.effect_model import effect_features
@@ -25,7 +26,8 @@ class Evidence:
 
     `rows` are their positions in the experiment, `chosen` says which of them candidates learn from (a sample where
     there are very many), `fold` is the part of cross-fitting that each belongs to, by visitor. `propensity` is each
-    row's own chance of treatment, None where all had the same.
+    row's own chance of treatment, None where all had the same. `other_arm` has, for each fold, what the other arm's
+    model that did not see this fold says of the rows that candidates learn from; it has not seen them either.
     """
 
     inputs: "pd.DataFrame"
@@ -37,6 +39,7 @@ class Evidence:
     p_treatment: Floats
     response: Floats
     propensity: Floats | None
+    other_arm: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -89,6 +92,32 @@ class Evidence:
             p_treatment=predicted[1],
             response=either,
             propensity=None if experiment.propensity is None else experiment.propensity[rows],
+            other_arm=_other_arm(experiment, rows, chosen, (control, treatment)),
+        )
+
+    def without(self, fold: int) -> "Evidence":
+        """Return the rows with the other arm's predictions by models that know nothing of a fold.
+
+        What a model learns from is made with predictions. Those of cross-fitting come from models of other folds than
+        the row's own, and so from the fold that the model will be asked about too: it would know its outcomes.
+
+        Parameters
+        ----------
+        fold : int
+            The fold that the model will be asked about.
+
+        Returns
+        -------
+        Evidence
+            The same rows; only those that candidates learn from, and are not of this fold, may be used.
+        """
+        if self.other_arm is None:
+            return self
+        other, is_treated = self.other_arm[fold], self.arms.treatment == 1
+        return replace(
+            self,
+            p_control=np.where(is_treated, other, self.p_control),
+            p_treatment=np.where(is_treated, self.p_treatment, other),
         )
 
     @property
@@ -105,3 +134,19 @@ class Evidence:
     def weights(self) -> Floats:
         """How good a witness of the effect each row is."""
         return precision_weights(self.p_control, self.p_treatment, self.treated_share)
+
+
+def _other_arm(
+    experiment: Experiment, rows: Rows, chosen: npt.NDArray[np.bool_], fits: tuple[Fit, Fit]
+) -> Floats | None:
+    """Ask each fold's models about the rows of the other arm; None where they were not kept."""
+    folds = len(fits[0].without)
+    if not folds:
+        return None
+    found = np.full((folds, len(rows)), np.nan)
+    for arm, fit in enumerate(fits):
+        asked = np.flatnonzero(chosen & (experiment.treatment[rows] == 1 - arm))
+        inputs = experiment.inputs.iloc[rows[asked]]
+        for fold, model in enumerate(fit.without):
+            found[fold, asked] = fit.calibrator.probability(model.log_odds(inputs))
+    return found

@@ -12,7 +12,8 @@ from ml.uplift.choice import UpliftCandidate, choose
 from ml.uplift.cross_fitting import CrossFitter, Fit
 from ml.uplift.effect_scale import EffectScale, Prediction
 from ml.uplift.evidence import Evidence
-from ml.uplift.names import STACK
+from ml.uplift.mean import fit_mean
+from ml.uplift.names import MEAN, STACK
 from ml.uplift.placebo import Placebo, fit_placebo
 from ml.uplift.response import fit_response
 from ml.uplift.stack import fit_stack
@@ -77,7 +78,10 @@ def fit_learners(experiment: Experiment, mart: Mart, config: Config, steps: Step
         candidates = fit_candidates(names, evidence, Fitting(config.seed, config.threads, folds))
         if STACK in names and (stack := fit_stack(candidates, evidence, folds)) is not None:
             candidates[STACK] = stack
-        comparison = choose(candidates, evidence)
+        mean = fit_mean(candidates, evidence) if MEAN in names else None
+        if mean is not None:
+            candidates[MEAN] = mean.candidate
+        comparison = choose(candidates, evidence, mean.members if mean is not None else ())
         chosen = next(candidates[entry.learner] for entry in comparison if entry.is_chosen)
         arms = evidence.arms
         scale = EffectScale.learn(chosen.crossed, evidence.effects, arms.visitor, arms.treated_share)

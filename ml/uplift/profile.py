@@ -145,6 +145,8 @@ def _contributions(
     learnt = fits.evidence.rows[:: max(1, len(fits.evidence.rows) // SURROGATE_ROWS)]
     names = effect_features(experiment.inputs)
     score = scores.by_learner[CHOSEN]
+    if np.ptp(score[learnt]) == 0:  # nothing to explain, and CatBoost refuses it
+        return Contributions(tuple(names), np.zeros((len(rows), len(names))), 0.0)
     model = EffectModel.fit_values(
         experiment.inputs[names].iloc[learnt], score[learnt], None, SURROGATE, seed=seed, threads=threads
     )

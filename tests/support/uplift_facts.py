@@ -22,8 +22,8 @@ from ml.uplift.deciles import UpliftDecile
 from ml.uplift.metrics import UpliftMetric
 
 Z = 1.959964
-LEARNERS = {"t_learner": 1.0, "s_learner": 0.93, "x_learner": 0.96, "dr_learner": 0.9, "stack": 0.95, "response": 0.6,
-            "random": 0.0}  # fmt: skip
+LEARNERS = {"t_learner": 1.0, "s_learner": 0.93, "x_learner": 0.96, "dr_learner": 0.9, "stack": 0.95, "mean": 0.97,
+            "response": 0.6, "random": 0.0}  # fmt: skip
 COMPARISON = [
     UpliftCandidate("response", 1, 0.4, 0.3, 1.1, 0.35, False, "worse than the best by more than one standard error"),
     UpliftCandidate("t_learner", 3, 1.4, 0.4, 0.1, 0.2, True, "the simplest within one standard error of the best"),

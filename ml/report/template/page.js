@@ -535,7 +535,7 @@
         const paired = own ?? (other && { value: -other.value, ci_lower: -other.ci_upper, ci_upper: -other.ci_lower });
         return [data.titles.learners[learner], row.value.toFixed(4), `${row.ci_lower.toFixed(4)} to ${row.ci_upper.toFixed(4)}`, ...(paired ? [paired.value.toFixed(4), `${paired.ci_lower.toFixed(4)} to ${paired.ci_upper.toFixed(4)}`, verdict(paired.ci_lower, paired.ci_upper, "better", "worse")] : ["", "", ""])];
       }));
-    tableBlock("uplift-candidates", "Why this ranking", "Chosen on sessions before the test split, scored by models that did not see them: the simplest that is not worse than the best by more than one standard error. Explained is the squared error of the predicted effect that a ranking saves, in squared percentage points.", ["Candidate, the simplest first", "Explained", "Standard error", "Less than the best", "Standard error", "Why"],
+    tableBlock("uplift-candidates", "Why this ranking", "Chosen on sessions before the test split, scored by models that did not see them: what has a part in their mean, or ranks alone, follows from how far it is behind the best. Explained is the squared error of the predicted effect that a ranking saves, in squared percentage points.", ["Candidate, the simplest first", "Explained", "Standard error", "Less than the best", "Standard error", "Why"],
       uplift.candidates.map((row) => [data.titles.learners[row.learner], row.gain.toFixed(2), row.gain_se.toFixed(2), row.behind_best.toFixed(2), row.behind_best_se.toFixed(2), (row.is_chosen ? "chosen: " : "") + row.reason]));
   };
 

@@ -4,7 +4,7 @@ from ml.reports.facts import Difference, UpliftFacts
 from ml.reports.recommendations.doubts import arms_are_sound
 from ml.reports.recommendations.phrases import points
 from ml.reports.wording import RULES, metric_text, money, points_text, ranking_difference
-from ml.uplift.names import CHOSEN, T_LEARNER, TITLES
+from ml.uplift.names import CHOSEN, MEAN, T_LEARNER, TITLES
 
 
 def certainty(facts: UpliftFacts) -> list[str]:
@@ -165,9 +165,13 @@ def _choice(facts: UpliftFacts) -> list[str]:
     if len(facts.comparison) < 2:
         return []
     beside = f" The {TITLES[T_LEARNER]} stands beside." if facts.learner != T_LEARNER else ""
+    rule = (
+        "those that are not shown to be worse than the best, by two standard errors, have a part in it"
+        if facts.learner == MEAN
+        else "the simplest that is not worse than the best by more than one standard error"
+    )
     return [
-        f"**{facts.title}** ranks. It was chosen on the rows that were learnt from: the simplest that is not worse "
-        f"than the best by more than one standard error.{beside}",
+        f"**{facts.title}** ranks. It was chosen on the rows that were learnt from: {rule}.{beside}",
         "",
         "| candidate, the simplest first | explained | less than the best | why |",
         "| --- | ---: | ---: | --- |",

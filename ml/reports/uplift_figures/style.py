@@ -17,6 +17,7 @@ LOOKS: dict[str, tuple[str, Any]] = {
     "x_learner": (ORANGE, "--"),
     "dr_learner": (GREEN, "-."),
     "stack": (SKY, "--"),
+    "mean": (SKY, "-"),
     "response": (VERMILION, (0, (4, 1, 1, 1, 1, 1))),
     "random": (GREY, ":"),
 }

@@ -16,7 +16,7 @@ from ml.data.features import Feature, Mart
 from ml.experiment.experiment import SPLITS, Experiment, Truth
 from ml.publish.uplift_model import load_uplift, save_uplift, uplift_version
 from ml.uplift.candidates import Candidate, Fitting, Ranking, fit_candidates
-from ml.uplift.choice import choose
+from ml.uplift.choice import choose, compare
 from ml.uplift.cross_fitting import CrossFitter
 from ml.uplift.curves import qini_coefficient
 from ml.uplift.doubly_robust import doubly_robust_effects
@@ -24,6 +24,7 @@ from ml.uplift.effect_model import effect_features
 from ml.uplift.effect_scale import EffectScale
 from ml.uplift.evidence import Evidence
 from ml.uplift.learners import Fits, fit_learners
+from ml.uplift.mean import fit_mean
 from ml.uplift.names import RESPONSE, TITLES
 from ml.uplift.placebo import permuted_arms
 from ml.uplift.profile import UP, contrast_of, explain_ranking, profile_of, strongest, words_of
@@ -201,6 +202,19 @@ def test_the_scale_undoes_a_spread_that_is_too_wide(spread: float) -> None:
 
 
 @pytest.mark.statistics
+def test_many_rows_tell_the_effects_of_few() -> None:
+    """A segment of three in a hundred, of 60,000 rows, is not averaged with the rest of its tenth."""
+    rng = np.random.default_rng(5)
+    score, visitor = rng.random(60_000), np.arange(60_000, dtype=np.int32)
+    effects = np.where(score > 0.97, 0.3, 0.0) + rng.normal(scale=0.3, size=60_000)
+    scale = EffectScale.learn(score, effects, visitor, 0.5)
+    half = np.full(60_000, 0.4)
+    predicted = scale.apply(half, half, score).uplift
+    assert predicted[score > 0.97].mean() == pytest.approx(0.3, abs=0.06)
+    assert predicted[(score > 0.9) & (score < 0.95)].mean() == pytest.approx(0, abs=0.02)
+    assert len(EffectScale.learn(score[:20_000], effects[:20_000], visitor[:20_000], 0.5).knots) == 10
+
+
 def test_effects_of_the_best_are_not_promised_too_high() -> None:
     promised, raw = [], []
     for seed in range(12):
@@ -261,6 +275,20 @@ def test_the_x_learner_is_that_of_its_formula(world: World, learned: Learned) ->
     assert learned.scores.by_learner["x_learner"][test] == pytest.approx(expected, abs=1e-9)
 
 
+def test_where_nothing_works_the_x_learner_knows_nothing_of_the_rows_that_judge_it() -> None:
+    """What it learns from is made with predictions; some of these saw the outcomes of the fold that it is asked of."""
+    gains = []
+    for seed in (101, 102, 103):
+        experiment = experiment_of(make_world(3000, seed=seed, effect=0.0))
+        fits = learn(experiment, config(challengers=["x_learner"], placebo_runs=0)).fits
+        kept, leaking = fits.evidence, replace(fits.evidence, other_arm=None)
+        for evidence in (kept, leaking):
+            found = fit_candidates(["x_learner"], evidence, FITTING)["x_learner"]
+            gains.append(compare({"x_learner": found}, evidence)[0].gain)
+    own, leaked = np.reshape(gains, (-1, 2)).mean(axis=0)
+    assert own < 0.5 < leaked
+
+
 def test_the_dr_learner_weighs_rows_by_the_variance_of_their_scores(learned: Learned) -> None:
     evidence = learned.fits.evidence
     share = evidence.arms.treatment.mean()
@@ -274,7 +302,7 @@ def test_the_dr_learner_weighs_rows_by_the_variance_of_their_scores(learned: Lea
     assert uneven.effects[row] == pytest.approx(p1 - p0 + (y - p1) / 0.2)
 
 
-@pytest.mark.parametrize("name", ["response", "t_learner", "s_learner", "x_learner", "dr_learner", "stack"])
+@pytest.mark.parametrize("name", ["response", "t_learner", "s_learner", "x_learner", "dr_learner", "stack", "mean"])
 def test_whichever_candidate_is_chosen_the_saved_model_says_the_same(
     world: World, learned: Learned, tmp_path: Path, name: str
 ) -> None:
@@ -361,6 +389,31 @@ def test_what_is_a_little_behind_the_best_is_chosen_where_it_is_simpler() -> Non
         assert simple.is_chosen == (simple.behind_best <= simple.behind_best_se) != other.is_chosen
         behind.append((simple.is_chosen, simple.behind_best > 0))
     assert {(True, True), (False, True)} <= set(behind)
+
+
+def test_the_mean_is_of_those_that_may_be_the_best() -> None:
+    world, evidence = made_up_evidence(20_000, 1, effect=2.0)
+    first, second = np.random.default_rng(1).normal(scale=0.02, size=(2, len(world.tau)))
+    scores = {"response": -world.tau, "s_learner": world.tau + first, "x_learner": 4 * (world.tau + second),
+              "t_learner": world.p0, "stack": world.tau}  # fmt: skip
+    candidates = {name: candidate(name, score) for name, score in scores.items()}
+    mean = fit_mean(candidates, evidence)
+    assert mean is not None
+    assert mean.members == ("s_learner", "x_learner")
+    # Each on the scale of the effects, so that neither outweighs the other.
+    weights = mean.candidate.ranking.weights
+    assert weights["s_learner"] == pytest.approx(4 * weights["x_learner"], rel=0.2)
+    assert mean.candidate.crossed == pytest.approx(mean.candidate.ranking.score(scores))
+    found = {e.learner: e for e in choose(candidates | {"mean": mean.candidate}, evidence, mean.members)}
+    assert [name for name, entry in found.items() if entry.is_chosen] == ["mean"]
+    assert found["mean"].gain > max(found["s_learner"].gain, found["x_learner"].gain)
+    assert found["mean"].reason == "the mean of those that may be the best: S-learner, X-learner"
+    assert [found[name].reason for name in ("response", "s_learner", "t_learner", "stack")] == [
+        "its scores do not rise with the effects", "has a part in the mean",
+        "worse than the best by more than two standard errors", "a mixture itself"]  # fmt: skip
+    assert all(len(entry.reason) <= 128 for entry in found.values())
+    # One that is clearly the best has no equals.
+    assert fit_mean({name: candidates[name] for name in ("response", "s_learner", "t_learner")}, evidence) is None
 
 
 @pytest.mark.statistics
