@@ -103,7 +103,7 @@ class Policy:
         return explore / 2 + (1 - explore) * treats
 
     def decide(
-        self, decision: Decision, *, acts_here: bool, is_bot: bool, cost: Callable[[Decision], float]
+        self, decision: Decision, *, acts_here: bool, is_bot: bool, is_late: bool, cost: Callable[[Decision], float]
     ) -> tuple[Decision, Assignment | None]:
         """Settle the action of a decision.
 
@@ -115,6 +115,8 @@ class Policy:
             Whether something may be shown at this decision point.
         is_bot : bool
             Whether the visitor behaves like a program.
+        is_late : bool
+            Whether the session is over: its event came too late to act on.
         cost : callable
             What an offer would cost here.
 
@@ -125,7 +127,7 @@ class Policy:
         Assignment or None
             The visitor's arm, where this is the first time that something could be shown.
         """
-        why = self._forbidden(decision, acts_here=acts_here, is_bot=is_bot, cost=cost)
+        why = self._forbidden(decision, acts_here=acts_here, is_bot=is_bot, is_late=is_late, cost=cost)
         if why:
             return _with(decision, action=HOLD, why=why), None
         known = self._ledger.arms.get(decision.visitor_id)
@@ -147,7 +149,7 @@ class Policy:
         return told, arm if known is None and not self._settings.dry_run else None
 
     def _forbidden(
-        self, decision: Decision, *, acts_here: bool, is_bot: bool, cost: Callable[[Decision], float]
+        self, decision: Decision, *, acts_here: bool, is_bot: bool, is_late: bool, cost: Callable[[Decision], float]
     ) -> str | None:
         """Why nothing may be shown, whatever the arm; None where something may."""
         settings, now = self._settings, decision.decided_ms
@@ -157,6 +159,8 @@ class Policy:
             return "no offer at this decision point"
         if is_bot:
             return "bot"
+        if is_late:
+            return "late event"
         since = now - settings.cap_days * DAY_MS
         if sum(shown > since for shown in self._ledger.shows.get(decision.visitor_id, ())) >= settings.cap_shows:
             return "frequency cap"

@@ -93,7 +93,7 @@ def replay(config: Config, progress: Progress, most: int, per_request: int) -> l
     """
     with progress.step("reading the warehouse's last day"):
         events = last_day(config)[:most]
-    with tempfile.TemporaryDirectory() as folder, _service(config, Path(folder), progress) as port:
+    with tempfile.TemporaryDirectory() as folder, own_service(config, Path(folder), progress) as (port, _):
         decisions, seconds, whole = _send(port, events, per_request)
     Console().print(_table(decisions))
     times = sorted(seconds)
@@ -135,8 +135,25 @@ def last_day(config: Config) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def _service(config: Config, folder: Path, progress: Progress) -> Iterator[int]:
-    """A service of our own, once it is ready: its port."""
+def own_service(config: Config, folder: Path, progress: Progress) -> Iterator[tuple[int, int]]:
+    """Start a service of our own.
+
+    Parameters
+    ----------
+    config : Config
+        Where the warehouse and the models are.
+    folder : Path
+        Gets its log and what it says.
+    progress : Progress
+        Shows the step.
+
+    Yields
+    ------
+    int
+        Its port, once it is ready.
+    int
+        The number of its process.
+    """
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
@@ -149,7 +166,7 @@ def _service(config: Config, folder: Path, progress: Progress) -> Iterator[int]:
         try:
             with progress.step("starting the service: it compiles the marts' SQL, reads the warehouse and the models"):
                 _wait(process, port, folder / "output")
-            yield port
+            yield port, process.pid
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from live.compile import compile_features
 from live.decide import Assignment, Decision, Ledger, Policy, told_by
-from live.event import Event, refused
+from live.event import Event, RefusedError, refused
 from live.facts import lay_out, read_plan, read_tables
 from live.log import ASSIGNMENTS, DECISIONS, EVENTS, Log
 from live.metrics import Metrics
@@ -181,25 +181,36 @@ class Service:
 
     def _work(self) -> None:
         while True:
-            first = self._queue.get()
-            if first is None:
-                return
-            batch, count, is_last = [first], len(first.events), False
-            while count < self.settings.batch_events and not self._queue.empty():
-                following = self._queue.get()
-                if following is None:
-                    is_last = True
-                    break
-                batch.append(following)
-                count += len(following.events)
-            if self._next is not None:
-                self._take_over(self._next)
+            batch, is_last = self._batch()
             started = time.monotonic()
-            self._answer(batch)
+            try:
+                if self._next is not None:
+                    self._take_over(self._next)
+                self._answer(batch)
+                self._log.close_old(datetime.now(UTC))
+            except Exception:
+                # Nobody waits for ever, and the next batch has its turn.
+                LOGGER.exception("a batch failed")
+                self.metrics.failures.inc()
+                for waiting in batch:
+                    if not waiting.answer.done():
+                        waiting.answer.set_exception(refused(503, "not answered: send it again", "service"))
             self.metrics.batch_seconds.observe(time.monotonic() - started)
-            self._log.close_old(datetime.now(UTC))
             if is_last:
                 return
+
+    def _batch(self) -> tuple[list[Waiting], bool]:
+        """The requests that wait, once there is one, up to so many events; and whether they are the last."""
+        batch, count, following = list[Waiting](), 0, self._queue.get()
+        while following is not None:
+            # Who has hung up was answered nothing, so nothing of theirs need be kept.
+            if following.answer.set_running_or_notify_cancel():
+                batch.append(following)
+                count += len(following.events)
+            if count >= self.settings.batch_events or self._queue.empty():
+                return batch, False
+            following = self._queue.get()
+        return batch, True
 
     def _take_over(self, new: Known) -> None:
         """Go on with what was read last; events that came while it was read are added."""
@@ -213,7 +224,7 @@ class Service:
         for waiting in batch:
             try:
                 accepted.append((waiting, self._judge(waiting.events, fresh)))
-            except Exception as error:  # whatever it is, its sender hears of it
+            except RefusedError as error:
                 waiting.answer.set_exception(error)
         events = list(fresh.values())
         try:
@@ -270,6 +281,7 @@ class Service:
                 decision,
                 acts_here=row["decision_point"] == known.models.decision_point,
                 is_bot=row["is_bot"] == 1,
+                is_late=known.shop.is_over(row["visitor_id"], row["decided_ms"]),
                 cost=lambda told: known.models.cost(told.p_treatment),
             )
             decision = Decision(

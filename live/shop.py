@@ -80,6 +80,11 @@ class Shop:
         """Whether the warehouse knows an item."""
         return item in self.facts.items
 
+    def is_over(self, visitor: str, ms: int) -> bool:
+        """Whether a visitor has since sent events of another session than the one that ran at a moment."""
+        timeout = 1000 * int(self.facts.plan.settings.get("session_timeout_seconds", 1800))
+        return any(event.timestamp > ms + timeout for event in self._events.get(visitor, ()))
+
     def add(self, events: Iterable[RawEvent]) -> None:
         """Take in events; features are worked out when they are asked for."""
         last = self.facts.kinds.index("transaction") + 1 if "transaction" in self.facts.kinds else 0

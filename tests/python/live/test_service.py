@@ -276,6 +276,30 @@ def test_the_kill_switch_and_dry_run_show_nothing_and_assign_nobody(past: Past, 
     assert len(lines(dry.log, DECISIONS)) == 40
 
 
+def test_a_late_event_is_decided_but_not_acted_on(past: Past, models: Path) -> None:
+    settings = replace(past.settings("late", models), explore_share=1.0)
+    now = 1_700_000_000_000
+    with running(past.config, settings) as (_, client):
+        assert client.send(view("slow", timestamp=now))[1]["decisions"][0]["why"].startswith("arm")
+        late = client.send(view("slow", timestamp=now - 86_400_000))[1]["decisions"][0]
+    assert (late["action"], late["why"], late["arm"]) == ("hold", "late event", None)
+
+
+def test_a_fault_in_a_batch_is_answered_and_the_next_one_works(
+    past: Past, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(past.config, past.settings("faulty", models)) as (service, client):
+        with monkeypatch.context() as broken:
+            broken.setattr(service, "_judge", None)
+            assert client.send(view("v"))[0] == 503
+        with monkeypatch.context() as broken:
+            broken.setattr(service.known.shop, "features", None)
+            status, answer = client.send(view("v", event_id="kept"))
+            assert (status, answer["accepted"], answer["degraded"]) == (200, 1, ["features failed"])
+        assert client.send(view("w"))[1]["degraded"] == []
+    assert "kept" in {line.get("event_id") for line in lines(service.settings.log, EVENTS)}
+
+
 def test_without_a_model_decisions_are_marked_and_nothing_fails(past: Past, models: Path, tmp_path: Path) -> None:
     shutil.copytree(models, tmp_path / "empty" / KEPT)
     config = past.config.model_copy(update={"results": tmp_path / "empty"})
@@ -304,7 +328,9 @@ def test_kill_9_under_load_loses_no_answered_event_and_changes_no_arm(past: Past
             ]
             for sender in senders:
                 sender.start()
-            time.sleep(1.5)
+            deadline, before = time.monotonic() + 60, len(answered)
+            while len(answered) < before + 20 and time.monotonic() < deadline:
+                time.sleep(0.01)
             started.send_signal(signal.SIGKILL)
             started.wait()
             for sender in senders:
