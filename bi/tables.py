@@ -4,9 +4,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from warehouse.contract import Contract, read_project
+from warehouse.yaml_files import read_yaml
 
 SHOWN = Path(__file__).resolve().parent / "tables.yml"
 
@@ -44,7 +43,7 @@ def shown() -> dict[str, Any]:
     dict
         `tables`, `left_out`, `formats`, `sorted_by` and `relationships`.
     """
-    return yaml.safe_load(SHOWN.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+    return read_yaml(SHOWN)  # type: ignore[no-any-return]
 
 
 @cache

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from warehouse.errors import FunneliftError
 from warehouse.settings import PROJECT
+from warehouse.yaml_files import read_yaml
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -235,13 +236,11 @@ def read_project(folder: Path = PROJECT) -> Contracts:
     Contracts
         The contracts.
     """
-    import yaml
-
-    settings = yaml.safe_load((folder / "dbt_project.yml").read_text(encoding="utf-8"))
+    settings = read_yaml(folder / "dbt_project.yml")
     layers = settings["models"][settings["name"]]
     contracts = []
     for path in sorted([*(folder / "models").rglob("*.yml"), *(folder / "seeds").glob("*.yml")]):
-        described = yaml.safe_load(path.read_text(encoding="utf-8"))
+        described = read_yaml(path)
         layer = path.relative_to(folder / "models").parts[0] if (folder / "models") in path.parents else "seeds"
         settings_of = layers.get(layer, {}) if layer != "seeds" else {}
         for node in [*described.get("models", []), *described.get("seeds", [])]:

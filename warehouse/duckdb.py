@@ -175,9 +175,10 @@ class DuckDBWarehouse(Warehouse):
         key = ", ".join(map(_identifier, publication.key))
         existing = self.columns(publication.name)
         publication.check_columns(existing)
-        if not (publication.append and existing):
+        is_new, is_indexed = not (publication.append and existing), len(publication.rows) <= INDEXED_ROWS
+        if is_new:
             columns = ", ".join(map(_column, publication.contract.columns))
-            indexed = f", primary key ({key})" if len(publication.rows) <= INDEXED_ROWS else ""
+            indexed = f", primary key ({key})" if is_indexed else ""
             self._connection.execute(f"drop table if exists {table}")
             self._connection.execute(f"create table {table} ({columns}{indexed})")
             self._connection.execute(f"comment on table {table} is {_text(publication.contract.description)}")
@@ -192,11 +193,15 @@ class DuckDBWarehouse(Warehouse):
                 self._connection.execute(f"delete from {table} using removed_keys where {match}")
         with self._registered("published_rows", publication.rows):
             self._connection.execute(f"insert into {table} select * from published_rows")
-            # Rows that were there and stay were checked when they came in.
-            repeated = self._connection.execute(
-                f"select count(*) from (select 1 from {table} semi join published_rows using ({key}) "
-                f"group by {key} having count(*) > 1)"
-            ).fetchone()
+            # Rows that were there and stay were checked when they came in; a primary key checks for itself.
+            new = "" if is_new else f" semi join published_rows using ({key})"
+            repeated = (
+                (0,)
+                if is_new and is_indexed
+                else self._connection.execute(
+                    f"select count(*) from (select 1 from {table}{new} group by {key} having count(*) > 1)"
+                ).fetchone()
+            )
         if repeated and repeated[0]:
             raise FunneliftError(f"nothing was published, a key is broken: {repeated[0]} keys of {table} repeat")
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bi.measures.model import ALL_PAGES, PAGES, Measure, MeasureError, Unit
 from bi.tables import known_columns, power_bi_names
+from warehouse.yaml_files import read_yaml
 
 FOLDER = Path(__file__).resolve().parent
 TERM = re.compile(r"\{(\w+)\}")
@@ -136,7 +137,7 @@ def read_measures(folder: Path) -> tuple[Measure, ...]:
 def _of_file(path: Path) -> list[Measure]:
     content: Any = None
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path)
         page = _Page.model_validate(content)
     except yaml.YAMLError as error:
         raise MeasureError(f"{path.name}: no valid YAML: {error}") from error

@@ -1,5 +1,7 @@
 """The models that compete to score: each fitted on the same training rows and calibrated on the same others."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import numpy.typing as npt
 
@@ -70,13 +72,16 @@ def fit_candidates(
     dict of str to Fit
         Model name to its fit.
     """
-    fits = {}
-    for name, kind in MODELS.items():
-        with progress.step(f"fitting and calibrating {kind.title}"):
-            model = kind.fit(training, getattr(config.models, name))
-            log_odds = model.log_odds(training.stop_inputs)
-            fits[name] = calibrate(model, log_odds, training.stop_label, calibration_visitor, config.calibration)
-    return fits
+
+    def fit(name: str) -> Fit:
+        model = MODELS[name].fit(training, getattr(config.models, name))
+        log_odds = model.log_odds(training.stop_inputs)
+        return calibrate(model, log_odds, training.stop_label, calibration_visitor, config.calibration)
+
+    titles = ", ".join(kind.title for kind in MODELS.values())
+    # Side by side, because none of them keeps all cores busy.
+    with progress.step(f"fitting and calibrating {titles}"), ThreadPoolExecutor(config.threads) as pool:
+        return dict(zip(MODELS, pool.map(fit, MODELS), strict=True))
 
 
 def choose_champion(candidates: dict[str, Fit], data: Dataset, splits: Splits, bands: RiskBands) -> Champion:

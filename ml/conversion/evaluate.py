@@ -1,5 +1,6 @@
 """How good are the probabilities: discrimination, calibration, slices, and intervals that resample visitors."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,7 +82,9 @@ def evaluate(fits: dict[str, Fit], data: Dataset, splits: Splits, *, bins: int, 
     """
     rows = splits.rows("test")
     inputs, label = data.inputs.iloc[rows], data.label[rows]
-    probabilities = {name: fit.probability(inputs) for name, fit in fits.items()}
+    with ThreadPoolExecutor(bootstrap.threads) as pool:
+        said = pool.map(lambda fit: fit.probability(inputs), fits.values())
+        probabilities = dict(zip(fits, said, strict=True))
     slices = slices_of(data, rows, splits.rows("train"))
     curves = [
         entry

@@ -34,8 +34,11 @@ class RankedScores:
         positives = np.flatnonzero(label == 1)
         starts = np.unique(np.searchsorted(probability, probability[positives], side="left"))
         ends = np.searchsorted(probability, probability[starts], side="right")
-        bounds = np.unique(np.concatenate([[0], starts, ends]))
-        self.segments = bounds[bounds < len(label)]
+        bounds = np.unique(np.concatenate([[0], starts, ends, [len(label)]]))
+        # The last row of each segment, up to which weights are summed.
+        self.last = bounds[1:] - 1
+        # Half as wide is nearly twice as fast; a resample weighs a row 255 at most.
+        self.counts = np.int32 if len(label) < 2**31 // 255 else np.int64
         self.group_start, self.group_end = np.searchsorted(bounds, starts), np.searchsorted(bounds, ends)
         self.positive_visitor = self.visitor[positives]
         self.positive_group = np.searchsorted(starts, positives, side="right") - 1
@@ -70,8 +73,8 @@ class RankedScores:
         positive = np.bincount(
             self.positive_group, weights[self.positive_visitor].astype(np.float64), len(self.group_start)
         )
-        segments = np.add.reduceat(weights.take(self.visitor), self.segments, dtype=np.int64)
-        up_to = np.concatenate([[0], np.cumsum(segments)]).astype(np.float64)
+        rows = np.cumsum(weights.take(self.visitor), dtype=self.counts)
+        up_to = np.append(0, rows[self.last]).astype(np.float64)
         all_positive, total = positive.sum(), up_to[-1]
         if not 0 < all_positive < total:
             return np.nan, np.nan

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from ml.arrays import Floats, Rows
 from ml.config import PolicySettings
 from ml.data.features import Feature, Mart
 from ml.experiment.arms import Arms
-from ml.policy.tree import Binned, Sample, Tree, grow, leaves_of
+from ml.policy.tree import Binned, Path, Sample, Tree, grow, leaves_of
 from ml.uplift.effect_model import effect_features
 from ml.uplift.evidence import Evidence
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 DEPTH = 3
 SMALLEST_SHARE, FEWEST_ROWS = 0.02, 50
 PER_ROWS = 1000
+# Standard errors from which two groups are told apart: more than two, because the split is the best of many.
+SHOWN = 3.0
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,8 @@ def find_groups(
 
     The tree explains what treating a row earns, by doubly robust scores net of cost, each row weighted by how good a
     witness it is. It is as deep as pays on other visitors: the depth, up to 3, of the least cross-fitted error. A group
-    holds 2 % of the rows at least.
+    holds 2 % of the rows at least. Two groups that the last question on their way tells apart are one, where treating
+    pays in both or in neither and their profits differ by less than three standard errors.
 
     Parameters
     ----------
@@ -211,8 +215,27 @@ def _grown(evidence: Evidence, profit: Floats, features: Sequence[Feature]) -> t
             means = _means(leaves_of(paths, rest), rest, len(paths))
             predicted = means[leaves_of(paths, own)]
             errors[depth] += float(np.sum(own.weight * (own.target - predicted) ** 2))
-    paths = grow(sample, int(np.argmin(errors)))[-1]
+    paths = _told_apart(grow(sample, int(np.argmin(errors)))[-1], sample, evidence.arms)
     return Tree(tuple(binned), tuple(paths)), leaves_of(paths, sample)
+
+
+def _told_apart(paths: list[Path], sample: Sample, arms: Arms) -> list[Path]:
+    """Join two groups that one question tells apart, where both pay or both do not and they do not differ shown."""
+    for number, (one, other) in enumerate(pairwise(paths)):
+        if not one or one[:-1] != other[:-1] or one[-1].split != other[-1].split:
+            continue
+        leaf = leaves_of(paths, sample)
+        (own, se), (its, its_se) = (_mean_and_error(sample.target, arms, leaf == at) for at in (number, number + 1))
+        if (own > 0) == (its > 0) and abs(own - its) < SHOWN * np.hypot(se, its_se):
+            return _told_apart([*paths[:number], one[:-1], *paths[number + 2 :]], sample, arms)
+    return paths
+
+
+def _mean_and_error(values: Floats, arms: Arms, rows: Any) -> tuple[float, float]:
+    """Mean of some rows and its standard error, by visitor."""
+    mean = float(values[rows].mean())
+    sums = np.bincount(arms.visitor_codes[rows], values[rows] - mean, minlength=arms.n_visitors)
+    return mean, float(np.sqrt(np.sum(sums**2))) / int(np.sum(rows))
 
 
 def _means(leaf: Rows, sample: Sample, leaves: int) -> Floats:

@@ -150,15 +150,28 @@ def write_csv(path: Path, rows: "pa.Table") -> None:
     )
     with csv.CSVWriter(path, schema, write_options=csv.WriteOptions(quoting_style="needed")) as writer:
         for start in range(0, len(rows), CSV_ROWS):
-            batch = rows.slice(start, CSV_ROWS).cast(schema)
-            for place, field in enumerate(schema):
-                if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
-                    batch = batch.set_column(place, field, _harmless(batch.column(place)))
-            writer.write_table(batch)
+            batch = rows.slice(start, CSV_ROWS)
+            columns = [_harmless(column).cast(field.type) for column, field in zip(batch.columns, schema, strict=True)]
+            writer.write_table(pa.table(columns, schema))
 
 
-def _harmless(texts: "pa.ChunkedArray") -> "pa.ChunkedArray":
+def _harmless(column: "pa.ChunkedArray") -> "pa.ChunkedArray":
+    """Put an apostrophe before texts that a spreadsheet would take for a formula."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    is_formula = pc.match_substring_regex(texts, r"^[=+\-@\t\r]")
-    return pc.if_else(is_formula, pc.binary_join_element_wise("'", texts, ""), texts)
+    if pa.types.is_dictionary(column.type):
+        # A text that many rows share is looked at once.
+        chunks = [
+            pa.DictionaryArray.from_arrays(
+                chunk.indices, _harmless(pa.chunked_array([chunk.dictionary])).combine_chunks()
+            )
+            for chunk in column.chunks
+        ]
+        return pa.chunked_array(chunks) if chunks else column
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return column
+    is_formula = pc.match_substring_regex(column, r"^[=+\-@\t\r]")
+    if not pc.any(is_formula).as_py():
+        return column
+    return pc.if_else(is_formula, pc.binary_join_element_wise("'", column, ""), column)

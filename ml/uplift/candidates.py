@@ -1,6 +1,7 @@
 """The candidates that are fitted beside the T-learner, each a weighted sum of parts that can be saved."""
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ ON_CONTROL, ON_TREATED = "x_learner_control", "x_learner_treatment"
 S_GROWTH = Growth(trees=60, depth=5, learning_rate=0.1)
 X_GROWTH = Growth(trees=100, depth=2, learning_rate=0.1)
 DR_GROWTH = Growth(trees=200, depth=2, learning_rate=0.05)
+ALL_FOLDS = -1
 
 Mask = npt.NDArray[np.bool_]
 Models = dict[str, EffectModel]
@@ -74,20 +76,35 @@ def fit_candidates(names: Sequence[str], evidence: Evidence, fitting: Fitting) -
     if RESPONSE in names:
         found[RESPONSE] = Candidate(Ranking(RESPONSE, {RESPONSE: 1.0}, {}), evidence.response)
     share = evidence.arms.treated_share
-    for name in (name for name in PARTS if name in names):
-        parts = dict.fromkeys(PARTS[name], 1.0)
-        weights = {ON_CONTROL: share, ON_TREATED: 1 - share} if name == X_LEARNER else parts
-        fit = FITS[name]
-        models = fit(evidence, evidence.chosen, fitting)
+    fitted = [name for name in PARTS if name in names]
+
+    def fit(task: tuple[str, int]) -> tuple[Models, Floats]:
+        """Fit a candidate on all folds, or on all but one, and ask it about that one."""
+        name, fold = task
+        # The X-learner learns from predictions as they are; in doubly robust scores their errors cancel.
+        known = evidence.without(fold) if name == X_LEARNER and fold != ALL_FOLDS else evidence
+        models = FITS[name](known, evidence.chosen & (evidence.fold != fold), fitting)
+        held_out = np.flatnonzero(evidence.fold == fold)
+        said = np.zeros(len(held_out))
+        for part, model in models.items():
+            said += _weight(part, share) * model.effect(evidence.inputs.iloc[held_out])
+        return models, said
+
+    tasks = [(name, fold) for name in fitted for fold in (ALL_FOLDS, *range(fitting.folds))]
+    with ThreadPoolExecutor(fitting.threads) as pool:
+        done = dict(zip(tasks, pool.map(fit, tasks), strict=True))
+    for name in fitted:
         crossed = np.zeros(len(evidence))
         for fold in range(fitting.folds):
-            held_out = np.flatnonzero(evidence.fold == fold)
-            # The X-learner learns from predictions as they are; in doubly robust scores their errors cancel.
-            known = evidence.without(fold) if name == X_LEARNER else evidence
-            for part, model in fit(known, evidence.chosen & (evidence.fold != fold), fitting).items():
-                crossed[held_out] += weights[part] * model.effect(evidence.inputs.iloc[held_out])
-        found[name] = Candidate(Ranking(name, weights, models), crossed)
+            crossed[evidence.fold == fold] = done[name, fold][1]
+        weights = {part: _weight(part, share) for part in PARTS[name]}
+        found[name] = Candidate(Ranking(name, weights, done[name, ALL_FOLDS][0]), crossed)
     return found
+
+
+def _weight(part: str, treated_share: float) -> float:
+    """The X-learner's two parts are weighed against each other; all others stand alone."""
+    return {ON_CONTROL: treated_share, ON_TREATED: 1 - treated_share}.get(part, 1.0)
 
 
 def fit_s_learner(evidence: Evidence, which: Mask, fitting: Fitting) -> Models:

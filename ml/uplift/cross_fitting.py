@@ -89,13 +89,18 @@ class CrossFitter:
         calibrator = fit_calibrator("platt", log_odds[own], self.experiment.outcome[self.train[own]])
         return Fit(model, calibrator, log_odds, tuple(without))
 
-    def fit(self, of_arm: npt.NDArray[np.bool_], trees: int | None = None) -> CatBoostModel:
-        """Fit one model on all training rows of an arm; without a number of trees it stops early."""
+    def fit(self, of_arm: npt.NDArray[np.bool_]) -> CatBoostModel:
+        """Fit one model on all training rows of an arm; it stops early."""
         rows = self.train[of_arm[self.train]]
-        if trees is not None:
-            return self._fit(rows, rows[:0], self._with_trees(trees))
         stop = self.experiment.rows("calibration")
         return self._fit(rows, stop[of_arm[stop]], self.settings)
+
+    def fit_placebo(self, of_arm: npt.NDArray[np.bool_], trees: int) -> CatBoostModel:
+        """Fit one model of so many trees on a placebo's share of the sampled rows: all placebos have one sample."""
+        rows, sampling = self.train[of_arm[self.train]], self.settings.sampling
+        part = max(1, sampling.min_negatives // self.settings.placebo_runs)
+        fewer = {"max_trees": trees, "sampling": sampling.model_copy(update={"min_negatives": part})}
+        return self._fit(rows, rows[:0], self.settings.model_copy(update=fewer))
 
     def _with_trees(self, trees: int) -> UpliftSettings:
         return self.settings.model_copy(update={"max_trees": trees})
@@ -103,7 +108,7 @@ class CrossFitter:
     def _fit(self, rows: Rows, stop: Rows, settings: UpliftSettings) -> CatBoostModel:
         inputs, outcome = self.experiment.inputs, self.experiment.outcome
         (chosen, weights), (stop, stop_weights) = (
-            sample_negatives(part, outcome, self.settings.sampling, self.config.seed) for part in (rows, stop)
+            sample_negatives(part, outcome, settings.sampling, self.config.seed) for part in (rows, stop)
         )
         training = Training(
             inputs=inputs.iloc[chosen],

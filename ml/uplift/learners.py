@@ -1,5 +1,6 @@
 """Whom does an intervention change? The T-learner, the other candidates, the choice among them, and the placebos."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ml.arrays import Floats
@@ -70,8 +71,9 @@ def fit_learners(experiment: Experiment, mart: Mart, config: Config, steps: Step
     """
     fitter = CrossFitter(experiment, mart, config)
     with steps.step("fitting the T-learner, cross-fitted by visitor, and the response baseline"):
-        t_learner = fit_t_learner(fitter)
-        response = fit_response(fitter)
+        with ThreadPoolExecutor(1) as pool:
+            beside = pool.submit(fit_response, fitter)
+            t_learner, response = fit_t_learner(fitter), beside.result()
         evidence = Evidence.gather(fitter, t_learner.control, t_learner.treatment, response)
     with steps.step("fitting the other candidates, and choosing one"):
         names, folds = config.uplift.challengers, config.uplift.folds
@@ -87,5 +89,6 @@ def fit_learners(experiment: Experiment, mart: Mart, config: Config, steps: Step
         scale = EffectScale.learn(chosen.crossed, evidence.effects, arms.visitor, arms.treated_share)
     with steps.step("placebo: the same with permuted arms"):
         seeds = range(config.seed, config.seed + config.uplift.placebo_runs)
-        placebos = [fit_placebo(fitter, t_learner, seed) for seed in seeds]
+        with ThreadPoolExecutor(config.threads) as pool:
+            placebos = list(pool.map(lambda seed: fit_placebo(fitter, t_learner, seed), seeds))
     return Fits(t_learner, response, evidence, candidates, comparison, scale, placebos)

@@ -51,7 +51,7 @@ def permuted_arms(experiment: Experiment, seed: int) -> Labels:
 
 
 def fit_placebo(fitter: CrossFitter, t_learner: TLearner, seed: int) -> Placebo:
-    """Fit the T-learner's models, of the same size, on permuted arms, and score the test rows.
+    """Fit the T-learner's models, of as many trees, on permuted arms of fewer rows, and score the test rows.
 
     Parameters
     ----------
@@ -70,7 +70,9 @@ def fit_placebo(fitter: CrossFitter, t_learner: TLearner, seed: int) -> Placebo:
     experiment = fitter.experiment
     test, permuted = experiment.rows("test"), permuted_arms(experiment, seed)
     control, treatment = (
-        fit.calibrator.probability(fitter.fit(permuted == arm, fit.trees).log_odds(experiment.inputs.iloc[test]))
+        fit.calibrator.probability(
+            fitter.fit_placebo(permuted == arm, fit.trees).log_odds(experiment.inputs.iloc[test])
+        )
         for arm, fit in enumerate((t_learner.control, t_learner.treatment))
     )
     return Placebo(replace(experiment.arms("test"), treatment=permuted[test]), treatment - control)

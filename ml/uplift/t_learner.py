@@ -1,5 +1,6 @@
 """The T-learner: one model per arm."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -49,5 +50,6 @@ def fit_t_learner(fitter: CrossFitter) -> TLearner:
         The learner.
     """
     experiment = fitter.experiment
-    control, treatment = (fitter.cross_fit(experiment.treatment == arm) for arm in (0, 1))
+    with ThreadPoolExecutor(fitter.config.threads) as pool:
+        control, treatment = pool.map(lambda arm: fitter.cross_fit(experiment.treatment == arm), (0, 1))
     return TLearner(control, treatment, baseline_rate=float(experiment.arms("train").of(0).outcome.mean()))

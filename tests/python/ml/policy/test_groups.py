@@ -74,6 +74,11 @@ def test_the_tree_finds_the_shoppers_who_can_be_persuaded() -> None:
     assert best.ci_lower < 0.2 < best.ci_upper
     assert best.ci_lower > 0.1
     assert not any(entry.treat for entry in groups.entries[1:])
+    # What no difference is shown of is one group.
+    assert {entry.rule for entry in groups.entries[1:]} == {
+        "cart so far: no",
+        "cart so far: yes, earlier carts: 1 or more",
+    }
     assert sum(entry.n_rows for entry in groups.entries) == 12_000
     assert sum(entry.learnt_rows for entry in groups.entries) == 20_000
     assert [entry.group_number for entry in groups.entries] == list(range(1, len(groups.entries) + 1))
