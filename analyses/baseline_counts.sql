@@ -46,7 +46,10 @@ with loads as (
 
 raw_rows as (
 
-    select count(*) as raw_rows from {{ source('raw', 'raw_events') }}
+    -- A refund is no event.
+    select count(*) as raw_rows
+    from {{ optional_source('raw_events', {'event': to_short_text, 'price': to_money, 'quantity': to_money}) }} as raw_events
+    where {{ refund_flag() }} = 0
 
 ),
 

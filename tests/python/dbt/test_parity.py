@@ -41,7 +41,7 @@ KEYS = {
 }
 KEYS |= {"stg_loads": ("raw_table", "line_count")}
 # They are part of what reads them and no tables.
-del KEYS["stg_events"], KEYS["stg_item_properties"]
+del KEYS["stg_events"], KEYS["stg_refunds"], KEYS["stg_item_properties"]
 BI_KEYS = {contract.name: contract.grain for contract in CONTRACTS.of_layer("bi")}
 # One training: one run, whose id is one of what follows.
 PUBLISHED = {contract.name: contract.grain for contract in CONTRACTS.of_layer("predictions")}
@@ -228,6 +228,8 @@ def test_the_nasty_shop_is_as_nasty_as_it_means_to_be(pair: Pair) -> None:
     assert set(gaps.values()) >= {1, 2}
     moments = list(zip(values("int_events", "visitor_key"), values("int_events", "event_ms"), strict=True))
     assert len(moments) - len(set(moments)) > 300
+    assert sum(value > 0 for value in values("session_funnels", "refunded_value")) > 100
+    assert len({session is None for session in values("int_refunds", "session_key")}) == 2
     (facts,) = (
         dict(zip(relation.columns, row, strict=True))
         for relation in [pair.found.analyses["baseline_counts"]]
