@@ -128,6 +128,11 @@ def load_models(config: Config, warehouse: Warehouse) -> Models:
         uplift = None if run is None else published_uplift(run, config, mart)
     except FunneliftError as error:
         missing.append(f"no uplift model: {error}")
+    if uplift is not None and not uplift.has_one_price:
+        uplift = None
+        missing.append(
+            "no uplift model: the published run has several offers or costs, and a decision knows one of each"
+        )
     if uplift is None and not any(text.startswith("no uplift model") for text in missing):
         missing.append("no uplift model: none is published")
     return Models(config, contracts, mart, saved, champion, uplift, tuple(missing))

@@ -13,6 +13,7 @@ from scipy import stats
 import ml_mart_mysql
 from assignments import give_assignments, give_offers, table
 from contracts import PUBLISHED
+from live.models import load_models
 from ml import score, train
 from ml.cli import Progress
 from servers import DatabaseServer
@@ -333,6 +334,14 @@ def test_a_scoring_after_offers_says_the_same(offers: Place, tmp_path: Path) -> 
     place.build()
     score.score(place.config(), Progress())
     pd.testing.assert_frame_equal(table(place, "uplift_scores"), before)
+
+
+def test_policies_that_a_live_decision_cannot_tell_are_no_model_there(shop: Place, offers: Place) -> None:
+    for place, is_served in ((shop, True), (offers, False)):
+        with open_warehouse(place.config()) as warehouse:
+            models = load_models(place.config(), warehouse)
+        assert (models.uplift is not None) == is_served
+        assert any("several offers" in text for text in models.missing) != is_served
 
 
 def test_an_offer_that_costs_more_than_it_brings_is_given_to_nobody(offers: Place, tmp_path: Path) -> None:
