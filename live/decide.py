@@ -2,8 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from live.settings import LiveSettings
@@ -55,6 +54,7 @@ class Decision:
     p_treatment: float | None = None
     uplift: float | None = None
     treat: int | None = None
+    offer: str | None = None
     uplift_version: str | None = None
     arm: str | None = None
     propensity: float | None = None
@@ -65,7 +65,7 @@ class Decision:
 
     def line(self) -> dict[str, Any]:
         """As JSON has it."""
-        return asdict(self)
+        return dict(vars(self))
 
 
 class Ledger:
@@ -213,18 +213,14 @@ def told_by(prediction: dict[str, Any], score: dict[str, Any] | None, decided_ms
         p_treatment=score.get("p_treatment"),
         uplift=score.get("uplift"),
         treat=score.get("treat"),
+        offer=score.get("offer"),
         uplift_version=score.get("model_version"),
         is_simulated=bool(score.get("is_simulated")),
     )
 
 
-def at(decided_ms: int) -> datetime:
-    """A moment as a time in UTC."""
-    return datetime.fromtimestamp(decided_ms / 1000, UTC)
-
-
 def _with(decision: Decision, **changes: Any) -> Decision:
-    return Decision(**{**asdict(decision), **changes})
+    return replace(decision, **changes)
 
 
 def _arm_name(arm: Assignment) -> str:

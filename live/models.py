@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml.config import Config
 from ml.data.features import PREDICTIONS, SCORES, Mart, read_mart
-from ml.data.rows import build_dataset
+from ml.data.rows import Dataset, build_dataset
 from ml.files import model_folder
 from ml.publish.artifacts import SavedModel, load_model
 from ml.run import Stamp
@@ -56,8 +56,8 @@ class Models:
         """Where something may be shown: where uplift was learnt, else where the next experiment is."""
         return self.uplift.decision_point if self.uplift else self.config.experiment.decision_point
 
-    def predictions(self, rows: "pa.Table") -> tuple[Rows, Rows]:
-        """Score rows of session_features.
+    def predictions(self, rows: "pa.Table") -> Rows:
+        """Score rows of session_features by the champion.
 
         Parameters
         ----------
@@ -68,28 +68,41 @@ class Models:
         -------
         dict
             Rows of conversion_predictions by session and decision point; none without a model.
-        dict
-            Rows of uplift_scores, of those at the decision point of uplift.
         """
-        if not rows.num_rows:
-            return {}, {}
+        if not rows.num_rows or self.champion is None or self.saved is None:
+            return {}
+        stamp = Stamp(
+            self.saved.run_id, self.saved.model_version, datetime.now(UTC), is_synthetic=self.saved.is_synthetic
+        )
+        contract = self.contracts[PREDICTIONS]
+        empty = contract.schema.empty_table()
+        return _by_key(conversion_rows(self._dataset(rows), self.champion, empty, stamp, contract, threads=1))
+
+    def scores(self, rows: "pa.Table") -> Rows:
+        """Score rows of session_features by the uplift model.
+
+        Parameters
+        ----------
+        rows : pyarrow.Table
+            The rows, at any decision points.
+
+        Returns
+        -------
+        dict
+            Rows of uplift_scores, of those at the decision point of uplift; none without a model.
+        """
+        uplift = self.uplift
+        if uplift is None or self.decision_point not in rows["decision_point"].unique().to_pylist():
+            return {}
+        stamp = Stamp(uplift.run_id, uplift.model_version, datetime.now(UTC), uplift.is_synthetic, uplift.is_simulated)
+        contract = self.contracts[SCORES]
+        empty = contract.schema.empty_table()
+        data = self._dataset(rows)
+        return _by_key(uplift_rows(data, uplift, empty, stamp, contract, mart=self.mart, config=self.config))
+
+    def _dataset(self, rows: "pa.Table") -> Dataset:
         columns = rows.select(list(self.mart.columns)).combine_chunks()
-        data = build_dataset(columns.to_batches(), columns.num_rows, self.mart)
-        now = datetime.now(UTC)
-        told: tuple[Rows, Rows] = ({}, {})
-        if self.champion is not None and self.saved is not None:
-            stamp = Stamp(self.saved.run_id, self.saved.model_version, now, is_synthetic=self.saved.is_synthetic)
-            contract = self.contracts[PREDICTIONS]
-            found = conversion_rows(data, self.champion, contract.schema.empty_table(), stamp, contract, threads=1)
-            told[0].update(_by_key(found))
-        if self.uplift is not None:
-            uplift, contract = self.uplift, self.contracts[SCORES]
-            stamp = Stamp(uplift.run_id, uplift.model_version, now, uplift.is_synthetic, uplift.is_simulated)
-            found = uplift_rows(
-                data, uplift, contract.schema.empty_table(), stamp, contract, mart=self.mart, config=self.config
-            )
-            told[1].update(_by_key(found))
-        return told
+        return build_dataset(columns.to_batches(), columns.num_rows, self.mart)
 
     def cost(self, p_treatment: float | None) -> float:
         """What an offer costs: its price, or that times the chance that it is redeemed."""

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from live.event import Event, RefusedError, refused
 from live.facts import lay_out, read_plan, read_tables
 from live.log import ASSIGNMENTS, DECISIONS, EVENTS, Log
 from live.metrics import Metrics
-from live.models import Models, load_models
+from live.models import Models, Rows, load_models
 from live.settings import LiveSettings
 from live.shop import RawEvent, Shop
 from ml.config import Config
@@ -265,12 +265,13 @@ class Service:
         known.shop.add(events)
         try:
             rows = self._asked(known.shop, events)
-            predictions, scores = known.models.predictions(rows)
         except Exception:
             # The events are safe; a fault here must not keep them from being answered.
-            LOGGER.exception("features or models failed")
+            LOGGER.exception("features failed")
             self.metrics.failures.inc()
             return ["features failed"]
+        problems: list[str] = []
+        predictions, scores = self._scored(known.models, rows, problems)
         arms, lines = [], []
         for row in rows.select(
             ["session_id", "decision_point", "visitor_id", "item_id", "is_bot", "decided_ms"]
@@ -284,13 +285,11 @@ class Service:
                 is_late=known.shop.is_over(row["visitor_id"], row["decided_ms"]),
                 cost=lambda told: known.models.cost(told.p_treatment),
             )
-            decision = Decision(
-                **{
-                    **decision.line(),
-                    "degraded": self._degraded(known, row),
-                    "dry_run": self.settings.dry_run,
-                    "is_synthetic": known.models.is_synthetic,
-                }
+            decision = replace(
+                decision,
+                degraded=self._degraded(known, row),
+                dry_run=self.settings.dry_run,
+                is_synthetic=known.models.is_synthetic,
             )
             if arm is not None:
                 self._ledger.arms[arm.visitor_id] = arm
@@ -303,8 +302,21 @@ class Service:
             self._log.write({ASSIGNMENTS: arms, DECISIONS: lines})
         except OSError as error:
             LOGGER.error("decisions were not logged: %s", error)
-            return ["decisions not logged"]
-        return []
+            problems.append("decisions not logged")
+        return problems
+
+    def _scored(self, models: Models, rows: "pa.Table", problems: list[str]) -> tuple[Rows, Rows]:
+        """What the models say; one that fails is told among the problems, and decisions go on without it."""
+        told: list[Rows] = []
+        for name, score in (("model", models.predictions), ("uplift model", models.scores)):
+            try:
+                told.append(score(rows))
+            except Exception:
+                LOGGER.exception("the %s failed", name)
+                self.metrics.failures.inc()
+                problems.append(f"{name} failed")
+                told.append({})
+        return told[0], told[1]
 
     def _asked(self, shop: Shop, events: Sequence[RawEvent]) -> "pa.Table":
         """The rows of session_features whose decision event is one of these, and which nobody has decided."""

@@ -296,6 +296,11 @@ def test_a_fault_in_a_batch_is_answered_and_the_next_one_works(
             broken.setattr(service.known.shop, "features", None)
             status, answer = client.send(view("v", event_id="kept"))
             assert (status, answer["accepted"], answer["degraded"]) == (200, 1, ["features failed"])
+        with monkeypatch.context() as broken:
+            broken.setattr(type(service.known.models), "predictions", None)
+            answer = client.send(view("x"))[1]
+            assert answer["degraded"] == ["model failed"]
+            assert answer["decisions"][0]["probability"] is None
         assert client.send(view("w"))[1]["degraded"] == []
     assert "kept" in {line.get("event_id") for line in lines(service.settings.log, EVENTS)}
 
