@@ -21,7 +21,7 @@ from ingest.judge import (
     refuse_hopeless,
 )
 from ingest.mapping_file import read_mappings
-from ingest.summary import print_summary, progress_bar
+from ingest.summary import print_summary, printable, progress_bar
 from ingest.survey import Survey
 from warehouse.errors import FunneliftError
 
@@ -59,8 +59,7 @@ def run(args: argparse.Namespace) -> int:
         output.print(f"events: {escape(kinds)}", soft_wrap=True)
         output.print(f"from {_moment(survey.first_ms)} to {_moment(survey.last_ms)} UTC")
     for warning in warnings:
-        text = "".join(character if character.isprintable() else "?" for character in warning)
-        output.print(f"[yellow]warning[/]: {escape(text)}", soft_wrap=True)
+        output.print(f"[yellow]warning[/]: {escape(printable(warning))}", soft_wrap=True)
     return 0
 
 

@@ -12,7 +12,7 @@ from rich.progress import Progress
 
 from ingest.inputs import Input
 from ingest.reader import blocks
-from ingest.summary import reject_reasons
+from ingest.summary import printable, reject_reasons
 from ingest.validate import Checked, Validator, join
 from warehouse.errors import FunneliftError
 
@@ -85,7 +85,7 @@ def note_rejects(each: Input, checked: Checked) -> None:
         examples = each.examples.setdefault(reason, [])
         if missing := EXAMPLES_A_REASON - len(examples):
             rows = checked.rejects.filter(pc.equal(checked.rejects["reason"], reason)).slice(0, missing).to_pylist()
-            examples += [f"{each.name}:{row['line']}: {row['raw_text'][:120]}" for row in rows]
+            examples += [f"{each.name}:{row['line']}: {printable(row['raw_text'][:120])}" for row in rows]
 
 
 def refuse_hopeless(each: Input, max_reject_rate: float) -> None:

@@ -12,6 +12,27 @@ from ingest.inputs import Input
 _CURES = {"refund": "say refunds: net in the mapping, and they lower the revenue of their orders"}
 
 
+def printable(text: str) -> str:
+    """Replace what a terminal would take for a command, or not show, by question marks.
+
+    Parameters
+    ----------
+    text : str
+        Text out of somebody else's file.
+
+    Returns
+    -------
+    str
+        As long as the text, tabs kept.
+
+    Examples
+    --------
+    >>> printable("a\\x1b[2J,b")
+    'a?[2J,b'
+    """
+    return "".join(character if character.isprintable() or character == "\t" else "?" for character in text)
+
+
 def progress_bar(console: Console) -> Progress:
     """Make the bars that show how far a load is; they vanish at its end."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())

@@ -10,6 +10,7 @@ from ingest.field_path import column_of
 from ingest.guess.sample import Column, Sample, all_texts
 from ingest.guess.times import TimeFormat, clock_format, time_format
 from ingest.guess.words import says, step_of
+from ingest.summary import printable
 from warehouse.errors import FunneliftError
 
 MAX_EVENT_NAMES = 200
@@ -286,7 +287,7 @@ def _cell(columns: list[Column]) -> Any:
 
 
 def _shown(text: str) -> str:
-    return "".join(character if character.isprintable() else "?" for character in text[:40])
+    return printable(text[:40])
 
 
 def _is_numeric(column: Column) -> bool:

@@ -39,6 +39,14 @@ def lines(count: int, start: int = 0) -> str:
 # --- what loads ---------------------------------------------------------------------------------------------------
 
 
+def test_a_rejected_line_commands_no_terminal(shop: Shop) -> None:
+    lines = EVENTS_HEADER + GOOD_LINE + "never,\x1b[2J\x1b]0;x\x07,view,450209,\n"
+    outcome = shop.load(shop.write("events.csv", lines))
+    assert (outcome.code, "never,?[2J?]0;x?,view" in outcome.output) == (1, True)
+    assert "\x1b]" not in outcome.output
+    assert "\x1b[2J" not in outcome.output
+
+
 def test_the_real_sample_loads_without_a_mapping(shop: Shop, shared_data: Path) -> None:
     outcome = shop.load(shared_data / "retailrocket_sample")
     assert outcome.code == 0
