@@ -107,7 +107,7 @@ def test_every_raw_table_exists_with_the_promised_types_even_where_nothing_was_l
         "raw_item_properties": "timestamp BIGINT, itemid VARCHAR, property VARCHAR, value VARCHAR, " + load,
         "raw_category_tree": "categoryid VARCHAR, parentid VARCHAR, " + load,
         "raw_treatment_assignments": "visitorid VARCHAR, assigned_at BIGINT, treatment BIGINT, stratum VARCHAR, "
-        "propensity DOUBLE, " + load,
+        "propensity DOUBLE, offer VARCHAR, " + load,
         "raw_loads": load + ", file VARCHAR, content_sha256 VARCHAR, mapping_sha256 VARCHAR, "
         "raw_table VARCHAR, bytes BIGINT, line_count BIGINT, accepted_count BIGINT, rejected_count BIGINT, "
         "ignored_count BIGINT, is_synthetic INTEGER, loaded_at TIMESTAMP",
