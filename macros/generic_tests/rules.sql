@@ -127,9 +127,10 @@ where broken_rows > 0
 {% endmacro %}
 
 {% macro rows_of_shared_key(model, columns, may_be_null) -%}
+    {#- MySQL finds a view's expressions in `having` only where they are selected as well. -#}
     select coalesce(sum(row_count), 0)
     from (
-        select {{ sorted_groups_of(model, columns) }} count(*) as row_count
+        select {{ sorted_groups_of(model, columns) }} {{ columns | join(', ') }}, count(*) as row_count
         from {{ tested_rows(model) }}
         group by {{ columns | join(', ') }}
         having count(*) > 1{% if not may_be_null %}{% for column in columns %} or {{ column }} is null{% endfor %}{% endif %}
