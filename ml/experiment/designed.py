@@ -149,6 +149,7 @@ def designed_effect(
     if not even:
         total, weight, size = _per_unit(design, codes, first)
     every = Units(treatment, stratum, size, weight)
+    _refuse_few(every, design.name)
     kept = every.comparable
     units, total = every.take(kept), total[kept]
     _refuse_few(units, design.name)

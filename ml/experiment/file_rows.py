@@ -1,7 +1,7 @@
 """Rows of a file: which take part, in an order that says nothing, and which stand there twice."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -78,7 +78,7 @@ def ordered(
     Parameters
     ----------
     ids : pyarrow.ChunkedArray of shape (n_rows,), optional
-        The unit of each row; without it a row is named by what it holds.
+        The unit of each row; without it a row is named by what it holds, and by a number where others hold the same.
     inputs : DataFrame
         Features.
     arm, outcome : ndarray of shape (n_rows,)
@@ -93,6 +93,7 @@ def ordered(
     """
     import pandas as pd
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     rest = {"\0arm": arm.astype(np.float64), "\0outcome": outcome}
     if value is not None:
@@ -101,7 +102,11 @@ def ordered(
         # Else the first row of each unit would be of the same kind wherever an arm has it.
         rest["\0unit"] = hash_shares("order:", ids)
     content = pd.util.hash_pandas_object(inputs.assign(**rest), index=False).to_numpy()
-    key = pa.chunked_array([pa.array(content).cast(pa.string())]) if ids is None else ids
+    if ids is None:
+        again, plain = pa.array(pd.Series(content).duplicated()), pa.array(content).cast(pa.string())
+        key = pa.chunked_array([pc.if_else(again, _numbered(content), plain)])
+    else:
+        key = ids
     rows = np.lexsort((content, hash_shares("order:", key) if ids is None else rest["\0unit"]))
     return Order(rows, key.take(pa.array(rows)))
 
@@ -125,11 +130,20 @@ def tie_breakers(inputs: "pd.DataFrame", seed: int) -> Floats:
     """
     import pandas as pd
     import pyarrow as pa
+
+    content = pd.util.hash_pandas_object(inputs, index=False).to_numpy()
+    return hash_shares(f"{seed}:rank:", pa.chunked_array([_numbered(content)]))
+
+
+def _numbered(content: npt.NDArray[np.integer[Any]]) -> "pa.Array":
+    """Name rows by what they hold and how many before hold the same, so that no hash of it puts these together."""
+    import pandas as pd
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    content = pd.Series(pd.util.hash_pandas_object(inputs, index=False).to_numpy())
-    texts = [pa.array(part).cast(pa.string()) for part in (content, content.groupby(content).cumcount())]
-    return hash_shares(f"{seed}:rank:", pa.chunked_array([pc.binary_join_element_wise(*texts, ":")]))
+    rows = pd.Series(content)
+    texts = [pa.array(part).cast(pa.string()) for part in (rows, rows.groupby(rows).cumcount())]
+    return pc.binary_join_element_wise(*texts, ":")
 
 
 def repeated(table: "pa.Table", *, has_unit: bool) -> list[str]:

@@ -14,6 +14,7 @@ from ml.data.gates import GateError
 from ml.experiment.designed import AverageEffect, Design, designed_effect
 from ml.experiment.difference import Units, sequence_reach
 from ml.experiment.file import Columns, FileExperiment, from_file
+from warehouse.errors import FunneliftError
 
 CONFIG = load_config(environment={})
 
@@ -229,3 +230,8 @@ def test_rows_without_an_outcome_are_left_out_and_told(shared_data: Path) -> Non
     found = trial(shared_data, "help_rct.csv", ignored, treatment="treat", outcome="linkstatus")
     assert found.average.effect[0] == pytest.approx(0.409, abs=0.001)
     assert found.notes[0].startswith("22 rows have no linkstatus and were left out (3 treated, 19 control); the arms")
+
+
+def test_too_few_units_are_counted_as_they_are() -> None:
+    with pytest.raises(FunneliftError, match="1 rows in the control arm"):
+        effect_of(Design(np.array([0, 1, 1], np.int8), np.array([0.0, 1.0, 0.0]), np.arange(3, dtype=np.int32)))

@@ -366,6 +366,24 @@ def test_results_do_not_depend_on_the_order_of_rows(tmp_path: Path) -> None:
     assert made.average.entries == turned.average.entries
 
 
+def test_rows_that_hold_the_same_are_dealt_to_all_splits_and_folds(tmp_path: Path) -> None:
+    """A file of few features without ids: else the splits would hold other people."""
+    rng = np.random.default_rng(7)
+    frame = pd.DataFrame({"arm": rng.integers(0, 2, 6000), "age": rng.integers(0, 2, 6000)})
+    frame["bought"] = (rng.random(6000) < 0.2 + 0.05 * frame["arm"] * frame["age"]).astype(int)
+    experiment = read(save(frame, tmp_path), visitor=None).experiment
+    age, groups = experiment.inputs["age"].to_numpy(), [experiment.split, experiment.visitor % 3]
+    for group in groups:
+        for part in np.unique(group):
+            for arm in (0, 1):
+                for outcome in (0, 1):
+                    own = (group == part) & (experiment.treatment == arm) & (experiment.outcome == outcome)
+                    assert age[own].mean() == pytest.approx(0.5, abs=0.2)
+    turned = read(save(frame.iloc[::-1], tmp_path, "b.csv"), visitor=None).experiment
+    assert np.array_equal(experiment.split, turned.split)
+    assert np.array_equal(experiment.outcome, turned.outcome)
+
+
 def test_an_arm_in_every_third_row_is_in_every_fold(tmp_path: Path) -> None:
     frame = world().drop(columns="customer").assign(arm=(np.arange(6000) % 3 != 2).astype(int))
     experiment = read(save(frame, tmp_path), visitor=None).experiment
