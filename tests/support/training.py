@@ -19,6 +19,8 @@ CONVERSION = ("conversion_predictions", "shap_summary", "model_metrics", "calibr
 LOG = "score_runs"
 DRIFT = tuple(table for table in PUBLISHED if table.startswith("drift_"))
 UPLIFT = tuple(table for table in PUBLISHED if table not in (*CONVERSION, *DRIFT, LOG))
+# What only a training of several offers, or of money as outcome, has rows for.
+GAINS = ("policy_values", "policy_offers")
 # What a training writes.
 TABLES = (*CONVERSION, *UPLIFT, LOG)
 QUICK: dict[str, Any] = {

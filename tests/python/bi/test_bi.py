@@ -31,7 +31,7 @@ from contracts import PUBLISHED
 from ml.config import load_config
 from servers import DatabaseServer, environment_of
 from synthetic_shop import SyntheticShop
-from training import TABLES
+from training import GAINS, TABLES
 from warehouse.base import Publication, Warehouse
 from warehouse.open import open_warehouse
 
@@ -145,6 +145,7 @@ def published(shop: Shop) -> list[Publication]:
                 append=table in ("ml_runs", "uplift_runs"),
             )
             for table in TABLES
+            if table not in GAINS
         ]
 
 
