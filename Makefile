@@ -101,7 +101,8 @@ live: setup
 docs: setup
 	@$(WITH_ENV) $(BIN)/python -m ops docs
 
-PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile
+# Files in the order of tests/python/conftest.py: the long ones first.
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 check: setup-dev
 	@$(MAKE) --no-print-directory --output-sync -j 2 lint fast

@@ -17,6 +17,7 @@ MARKS_OF_FIXTURES = {
     "browser": "browser",
     "synthetic_shop": "end_to_end",
 }
+SLOW_MARKS = ("server", "browser", "end_to_end", "statistics")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -24,6 +25,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for fixture, mark in MARKS_OF_FIXTURES.items():
             if fixture in getattr(item, "fixturenames", ()):
                 item.add_marker(mark)
+    _long_files_first(items)
+
+
+def _long_files_first(items: list[pytest.Item]) -> None:
+    """Order whole files, so that no core is left alone with a long one at the end.
+
+    First the files with slow tests, then those that share one synthetic shop (the first of them makes it while the other
+    process is still busy with something else), then all others.
+    """
+    turns: dict[Path, int] = {}
+    for item in items:
+        turn = 2
+        if any(item.get_closest_marker(mark) for mark in SLOW_MARKS):
+            turn = 1 if "synthetic_shop" in getattr(item, "fixturenames", ()) else 0
+        turns[item.path] = min(turn, turns.get(item.path, 2))
+    items.sort(key=lambda item: turns[item.path])
 
 
 @pytest.hookimpl(optionalhook=True)
