@@ -182,7 +182,7 @@ def _policies(data: OfferData, model: OfferModel, config: Config) -> tuple[Polic
     if chosen not in [policy for _, policy in policies]:
         policies.append((f"the best of {', '.join(data.names[code] for code in chosen.offers)} for each", chosen))
     bootstrap = config.bootstrap(config.policy.bootstrap_resamples)
-    totals = value_offers(test, policies, chosen, costs, names=data.names[1:], bootstrap=bootstrap)
+    totals = value_offers(test, policies, chosen, costs, names=data.names[1:], bootstrap=bootstrap, budget=budget)
     return chosen, totals
 
 

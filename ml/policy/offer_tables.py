@@ -15,6 +15,7 @@ class PolicyRow:
     policy: str
     policy_number: int
     is_chosen: bool
+    budget_reach: float
     eligible_sessions: float
     treated_sessions: float
     incremental_conversions: float
@@ -70,6 +71,7 @@ def policy_rows(totals: Sequence[PolicyTotals], eligible: float) -> tuple[list[P
             entry.name,
             number,
             entry.is_chosen,
+            entry.reach,
             eligible,
             sum(entry.treated.values()),
             *entry.conversions,

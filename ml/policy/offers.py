@@ -74,6 +74,9 @@ class Valued:
 
     `gains` and `costs` are predicted, of shape (n_rows, n_offers). `scores` holds what rows do; `capped` the same with
     amounts cut at a high quantile. `rows` is what all figures are stated for.
+
+    What is spent is counted by doubly robust scores: rows are chosen for a low predicted cost, so that the sum of
+    predictions falls short of what they cost.
     """
 
     gains: Floats
@@ -87,13 +90,21 @@ class Valued:
     def __len__(self) -> int:
         return len(self.ties)
 
+    def paid(self, costs: Costs) -> Floats:
+        """Return what each offer costs each row by doubly robust scores, fixed costs aside."""
+        return costs.paid(self.scores.buys[:, 1:], self.scores.spends[:, 1:])
+
 
 @dataclass(frozen=True)
 class PolicyTotals:
-    """What a policy does, against making nobody an offer; each figure with the bounds of its interval."""
+    """What a policy does, against making nobody an offer; each figure with the bounds of its interval.
+
+    `reach` is the share of its offers that the budget pays for, 1 where it pays for all: all figures are of these.
+    """
 
     name: str
     is_chosen: bool
+    reach: float
     treated: dict[str, float]
     cost: float
     conversions: tuple[float, float, float]
@@ -150,10 +161,10 @@ def single_policies(valued: Valued, offers: Sequence[int], costs: Costs, budget:
     list of Policy
         One per offer that the budget allows.
     """
-    found = []
+    found, paid = [], valued.paid(costs)
     for offer in offers:
         left = np.inf if budget is None else budget - costs.fixed[offer - 1]
-        everybody = valued.rows * float(valued.costs[:, offer - 1].mean())
+        everybody = valued.rows * float(paid[:, offer - 1].mean())
         if left > 0:
             found.append(Policy(EVERYBODY, (offer,), share=1.0 if everybody <= left else left / everybody))
     return sorted(found, key=lambda policy: -_profit(valued, policy, costs))
@@ -182,9 +193,12 @@ def best_for_each(valued: Valued, offers: tuple[int, ...], costs: Costs, budget:
     if budget is None:
         return free
     left = budget - sum(costs.fixed[offer - 1] for offer in offers)
+    found = valued.paid(costs)
 
     def spent(price: float) -> float:
-        return _spent(valued, _best(valued.gains, valued.costs, offers, price))
+        given = _best(valued.gains, valued.costs, offers, price)
+        rows = np.flatnonzero(given)
+        return valued.rows / len(valued) * float(found[rows, given[rows] - 1].sum())
 
     if spent(0) <= left:
         return free
@@ -204,9 +218,12 @@ def best_for_each(valued: Valued, offers: tuple[int, ...], costs: Costs, budget:
 
 def value_offers(
     valued: Valued, policies: Sequence[tuple[str, Policy]], chosen: Policy, costs: Costs,
-    *, names: Sequence[str], bootstrap: Bootstrap,
+    *, names: Sequence[str], bootstrap: Bootstrap, budget: float | None = None,
 ) -> list[PolicyTotals]:  # fmt: skip
     """Value policies by rows that had no part in learning or choosing them.
+
+    A policy that would spend more than the budget here makes its offers until the budget is used up: to as many rows as
+    it reaches, drawn by lot.
 
     Parameters
     ----------
@@ -222,6 +239,8 @@ def value_offers(
         What the offers are called.
     bootstrap : Bootstrap
         The intervals: a Poisson bootstrap of visitors, the offers of each row fixed.
+    budget : float, optional
+        Most that may be spent, fixed costs included.
 
     Returns
     -------
@@ -238,6 +257,9 @@ def value_offers(
     figures = np.stack([_figures(valued, plan, costs) for _, plan in named])
     fixed = np.array([_fixed(plan, costs) for _, plan in named])
     observed, resampled = _totals(valued, figures, bootstrap)
+    reach = _reach(observed, fixed, costs.margin, budget)
+    resampled *= _reach(resampled, fixed, costs.margin, budget)[..., None]
+    observed *= reach[:, None]
     # Of the four figures, the third and the fourth are profits.
     observed[:, 2:] -= fixed[:, None]
     resampled[..., 2:] -= fixed[:, None]
@@ -258,7 +280,8 @@ def value_offers(
             PolicyTotals(
                 name=name,
                 is_chosen=place < len(policies) and policies[place][1] == chosen,
-                treated=dict(zip(names, (plan.mean(axis=0) * valued.rows).tolist(), strict=True)),
+                reach=float(reach[place]),
+                treated=dict(zip(names, (plan.mean(axis=0) * reach[place] * valued.rows).tolist(), strict=True)),
                 cost=costs.margin * revenue[0] - profit[0],
                 conversions=conversions,
                 revenue=revenue,
@@ -314,11 +337,6 @@ def _plan(valued: Valued, policy: Policy) -> Floats:
     return np.asarray(codes[:, None] == np.arange(1, valued.gains.shape[1] + 1), np.float64)
 
 
-def _spent(valued: Valued, codes: Codes) -> float:
-    rows = np.flatnonzero(codes)
-    return valued.rows / len(valued) * float(valued.costs[rows, codes[rows] - 1].sum())
-
-
 def _profit(valued: Valued, policy: Policy, costs: Costs) -> float:
     plan = _plan(valued, policy)
     earned = float((plan * costs.gained(valued.scores.buys, valued.scores.spends)).sum())
@@ -327,6 +345,14 @@ def _profit(valued: Valued, policy: Policy, costs: Costs) -> float:
 
 def _fixed(plan: Floats, costs: Costs) -> float:
     return float((plan.any(axis=0) * np.array(costs.fixed)).sum())
+
+
+def _reach(totals: Floats, fixed: Floats, margin: float, budget: float | None) -> Floats:
+    """Share of each policy's offers that the budget pays for, by the figures of `_totals`: shape (..., n_policies)."""
+    if budget is None:
+        return np.ones(totals.shape[:-1])
+    left, spent = np.maximum(budget - fixed, 0), margin * totals[..., 1] - totals[..., 2]
+    return np.divide(left, spent, out=np.ones(spent.shape), where=spent > left)
 
 
 def _figures(valued: Valued, plan: Floats, costs: Costs) -> Floats:

@@ -266,7 +266,7 @@ def _policies(facts: OfferFacts) -> list[str]:
             "" if entry.against_single is None else _interval(entry.against_single),
         ]
         rows.append(f"| {' | '.join(cells)} |")
-    budget = facts.config.policy.budget
+    budget, cut = facts.config.policy.budget, [entry for entry in facts.totals if entry.reach < 1]
     header = ["policy", *names, "extra conversions", "cost", "extra revenue", "profit", "against the best single offer"]
     chosen = facts.chosen
     capped = [] if chosen is None or facts.columns.value is None else [
@@ -286,6 +286,7 @@ def _policies(facts: OfferFacts) -> list[str]:
         "",
         *capped,
         *_price(facts.policy),
+        *([_cut_short(cut), ""] if cut else []),
     ]
 
 
@@ -295,6 +296,12 @@ def _price(policy: Policy) -> list[str]:
     if policy.kind != BEST or policy.price == 0:
         return []
     return [f"The budget is used up where a unit of money spent brings {policy.price:.3g} more than itself.", ""]
+
+
+def _cut_short(entries: Sequence[PolicyTotals]) -> str:
+    """Say which policies would have spent more than the budget where they were valued."""
+    named = ", ".join(f"{entry.name} ({entry.reach:.0%})" for entry in entries)
+    return f"By the rows that value them, the budget ends before these policies do; the share it pays for: {named}."
 
 
 def _terms(facts: OfferFacts) -> str:

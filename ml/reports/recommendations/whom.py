@@ -1,5 +1,6 @@
 """Whom to target."""
 
+from ml.policy.projection import Projection
 from ml.reports.facts import UpliftFacts
 from ml.reports.recommendations.doubts import doubts
 from ml.reports.recommendations.phrases import group_text
@@ -18,7 +19,7 @@ def whom(facts: UpliftFacts) -> list[str]:
         within = f", within a budget of {money(budget)}" if budget is not None else ""
         plan = (
             f"{name}: {group_text(facts, chosen.share_percent)}. The share was chosen on one part of the data{within}, "
-            "and evaluated on another."
+            f"and evaluated on another.{_over_budget(facts, chosen)}"
         )
     share = facts.config.uplift.top_shares[0]
     average, top = facts.metric("all", "average_effect"), facts.metric(CHOSEN, f"uplift_at_{100 * share:g}")
@@ -37,3 +38,14 @@ def whom(facts: UpliftFacts) -> list[str]:
         "",
     ]
     return ["## Whom to target", "", plan, "", *(table if total else [])]
+
+
+def _over_budget(facts: UpliftFacts, chosen: Projection) -> str:
+    budget = facts.config.policy.budget
+    if budget is None or chosen.cost <= budget:
+        return ""
+    paid = percent(budget / chosen.cost)
+    return (
+        f" There it costs {money(chosen.cost)}: MORE THAN THE BUDGET, which pays for {paid} of it. "
+        "The figures below are of all of it."
+    )

@@ -205,9 +205,12 @@ def test_a_budget_is_kept_and_used(copy: Place) -> None:
     free = table(copy, "policy_values").query("is_chosen == 1").iloc[0]
     budget = free["cost"] / 3
     train.train(copy.config(**{"policy.budget": budget}), Progress(), only="uplift")
-    chosen = table(copy, "policy_values").query("is_chosen == 1").iloc[0]
+    policies = table(copy, "policy_values")
+    chosen = policies.query("is_chosen == 1").iloc[0]
     assert chosen["cost"] == pytest.approx(budget, rel=0.15)
     assert chosen["profit"] > free["profit"] / 3
+    assert (policies["cost"] <= budget * (1 + 1e-9)).all()
+    assert (np.isclose(policies["cost"], budget) | (policies["budget_reach"] == 1)).all()
 
 
 def test_costs_of_four_kinds_count_conversions_too(copy: Place) -> None:

@@ -1,5 +1,9 @@
 """Who gets which offer, under one budget: against a linear programme, by hand, and in worlds whose truth is known."""
 
+from dataclasses import replace
+from typing import Any
+from unittest.mock import ANY
+
 import numpy as np
 import pytest
 from scipy.optimize import linprog
@@ -20,19 +24,20 @@ from ml.policy.offers import (
 from ml.uplift.offers import Costs, Responses
 
 ROWS = 600
+BASKET = 0.3
 BOOTSTRAP = Bootstrap(200, 0.95, 1)
 
 
-def costs(offers: int, contact: float = 0.0, fixed: float = 0.0) -> Costs:
+def costs(offers: int, contact: float = 0.0, fixed: float = 0.0, basket: float = 0.0) -> Costs:
     none = (0.0,) * offers
-    return Costs((contact,) * offers, none, none, (fixed,) * offers, 1.0)
+    return Costs((contact,) * offers, none, (basket,) * offers, (fixed,) * offers, 1.0)
 
 
 def rows(seed: int, offers: int = 2, scale: float = 1.0) -> Valued:
     """Rows whose predictions are the truth, and whose doubly robust scores are it with noise."""
     rng = np.random.default_rng(seed)
     spends = rng.gamma(2, 5, (ROWS, offers + 1)) * scale
-    paid = rng.gamma(2, 1, (ROWS, offers)) * (rng.random((ROWS, offers)) < 0.8)
+    paid = BASKET * spends[:, 1:]
     buys = np.minimum(spends / 50, 1)
     scores = Responses(buys, spends)
     return Valued(
@@ -45,18 +50,20 @@ def rows(seed: int, offers: int = 2, scale: float = 1.0) -> Valued:
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.9])
 def test_one_price_of_money_earns_what_the_best_plan_within_the_budget_earns(seed: int, share: float) -> None:
     valued = rows(seed, offers=3)
-    free = best_for_each(valued, (1, 2, 3), costs(3), None)
+    paid = costs(3, basket=BASKET)
+    free = best_for_each(valued, (1, 2, 3), paid, None)
     given = free.assign(valued.gains, valued.costs, valued.ties)
     spent = valued.costs[np.arange(ROWS), given - 1][given > 0].sum()
     budget = share * spent
-    policy = best_for_each(valued, (1, 2, 3), costs(3), budget)
+    policy = best_for_each(valued, (1, 2, 3), paid, budget)
     assert policy.price > 0
     given = policy.assign(valued.gains, valued.costs, valued.ties)
     own = np.flatnonzero(given)
-    assert valued.costs[own, given[own] - 1].sum() == pytest.approx(budget, rel=0.02, abs=6)
+    spent = valued.costs[own, given[own] - 1].sum()
+    assert spent == pytest.approx(budget, rel=0.02, abs=6)
     each_once = np.repeat(np.eye(ROWS), 3, axis=1)
     plan = linprog(-valued.gains.ravel(), A_ub=np.vstack([valued.costs.ravel(), each_once]),
-                   b_ub=np.append(budget, np.ones(ROWS)), bounds=(0, 1))  # fmt: skip
+                   b_ub=np.append(spent, np.ones(ROWS)), bounds=(0, 1))  # fmt: skip
     assert valued.gains[own, given[own] - 1].sum() == pytest.approx(-plan.fun, rel=0.02)
 
 
@@ -71,10 +78,10 @@ def test_rows_that_look_alike_share_a_budget_by_lot() -> None:
         valued.visitor,
         600.0,
     )
-    policy = best_for_each(alike, (1,), costs(1), 300.0)
+    policy = best_for_each(alike, (1,), costs(1, contact=2), 300.0)
     given = policy.assign(alike.gains, alike.costs, alike.ties)
     assert given.sum() == pytest.approx(150, abs=30)
-    assert best_for_each(alike, (1,), costs(1), 1200.0).assign(alike.gains, alike.costs, alike.ties).all()
+    assert best_for_each(alike, (1,), costs(1, contact=2), 1200.0).assign(alike.gains, alike.costs, alike.ties).all()
     assert set(given[alike.ties < policy.share]) == {1}
 
 
@@ -84,7 +91,8 @@ def test_what_costs_nothing_is_given_at_any_price_and_what_loses_never() -> None
     valued = Valued(
         gains, paid, rows(1, 3).scores, rows(1, 3).scores, rows(1).ties, np.arange(ROWS, dtype=np.int32), 600.0
     )
-    policy = best_for_each(valued, (1, 2, 3), costs(3), 400.0)
+    none = (0.0, 0.0, 0.0)
+    policy = best_for_each(valued, (1, 2, 3), Costs((0.0, 4.0, 0.0), none, none, none, 1.0), 400.0)
     given = policy.assign(gains, paid, valued.ties)
     assert set(given) == {1, 2}
     assert (given == 2).sum() == pytest.approx(100, abs=30)
@@ -126,6 +134,41 @@ def test_values_are_the_sums_of_the_rows_scores() -> None:
     assert found[-1].profit[0] == pytest.approx(by_lot - 20)
     assert not found[-1].is_chosen
     assert [entry.is_chosen for entry in found] == [False, False, False, True, False]
+
+
+@pytest.mark.parametrize("fixed", [0.0, 100.0])
+def test_a_budget_is_set_by_what_offers_cost_and_not_by_what_was_predicted(fixed: float) -> None:
+    # Whoever is predicted to cost little is treated first, and costs twice that.
+    true, paid, budget = rows(6), costs(2, basket=BASKET, fixed=fixed), 900.0
+    valued = replace(true, costs=true.costs / 2)
+    best = best_for_each(valued, (1, 2), paid, budget)
+    given = best.assign(valued.gains, valued.costs, valued.ties)
+    own = np.flatnonzero(given)
+    assert BASKET * valued.scores.spends[own, given[own]].sum() + 2 * fixed == pytest.approx(budget, rel=0.02)
+    for single in single_policies(valued, (1, 2), paid, budget):
+        everybody = BASKET * valued.scores.spends[:, single.offers[0]].sum()
+        assert single.share * everybody + fixed == pytest.approx(budget)
+
+
+def test_a_policy_that_would_break_the_budget_makes_offers_until_it_is_used_up() -> None:
+    valued, paid, budget = rows(7), costs(2, basket=BASKET, fixed=10), 400.0
+    free = best_for_each(valued, (1, 2), paid, None)
+    policies = [("nobody", Policy(NOBODY)), ("A", Policy(EVERYBODY, (1,), share=0.1)), ("best", free)]
+    asked: dict[str, Any] = {"names": ["A", "B"], "bootstrap": BOOTSTRAP}
+    whole = value_offers(valued, policies, free, paid, **asked)
+    cut = value_offers(valued, policies, free, paid, budget=budget, **asked)
+    assert [entry.reach for entry in whole] == [1, 1, 1, 1]
+    assert [entry.reach for entry in cut[:2]] == [1, 1]
+    assert cut[:2] == [replace(entry, against_single=ANY, against_random=ANY) for entry in whole[:2]]
+    for before, after in zip(whole[2:], cut[2:], strict=True):
+        assert before.cost > budget
+        assert after.cost == pytest.approx(budget)
+        assert after.reach == pytest.approx((budget - 20) / (before.cost - 20))
+        assert after.treated == pytest.approx({name: after.reach * count for name, count in before.treated.items()})
+        assert after.revenue[0] == pytest.approx(after.reach * before.revenue[0])
+        assert after.profit[0] == pytest.approx(after.reach * (before.profit[0] + 20) - 20)
+        # However the visitors are drawn, no more is spent: what is uncertain is the revenue alone.
+        assert after.profit[1:] == pytest.approx([bound - budget for bound in after.revenue[1:]])
 
 
 def test_intervals_resample_visitors_not_rows() -> None:

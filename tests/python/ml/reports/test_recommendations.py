@@ -534,6 +534,15 @@ def test_a_shop_without_prices_is_not_said_to_have_lost_nothing(win: UpliftFacts
     assert "worth" not in section(text, "Where shoppers drop off")
 
 
+def test_a_plan_that_breaks_its_budget_is_marked(win: UpliftFacts) -> None:
+    assert win.chosen is not None
+    cost = win.chosen.cost
+    for budget, is_broken in ((cost * 0.8, True), (cost, False), (None, False)):
+        said = section(page(with_money(win, budget=budget)), "Whom to target")
+        assert ("MORE THAN THE BUDGET, which pays for 80 % of it" in said) == is_broken
+        assert (f"There it costs {money(cost)}" in said) == is_broken
+
+
 def test_settings_of_money_are_said(win: UpliftFacts) -> None:
     changes = {"cost": 0.25, "cost_per": "contact", "margin": 0.35, "budget": 12345.0, "value_column": "carted_value"}
     text = page(with_money(win, **changes))
