@@ -31,8 +31,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _long_files_first(items: list[pytest.Item]) -> None:
     """Order whole files, so that no core is left alone with a long one at the end.
 
-    First the files with slow tests, then those that share one synthetic shop (the first of them makes it while the other
-    process is still busy with something else), then all others.
+    First the files with slow tests, then those that share one synthetic shop (the first of them makes it while the
+    other process is still busy with something else), then all others.
     """
     turns: dict[Path, int] = {}
     for item in items:
