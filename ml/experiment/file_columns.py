@@ -27,6 +27,8 @@ ID_NAME = re.compile(
     r"|^(?i:x|#|obs|observation|case|record|seq|sequence|customer|user|visitor|client|member|account|person|subject)$"
 )
 ARM_WORDS = BINARY | {"control": 0, "treatment": 1, "treated": 1}
+# A 1 in a column of this name most often means: kept without the treatment.
+CONTROL_NAME = re.compile(r"(^|[^A-Za-z])(hold_?out|held_?out|control|kept_?out|placebo)([^A-Za-z]|$)", re.IGNORECASE)
 # What programs call the numbers that they give rows.
 ROW_NUMBERS = re.compile(
     r"(__index_level_\d+__|"
@@ -57,7 +59,7 @@ def arms_of(texts: "pa.ChunkedArray", column: str, treated: Sequence[str] | None
     Raises
     ------
     FunneliftError
-        When there are other values, or an arm has no row.
+        When there are other values, an arm has no row, or the column's name says that 1 may be the control.
     """
     encoded = texts.combine_chunks().dictionary_encode()
     levels = encoded.dictionary.to_pylist()
@@ -68,6 +70,11 @@ def arms_of(texts: "pa.ChunkedArray", column: str, treated: Sequence[str] | None
             raise FunneliftError(
                 f"treatment column {column} holds {len(levels)} values, not only 0 and 1: {there}. Say which are the "
                 "arms (--treated VALUE --control VALUE); other rows are left out"
+            )
+        if CONTROL_NAME.search(column) and all(level.casefold() in BINARY for level in levels):
+            raise FunneliftError(
+                f"treatment column {column} sounds as if 1 were the control: it holds {there}. Say which value is "
+                "which (--treated VALUE --control VALUE)"
             )
     else:
         values = {written(value): arm for arm, value in enumerate((control, *treated))}
@@ -130,7 +137,7 @@ def outcomes_of(texts: "pa.ChunkedArray", rows: Rows, column: str, *, is_listed:
     Raises
     ------
     FunneliftError
-        When there is something else, or all outcomes are the same.
+        When there is something else, all outcomes are the same, or a yes or no is coded by other numbers.
     """
     encoded = texts.combine_chunks().dictionary_encode()
     levels = encoded.dictionary.to_pylist()
@@ -150,6 +157,12 @@ def outcomes_of(texts: "pa.ChunkedArray", rows: Rows, column: str, *, is_listed:
         raise FunneliftError(
             f"outcome column {column} is {outcome[0]:g} in all rows: there is nothing to compare. Take an outcome that "
             "happens more often, or wait for more data"
+        )
+    two = np.unique(outcome)
+    if len(two) == 2 and two[0] != 0:
+        raise FunneliftError(
+            f"outcome column {column} holds only {two[0]:g} and {two[1]:g}: a yes or no is written as 0 and 1, and of "
+            "amounts there are more. Write 0 and 1"
         )
     return outcome
 

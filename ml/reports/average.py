@@ -7,6 +7,7 @@ from pathlib import Path
 from ml.experiment.designed import AverageEffect
 from ml.experiment.file import Columns, FileExperiment
 from ml.files import write_json
+from ml.reports.wording import significant
 from ml.run import Stamp
 from ml.uplift.evaluate import Evaluation
 from ml.uplift.metrics import UpliftMetric
@@ -37,7 +38,7 @@ def average_lines(average: AverageEffect) -> list[str]:
     rows = average.rows[0]
     lines = []
     for name, (value, lower, upper) in average.entries.items():
-        what, digits = ("Relative lift", ".1%") if name == "relative_lift" else ("Average effect", ".4f")
+        what, digits = ("Relative lift", ",.1%") if name == "relative_lift" else ("Average effect", ",.4f")
         where = {"average_effect_all_slices": f"on {rows:,} rows (all)"}.get(name, NAMES[name])
         lines.append(
             f"{what} {where}: {value:+{digits}} [{lower:+{digits}}, {upper:+{digits}}], treated minus control"
@@ -52,13 +53,13 @@ def average_section(average: AverageEffect, confidence: str, notes: Sequence[str
     """Say what the average effect is, as a section of a page."""
     rows = []
     for name, (value, lower, upper) in average.entries.items():
-        digits = ".1%" if name == "relative_lift" else "+.4g"
-        rows.append(f"| {NAMES[name]} | {value:{digits}} | {lower:{digits}} to {upper:{digits}} |")
+        texts = [f"{n:,.1%}" if name == "relative_lift" else significant(n, "+") for n in (value, lower, upper)]
+        rows.append(f"| {NAMES[name]} | {texts[0]} | {texts[1]} to {texts[2]} |")
     test = "" if average.chance_p is None else f" Randomisation test: p = {average.chance_p:.3g}."
     return [
         "## The average effect",
         "",
-        f"Treated {average.treated_mean:.4g}, control {average.control_mean:.4g}{_per(average)}; "
+        f"Treated {significant(average.treated_mean)}, control {significant(average.control_mean)}{_per(average)}; "
         f"{average.units_treatment:,} treated and {average.units_control:,} control {average.unit}, "
         f"{average.rows[0]:,} rows; p = {average.p_value:.3g}.{test}",
         "",

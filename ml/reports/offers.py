@@ -10,7 +10,7 @@ from ml.experiment.offers import OfferExperiment
 from ml.files import write_json
 from ml.policy.offers import BEST, EVERYBODY, NOBODY, Policy, PolicyTotals, holm
 from ml.reports.average import arms_text, average_section, sentence, warnings_of
-from ml.reports.wording import money
+from ml.reports.wording import money, significant
 from ml.run import Stamp
 from ml.uplift.metrics import UpliftMetric
 from ml.uplift.offers import Costs
@@ -144,7 +144,8 @@ def _best_average(facts: OfferFacts) -> str:
         value, lower, upper = offer.main.effect
         what = facts.columns.value if offer.value else facts.outcome
         change = "raises" if lower > 0 else "lowers" if upper < 0 else "is not shown to change"
-        texts.append(f"{_title(facts, offer)} {change} {what} ({value:+.4g} [{lower:+.4g}, {upper:+.4g}] each)")
+        figures = [significant(number, "+") for number in (value, lower, upper)]
+        texts.append(f"{_title(facts, offer)} {change} {what} ({figures[0]} [{figures[1]}, {figures[2]}] each)")
     return f"{'; '.join(texts)}."
 
 
@@ -351,8 +352,8 @@ def _robust(offer: OfferExperiment) -> list[str]:
 
 
 def _signed(entry: tuple[float, float, float]) -> str:
-    value, lower, upper = entry
-    return f"{value:+.4g} [{lower:+.4g} to {upper:+.4g}]"
+    value, lower, upper = (significant(number, "+") for number in entry)
+    return f"{value} [{lower} to {upper}]"
 
 
 def _interval(entry: tuple[float, float, float]) -> str:

@@ -1,5 +1,8 @@
 """Names and numbers as people read them."""
 
+import math
+from typing import Literal
+
 from ml.policy.ab_test import SimulatedTest
 from ml.reports.facts import Difference, UpliftFacts
 from ml.uplift.metrics import UpliftMetric
@@ -29,6 +32,14 @@ def money(*values: float) -> str:
     # Adding 0 turns a rounded -0 into 0.
     texts = [f"{round(value, digits) + 0:,.{digits}f}" for value in values]
     return texts[0] if len(texts) == 1 else f"{texts[0]} [{texts[1]} to {texts[2]}]"
+
+
+def significant(value: float, sign: Literal["", "+"] = "") -> str:
+    """Return a figure with at least four significant digits and never an exponent: "0.06232", "+14,996"."""
+    if not math.isfinite(value):
+        return UNDEFINED
+    digits = 4 if value == 0 else min(max(3 - math.floor(math.log10(abs(value))), 0), 12)
+    return f"{round(value, digits) + 0:{sign},.{digits}f}"
 
 
 def percent(share: float, digits: int = 0) -> str:

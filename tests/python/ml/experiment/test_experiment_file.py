@@ -276,6 +276,12 @@ def same(frame: pd.DataFrame) -> pd.DataFrame:
             "outcome column bought must hold 0 and 1 .* but 1 rows hold something else: 'maybe', first in data row 8",
         ),
         (bad(lambda f: f.assign(bought=0)), "outcome column bought is 0 in all rows"),
+        (bad(lambda f: f.assign(bought=f["bought"] + 1)), "holds only 1 and 2: a yes or no is written as 0 and 1"),
+        (bad(lambda f: f.assign(bought=2 * f["bought"] - 1)), "bought holds only -1 and 1"),
+        (
+            bad(lambda f: f.rename(columns={"arm": "is_holdout"}), treatment="is_holdout"),
+            r"is_holdout sounds as if 1 were the control: .*--treated VALUE --control VALUE",
+        ),
         (bad(lambda f: f.groupby("arm").head(1).assign(bought=[0, 1])), "units in the treated arm that can"),
         (bad(lambda f: f.assign(bought=np.where(f["arm"] == 1, None, f["bought"]))), "no treated row .* known outcome"),
         (bad(same, stratum="region"), "has no column region"),
@@ -482,6 +488,20 @@ def test_arms_are_one_whatever_their_capitals(tmp_path: Path) -> None:
         )
     )
     assert np.array_equal(in_file_order(words, words.experiment.outcome), frame["bought"])
+
+
+def test_a_column_that_marks_the_control_is_read_as_told(tmp_path: Path) -> None:
+    frame = world()
+    told = read(
+        save(frame.assign(holdout=1 - frame["arm"]).drop(columns="arm"), tmp_path),
+        treatment="holdout",
+        treated="0",
+        control="1",
+    )
+    assert np.array_equal(in_file_order(told, told.experiment.treatment), frame["arm"])
+    words = frame.assign(arm=frame["arm"].map({0: "control", 1: "treatment"})).rename(columns={"arm": "control_group"})
+    made = read(save(words, tmp_path), treatment="control_group")
+    assert np.array_equal(in_file_order(made, made.experiment.treatment), frame["arm"])
 
 
 def test_less_is_better_turns_the_ranking_and_not_the_effect(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from ml.reports.facts import UpliftFacts
 from ml.reports.findings import differences
 from ml.reports.recommendations.page import recommendations
 from ml.reports.uplift_figures.draw import draw_uplift_figures
-from ml.reports.wording import metric_text, money, percent
+from ml.reports.wording import metric_text, money, percent, significant
 from ml.uplift.metrics import UpliftMetric
 from ml.uplift.names import TITLES
 from ml.uplift.profile import UpliftFeature
@@ -747,3 +747,19 @@ def test_each_pair_of_rankings_is_told_once(learner: str) -> None:
     assert len(set(told)) == len(told) == {"response": 2, "t_learner": 3}[learner]
     assert any(line.startswith("X-learner against Conversion probability") for line in told)
     assert any(line.startswith("X-learner against T-learner") for line in told) == (learner == "t_learner")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.06232, "+0.06232"),
+        (-4863.93, "-4,864"),
+        (14995.97, "+14,996"),
+        (2.525, "+2.525"),
+        (0.0000123456, "+0.00001235"),
+        (0.0, "+0.0000"),
+        (float("nan"), "not defined"),
+    ],
+)
+def test_a_figure_has_four_digits_and_no_exponent(value: float, text: str) -> None:
+    assert significant(value, "+") == text
