@@ -109,7 +109,9 @@ class _Guess:
         _, column, found = max(ranked, key=lambda each: each[0])
         clocks = [other for other in self.sample.columns if found.is_day and clock_format(other)]
         if clocks:
-            pattern = f"{found.name} {clock_format(clocks[0])}"
+            clock = clock_format(clocks[0]) or ""
+            found = found.beside(clock)
+            pattern = f"{found.name} {clock}"
             self._column("timestamp", {"join": [column.name, clocks[0].name]}, "a day and a time of it", *clocks[:1])
         else:
             pattern = found.name

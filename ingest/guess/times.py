@@ -14,6 +14,7 @@ _SECONDS = (631_152_000, 4_102_444_800)
 _UNITS = {"epoch_s": 1, "epoch_ms": 1_000, "epoch_us": 1_000_000}
 _ISO = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d{1,9})?(?P<zone> ?UTC|Z|[+-]\d{2}(:?\d{2})?)?")
 _DAYS = ("%Y-%m-%d", "%d.%m.%Y", "%Y/%m/%d", "%d/%m/%Y", "%m/%d/%Y", "%Y%m%d", "%d-%m-%Y")
+_US_DAY = "%m/%d/%Y"
 _CLOCKS = ("%H:%M:%S", "%H:%M", "%I:%M:%S %p", "%I:%M %p", "%H:%M:%S.%f")
 _WITH_ZONES = ("%a, %d %b %Y %H:%M:%S %z", "%d/%b/%Y:%H:%M:%S %z", "%Y-%m-%d %H:%M:%S %z", "%Y/%m/%d %H:%M:%S %z")
 _PATTERNS = (
@@ -36,6 +37,12 @@ class TimeFormat:
     def is_day(self) -> bool:
         """Whether the time of the day is missing."""
         return self.name in _DAYS
+
+    def beside(self, clock: str) -> "TimeFormat":
+        """Return the other pattern first where it has the month first and `clock` has AM and PM, as in the US."""
+        if "%p" in clock and self.alternative.startswith(_US_DAY):
+            return TimeFormat(self.alternative, self.has_zone, self.name)
+        return self
 
     @property
     def is_number(self) -> bool:
@@ -72,7 +79,10 @@ def time_format(column: Column) -> TimeFormat | None:
             return TimeFormat("iso", has_zone=all(match["zone"] for match in matches))
         return None
     fitting = _fitting(texts, _PATTERNS)
-    return TimeFormat(fitting[0], fitting[0] in _WITH_ZONES, "".join(fitting[1:2])) if fitting else None
+    if not fitting:
+        return None
+    found = TimeFormat(fitting[0], fitting[0] in _WITH_ZONES, "".join(fitting[1:2]))
+    return found.beside(fitting[0])
 
 
 def clock_format(column: Column) -> str | None:

@@ -24,6 +24,7 @@ _NAMES: dict[str, list[tuple[str, int]]] = {
         (r".*(agent|name|type|email|mail|age|country|city|ip|segment|language|properties|price).*", 0),
         (rf"(full_?)?(visitor|anonymous|distinct)_?({_ID})?", 10),
         (rf"({_WHO})_?({_ID})?", 8),
+        (r"[cuv]id", 7),
         (rf".*({_WHO})_?({_ID})", 6),
         (rf".*session_?({_ID})?(_hash)?", 4),
     ],

@@ -110,6 +110,20 @@ def test_tabs_american_times_and_nulls(shop: Shop, proposed: Path) -> None:
     ]
 
 
+def test_a_day_before_am_and_pm_has_its_month_first(shop: Shop, proposed: Path) -> None:
+    """Of 3/4 either could be the month; who writes AM and PM is American."""
+    rows = [("03/04/2024", "09:05:00 AM", "view"), ("03/05/2024", "01:05:00 PM", "purchase")]
+    apart = "day,time,uid,event,sku\n" + "".join(f"{day},{time},u1,{event},p1\n" for day, time, event in rows)
+    joined = "ts,uid,event,sku\n" + "".join(f"{day} {time},u1,{event},p1\n" for day, time, event in rows)
+    for name, text in (("apart.csv", apart), ("joined.csv", joined)):
+        file = shop.write(name, text)
+        assert _map(shop, proposed, file).code == 0
+        [mapping] = read_mappings(proposed)
+        assert mapping.time_format == "%m/%d/%Y %I:%M:%S %p"
+        assert "%d/%m/%Y" in proposed.read_text(), "the other reading is told"
+        proposed.unlink()
+
+
 def test_purchases_below_zero_are_taken_for_refunds(shop: Shop, proposed: Path) -> None:
     """Invoices of a wholesaler: a cancelled line has a number of its own."""
     lines = ["536365,85123A,6,2010-12-01 08:26:00,2.55,17850", "C536379,85123A,-1,2010-12-01 09:41:00,2.55,17850"]
