@@ -469,7 +469,7 @@ def _roi_above(top: int, height: int) -> list[Visual]:
 
 
 def _roi_below(top: int, height: int) -> list[Visual]:
-    sensitivity, planner, replay = _columns(top, height, 5, 5, 2)
+    sensitivity, planner, policies, replay = _columns(top, height, 3, 4, 4, 2)
     return [
         Visual(
             "Profit at other costs and revenues",
@@ -501,6 +501,7 @@ def _roi_below(top: int, height: int) -> list[Visual]:
                 ]
             },
         ),
+        _policies(policies),
         Visual(
             "The plan, simulated",
             "cardVisual",
@@ -508,3 +509,27 @@ def _roi_below(top: int, height: int) -> list[Visual]:
             {"Data": [_m("Simulated experiments"), _m("Simulated experiments that find it")]},
         ),
     ]
+
+
+def _policies(box: Box) -> Visual:
+    return Visual(
+        "Policies, where money or offers were learnt",
+        "tableEx",
+        box,
+        {
+            "Values": [
+                Field("Policy", "policy", label="Policy"),
+                *map(
+                    _m,
+                    (
+                        "Policy sessions treated",
+                        "Policy cost",
+                        "Policy profit",
+                        "Policy profit lower",
+                        "Policy profit upper",
+                        "Policy profit over single offer",
+                    ),
+                ),
+            ]
+        },
+    )

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+import policies
 from bi.measures import (
     PAGES,
     PARAMETERS,
@@ -31,7 +32,7 @@ from contracts import PUBLISHED
 from ml.config import load_config
 from servers import DatabaseServer, environment_of
 from synthetic_shop import SyntheticShop
-from training import GAINS, TABLES
+from training import TABLES
 from warehouse.base import Publication, Warehouse
 from warehouse.open import open_warehouse
 
@@ -44,6 +45,7 @@ BREAKDOWNS = {
     "bi_funnel_daily": ["step", "funnel_date"],
     "bi_roi": ["strategy", "share_percent"],
     "bi_roi_gains": ["versus"],
+    "bi_policies": ["policy"],
     "bi_roi_sensitivity": ["cost", "revenue_per_conversion"],
     "bi_uplift_deciles": ["decile"],
     "bi_uplift_metrics": ["learner", "versus", "metric"],
@@ -109,11 +111,14 @@ def untrained(synthetic_shop: SyntheticShop, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="module")
 def trained(synthetic_shop: SyntheticShop, tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    """The same warehouse after a training, under another name of the file."""
+    """The same warehouse after a training, under another name of the file; and policies that were learnt for money."""
     folder = tmp_path_factory.mktemp("trained")
     shutil.copytree(synthetic_shop.target, folder / "target")
     shutil.copy(synthetic_shop.trained, folder / "copy.duckdb")
-    return Shop(folder, {"FUNNELIFT_TARGET": "duckdb", "FUNNELIFT_DUCKDB_PATH": str(folder / "copy.duckdb")})
+    shop = Shop(folder, {"FUNNELIFT_TARGET": "duckdb", "FUNNELIFT_DUCKDB_PATH": str(folder / "copy.duckdb")})
+    with shop.open() as warehouse:
+        warehouse.publish(policies.publications())
+    return shop
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +150,6 @@ def published(shop: Shop) -> list[Publication]:
                 append=table in ("ml_runs", "uplift_runs"),
             )
             for table in TABLES
-            if table not in GAINS
         ]
 
 

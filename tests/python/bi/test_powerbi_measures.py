@@ -3,6 +3,7 @@
 import math
 import os
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -13,12 +14,15 @@ from typing import Any
 import duckdb
 import pytest
 
+import policies
 from bi import measures as numbers
 from bi.powerbi import star
 from bi.tables import power_bi_names
+from ml.config import load_config
 from powerbi_project import MODEL, PROJECT, copied
 from powerbi_tools import Tools, tools
 from synthetic_shop import SyntheticShop
+from warehouse.open import open_warehouse
 
 # A warehouse of one's own that is trained, instead of the small synthetic shop.
 OWN = "FUNNELIFT_TEST_TRAINED_DUCKDB"
@@ -28,6 +32,7 @@ KINDS = {"VARCHAR": "string", "INTEGER": "int64", "BIGINT": "int64", "DOUBLE": "
 KEYS = {
     "bi_roi": ("strategy", "share_percent"),
     "bi_roi_gains": ("versus",),
+    "bi_policies": ("policy",),
     "bi_roi_sensitivity": ("cost", "revenue_per_conversion"),
     "bi_uplift_deciles": ("decile",),
     "bi_uplift_metrics": ("learner", "versus", "metric"),
@@ -55,8 +60,14 @@ class Case:
 
 
 @pytest.fixture(scope="module")
-def warehouse(request: pytest.FixtureRequest) -> duckdb.DuckDBPyConnection:
-    return duckdb.connect(os.environ.get(OWN) or request.getfixturevalue("synthetic_shop").trained, read_only=True)
+def warehouse(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> duckdb.DuckDBPyConnection:
+    """A training that ranked by conversions, beside policies of one that learnt money."""
+    trained = os.environ.get(OWN) or request.getfixturevalue("synthetic_shop").trained
+    own = tmp_path_factory.mktemp("measures") / "warehouse.duckdb"
+    shutil.copy(trained, own)
+    with open_warehouse(load_config(None, {"duckdb_path": own}, environment={})) as opened:
+        opened.publish(policies.publications())
+    return duckdb.connect(own, read_only=True)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ import pytest
 from scipy.optimize import linprog
 from statsmodels.stats.multitest import multipletests
 
-from ml.bootstrap import Bootstrap
 from ml.policy.offers import (
     EVERYBODY,
     NOBODY,
@@ -21,29 +20,8 @@ from ml.policy.offers import (
     single_policies,
     value_offers,
 )
-from ml.uplift.offers import Costs, Responses
-
-ROWS = 600
-BASKET = 0.3
-BOOTSTRAP = Bootstrap(200, 0.95, 1)
-
-
-def costs(offers: int, contact: float = 0.0, fixed: float = 0.0, basket: float = 0.0) -> Costs:
-    none = (0.0,) * offers
-    return Costs((contact,) * offers, none, (basket,) * offers, (fixed,) * offers, 1.0)
-
-
-def rows(seed: int, offers: int = 2, scale: float = 1.0) -> Valued:
-    """Rows whose predictions are the truth, and whose doubly robust scores are it with noise."""
-    rng = np.random.default_rng(seed)
-    spends = rng.gamma(2, 5, (ROWS, offers + 1)) * scale
-    paid = BASKET * spends[:, 1:]
-    buys = np.minimum(spends / 50, 1)
-    scores = Responses(buys, spends)
-    return Valued(
-        gains=spends[:, 1:] - spends[:, :1] - paid, costs=paid, scores=scores, capped=scores,
-        ties=rng.random(ROWS), visitor=(np.arange(ROWS) // 2).astype(np.int32), rows=float(ROWS),
-    )  # fmt: skip
+from ml.uplift.offers import Costs
+from policies import BASKET, BOOTSTRAP, ROWS, costs, rows
 
 
 @pytest.mark.parametrize("seed", range(4))
