@@ -236,8 +236,8 @@ def top_decile_of_all(
 ) -> dict[str, float]:
     """Set the top decile of all rows against what is true of the population's."""
     rows = experiment.rows(*MODEL_SPLITS)
-    bootstrap = config.bootstrap(config.uplift.bootstrap_resamples)
-    table = decile_table(scores.decile[rows], scores.prediction.uplift[rows], everyone.arms, bootstrap, learner=CHOSEN)
+    confidence = config.evaluation.confidence
+    table = decile_table(scores.decile[rows], scores.prediction.uplift[rows], everyone.arms, confidence, learner=CHOSEN)
     top = next(entry for entry in table if entry.decile == 1)
     true_top = float(population.effect[population.rows][shares["uplift"] <= 10].mean())
     return {

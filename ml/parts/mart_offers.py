@@ -257,7 +257,7 @@ def _deciles(rows: "pa.Table", config: Config) -> list[UpliftDecile]:
         numbers["decile"],
         numbers["uplift"],
         Arms(numbers["treatment"].astype(np.int8), numbers["outcome"].astype(np.int8), to_codes(test["visitor_id"])),
-        config.bootstrap(config.uplift.bootstrap_resamples),
+        config.evaluation.confidence,
         learner=CHOSEN,
         true_effect=None if truth.null_count else truth.to_numpy(),
     )

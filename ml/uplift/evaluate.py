@@ -79,7 +79,9 @@ def evaluate(
     metrics += uplift_calibration(CHOSEN, predicted, arms, bootstrap)
     return Evaluation(
         metrics=metrics,
-        deciles=decile_table(scores.decile[test], predicted, arms, bootstrap, learner=CHOSEN, true_effect=effect),
+        deciles=decile_table(
+            scores.decile[test], predicted, arms, bootstrap.confidence, learner=CHOSEN, true_effect=effect
+        ),
         placebo=placebo_qini(fits.placebos, top_shares, bootstrap),
         truth=None if effect is None else true_error(predicted, effect),
         curves={name: _curve(name, score, arms) for name, score in by_learner.items() if name != CHOSEN},

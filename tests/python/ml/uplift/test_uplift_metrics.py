@@ -302,7 +302,7 @@ def test_rows_that_cannot_be_evaluated_are_refused_with_the_reason(change: str, 
 
 
 def table(decile: Any, predicted: Floats, arms: Arms, **other: Any) -> list[UpliftDecile]:
-    return decile_table(decile, predicted, arms, bootstrap(), learner="t_learner", **other)
+    return decile_table(decile, predicted, arms, 0.95, learner="t_learner", **other)
 
 
 def test_deciles_equal_a_plain_recount() -> None:
@@ -319,8 +319,27 @@ def test_deciles_equal_a_plain_recount() -> None:
         assert entry.predicted_uplift == pytest.approx(part.s.mean(), abs=1e-12)
         assert entry.true_uplift == pytest.approx(2 * part.s.mean(), abs=1e-12)
         assert entry.observed_uplift == pytest.approx(treated.mean() - control.mean(), abs=1e-12)
-        normal = CompareMeans(DescrStatsW(treated.astype(float)), DescrStatsW(control.astype(float))).zconfint_diff()
-        assert np.ptp(bounds(entry)) == pytest.approx(np.ptp(normal), rel=0.25)
+        means = CompareMeans(DescrStatsW(treated.astype(float)), DescrStatsW(control.astype(float)))
+        assert bounds(entry) == pytest.approx(means.tconfint_diff(usevar="unequal"), abs=1e-12)
+
+
+def test_intervals_of_deciles_hold_what_is_true_by_visitor() -> None:
+    rng = np.random.default_rng(3)
+    inside, own = [], np.repeat(np.arange(150, dtype=np.int32), 2)
+    for _ in range(1000):
+        # Rows of a visitor have one arm and do the same: 150 of them are all there is.
+        treatment, converts = rng.integers(0, 2, 150).astype(np.int8), rng.random(150)
+        outcome = (converts < 0.3 + 0.1 * treatment).astype(np.int8)
+        (entry,) = table(np.ones(300, np.int8), np.zeros(300), arms_of(treatment[own], outcome[own], own))
+        inside.append(entry.ci_lower <= 0.1 <= entry.ci_upper)
+    assert 0.93 < np.mean(inside) < 0.97
+
+
+def test_a_decile_with_one_visitor_in_an_arm_says_nothing() -> None:
+    treatment, outcome = np.array([1, 1, 0, 0, 0], np.int8), np.array([1, 0, 1, 0, 0], np.int8)
+    visitor = np.array([0, 0, 1, 2, 3], np.int32)
+    (entry,) = table(np.ones(5, np.int8), np.zeros(5), arms_of(treatment, outcome, visitor))
+    assert bounds(entry) == (-1, 1)
 
 
 def test_a_decile_without_rows_or_without_an_arm_is_left_out() -> None:
