@@ -105,6 +105,30 @@ def test_a_difference_less_what_a_covariate_explains_is_cuped() -> None:
     )
 
 
+@pytest.mark.parametrize("treated_share", [0.5, 0.2])
+def test_the_adjusted_effect_is_that_of_a_regression_with_interactions(treated_share: float) -> None:
+    """Lin's estimator with statsmodels; cross-fitting and the penalty leave a twentieth of the error."""
+    rng = np.random.default_rng(6)
+    number = 20_000
+    features = rng.normal(size=(number, 3)).clip(-2, 2)
+    arm = (rng.random(number) < treated_share).astype(np.int8)
+    money = 5 + features @ [2.0, -1.0, 0.5] + arm * (0.3 + features @ [0.5, 0.0, 0.2]) + rng.normal(size=number)
+    design = Design(arm, money, np.arange(number, dtype=np.int32))
+    inputs = pd.DataFrame(features.astype(np.float32), columns=["a", "b", "c"])
+    found = designed_effect(design, inputs, confidence=0.95, tuned_for=5000, seed=1)
+    assert found.adjusted is not None
+    centred = features - features.mean(axis=0)
+    terms = np.column_stack([np.ones(number), arm, centred, arm[:, None] * centred])
+    theirs = sm.OLS(money, terms).fit(cov_type="HC2")
+    # HC2 takes the features as given; people that were drawn have others, on whom the effect depends.
+    error = np.sqrt(theirs.bse[1] ** 2 + (centred @ theirs.params[5:]).var() / number)
+    value, lower, upper = found.adjusted
+    assert abs(value - theirs.params[1]) < 0.05 * error
+    assert (upper - lower) / (2 * 1.959963984540054) == pytest.approx(error, rel=0.01)
+    # It pays: the plain difference is twice as uncertain.
+    assert np.ptp(found.effect[1:]) > 2 * (upper - lower)
+
+
 @pytest.mark.parametrize(("treated_share", "designed"), [(0.5, 0.5), (0.27, 0.3), (0.1, 0.1)])
 def test_sample_ratio(treated_share: float, designed: float) -> None:
     number = 4_000

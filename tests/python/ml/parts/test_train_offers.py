@@ -14,7 +14,7 @@ import ml_mart_mysql
 from assignments import give_assignments, give_offers, table
 from contracts import PUBLISHED
 from live.models import load_models
-from ml import score, train
+from ml import rollback, score, train
 from ml.cli import Progress
 from servers import DatabaseServer
 from training import QUICK, UPLIFT, Place, copy_of, quick_settings, train_shop
@@ -188,6 +188,20 @@ def test_scoring_again_says_the_same_and_follows_the_mart(copy: Place) -> None:
     assert now["run_id"] == row["run_id"]
     others = after["session_id"] != row["session_id"]
     pd.testing.assert_frame_equal(after[others], before[others])
+
+
+def test_a_rollback_after_a_run_of_money_leaves_the_money(copy: Place) -> None:
+    before = {name: table(copy, name) for name in UPLIFT}
+    (first,) = table(copy, "ml_runs")["run_id"]
+    train.train(copy.config(), Progress(), only="conversion", force=True)
+    (second,) = table(copy, "ml_runs").query("status == 'published'")["run_id"]
+    assert second != first
+    rollback.rollback(copy.config(), Progress(), first)
+    assert set(table(copy, "conversion_predictions")["run_id"]) == {first}
+    copy.build()
+    score.score(copy.config(), Progress())
+    for name, rows in before.items():
+        pd.testing.assert_frame_equal(table(copy, name), rows)
 
 
 def test_another_budget_needs_another_learning(copy: Place) -> None:
