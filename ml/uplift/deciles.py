@@ -99,4 +99,4 @@ def _interval(arms: Arms, confidence: float) -> tuple[float, float]:
     units = Units((unit % 2).astype(np.int8), np.zeros(len(unit), np.intp), size, size)
     if units.counts.min() < 2:
         return -1.0, 1.0
-    return units.difference(np.bincount(codes, arms.outcome)).interval(confidence)
+    return units.difference(np.bincount(codes, arms.outcome).astype(np.float64)).interval(confidence)
