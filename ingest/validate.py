@@ -1,17 +1,19 @@
 """Records to rows: every record is accepted, rejected with a reason, or ignored because the mapping says so."""
 
+import re
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ingest.alike import has_bare_numbers, shape
 from ingest.cells import Cells
 from ingest.contract import CATEGORY_TREE, EVENTS, ITEM_PROPERTIES, TREATMENT_ASSIGNMENTS, Layout, rule_names
 from ingest.field_path import column_of
 from ingest.limits import ID_CHARACTERS, PROPERTY_CHARACTERS, VALUE_BYTES
-from ingest.mapping import CANONICAL_EVENTS, IGNORE, Condition, Mapping, cell_names
+from ingest.mapping import CANONICAL_EVENTS, IGNORE, Cell, Condition, Mapping, cell_names
 from ingest.reader import Block
 from ingest.source import Source, is_typed_time, nested_columns
 from warehouse.errors import FunneliftError
@@ -63,7 +65,9 @@ _TIMES = {
     "epoch_us": "CASE WHEN try_cast(t AS BIGINT)::VARCHAR = t THEN try_cast(t AS BIGINT) // 1000 END",
     "epoch_s": r"""CASE WHEN regexp_full_match(t, '-?\d+(\.\d+)?')
         THEN try_cast(floor(try_cast(t AS DECIMAL(20, 6)) * 1000) AS BIGINT) END""",
-    # A cast to TIMESTAMPTZ costs three times as much, so only the offsets take it. Only 00:00:00UTC needs the rtrim.
+    # Only 00:00:00UTC needs the rtrim.
+    "iso_utc": "epoch_ms(coalesce(try_cast(t AS TIMESTAMP), try_cast(rtrim(t, ' UTCZ') AS TIMESTAMP)))",
+    # A cast to TIMESTAMPTZ costs three times as much, so only the offsets take it.
     "iso": """CASE WHEN regexp_full_match(t, $iso_utc)
             THEN epoch_ms(coalesce(try_cast(t AS TIMESTAMP), try_cast(rtrim(t, ' UTCZ') AS TIMESTAMP)))
         WHEN regexp_full_match(t, $iso_offset) THEN epoch_ms(try_cast(t AS TIMESTAMPTZ))
@@ -114,6 +118,9 @@ _TIME_REASONS = """
 """
 
 _NUMBER = r"'\+?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?'"
+_DECIMAL = "try_cast({text} AS DECIMAL(18, 4))"
+# A cast also takes 1_000 and 1e2., which no other reader does.
+_CHECKED_DECIMAL = f"CASE WHEN regexp_full_match({{text}}, {_NUMBER}) THEN {_DECIMAL} END"
 _BELOW_ZERO = "({cell}_text LIKE '-%' AND try_cast({cell}_text AS DOUBLE) < 0)"
 _AND_NO_ORDER = "AND NOT (event = 'refund' AND transactionid <> '')"
 _EVENTS = """
@@ -128,10 +135,8 @@ _EVENTS = """
     timed AS ({timed}),
     typed AS (
         SELECT *, {target} AS {kind},{or_refund}
-            CASE WHEN regexp_full_match({price_number}, {number}) THEN try_cast({price_number} AS DECIMAL(18, 4)) END
-                AS price_as_written,
-            CASE WHEN regexp_full_match({quantity_number}, {number})
-                THEN try_cast({quantity_number} AS DECIMAL(18, 4)) END AS quantity,
+            {price_read} AS price_as_written,
+            {quantity_read} AS quantity,
             {price_value} AS price
         FROM timed
     )
@@ -149,8 +154,9 @@ _EVENTS = """
             {refund_refused}
             WHEN visitorid = '' {and_no_order} THEN 'empty_visitor'
             WHEN itemid = '' {and_needs_item} {and_no_order} THEN 'empty_item'
-            WHEN greatest(length(visitorid), length(itemid), length(categoryid), length(event_id)) > {id_characters}
-                OR (event IN ('transaction', 'refund') AND length(transactionid) > {id_characters}) THEN 'id_too_long'
+            WHEN greatest({length}(visitorid), {length}(itemid), {length}(categoryid), {length}(event_id))
+                    > {id_characters}
+                OR (event IN ('transaction', 'refund') AND {length}(transactionid) > {id_characters}) THEN 'id_too_long'
             WHEN $has_order_ids AND event = 'transaction' AND transactionid = '' THEN 'missing_transaction_id'
             WHEN price_as_written IS NULL AND price_text <> '' THEN 'bad_price'
             {bad_quantity}
@@ -173,8 +179,8 @@ _ITEM_PROPERTIES = """
             {time_reasons}
             WHEN itemid = '' THEN 'empty_item'
             WHEN property = '' THEN 'empty_property'
-            WHEN length(itemid) > {id_characters} THEN 'id_too_long'
-            WHEN length(property) > {property_characters} THEN 'property_too_long'
+            WHEN {length}(itemid) > {id_characters} THEN 'id_too_long'
+            WHEN {length}(property) > {property_characters} THEN 'property_too_long'
             WHEN strlen(value) > {value_bytes} THEN 'value_too_long'
         END AS reason
     FROM typed
@@ -186,7 +192,7 @@ _CATEGORY_TREE = """
         CASE
             WHEN structure IS NOT NULL THEN structure
             WHEN categoryid = '' THEN 'empty_category'
-            WHEN greatest(length(categoryid), length(parentid)) > {id_characters} THEN 'id_too_long'
+            WHEN greatest({length}(categoryid), {length}(parentid)) > {id_characters} THEN 'id_too_long'
         END AS reason
     FROM cells
 """
@@ -213,7 +219,7 @@ _TREATMENT_ASSIGNMENTS = """
             {time_reasons}
             WHEN treatment IS NULL THEN 'unknown_treatment'
             WHEN visitorid = '' THEN 'empty_visitor'
-            WHEN greatest(length(visitorid), length(stratum)) > {id_characters} THEN 'id_too_long'
+            WHEN greatest({length}(visitorid), {length}(stratum)) > {id_characters} THEN 'id_too_long'
             WHEN chance <> '' AND NOT coalesce(propensity > 0 AND propensity < 1, false) THEN 'bad_propensity'
         END AS reason
     FROM typed
@@ -292,8 +298,11 @@ class Validator:
 
     def __init__(self, source: Source, layout: Layout, now_ms: int, *, has_details: bool = False) -> None:
         self._has_details = has_details and layout.kind is EVENTS
-        self._statements, self._opens_lists = _statements(source, layout, now_ms, self._has_details)
-        self._path = source.path
+        self._source, self._layout, self._now_ms = source, layout, now_ms
+        self._can_be_plain = source.format == "csv" and layout.names <= set(layout.header)
+        self._statements: dict[_Look, _Statement] = {}
+        # Whatever the blocks look like, this tells of a time zone that cannot apply.
+        self._opens_lists = self._statement(_Look(is_split=source.format != "jsonl")).opens_lists
         self._connection = duckdb.connect()
         self._connection.execute("SET enable_progress_bar = false")
         self._connection.execute("SET TimeZone = 'UTC'")
@@ -322,14 +331,15 @@ class Validator:
         FunneliftError
             The checks need more memory than there is, or fail otherwise.
         """
-        query, parameters = self._statements[block.is_split, block.is_plain]
+        statement = self._statement(self._look(block))
+        parameters = statement.parameters
         if not block.is_split:
             parameters = parameters | {"unterminated": block.unterminated_line}
         self._connection.register("block", block.table)
         try:
-            rows = self._connection.execute(query, parameters).to_arrow_table()
+            rows = self._connection.execute(statement.query, parameters).to_arrow_table()
         except duckdb.Error as error:
-            raise FunneliftError(f"{self._path}: its lines could not be checked: {error}") from error
+            raise FunneliftError(f"{self._source.path}: its lines could not be checked: {error}") from error
         extra = rows.num_rows - pc.count_distinct(rows["line"]).as_py() if self._opens_lists else 0
         details = None
         if self._has_details:
@@ -344,6 +354,27 @@ class Validator:
         texts = [text[:RAW_TEXT_CHARACTERS] for text in block.raw_text(lines)]
         rejects = _rejects(lines, rejected["reason"].to_pylist(), texts)
         return Checked(accepted, rejects, refused.num_rows - rejected.num_rows, extra, details)
+
+    def _look(self, block: Block) -> "_Look":
+        if not (block.is_plain and self._can_be_plain):
+            return _Look(block.is_split)
+        words, cells = self._layout.words, self._layout.cells
+        times = self._texts(block, cells.get("assigned_at", cells.get("timestamp")))
+        has_iso_times = False
+        if times and words.time_format == "iso" and not words.time_zone:
+            has_iso_times = re.fullmatch(_ISO_UTC, shape(times[0]) or "") is not None
+        numbers = self._texts(block, cells.get("price")) + self._texts(block, cells.get("quantity"))
+        return _Look(True, True, has_iso_times, all(map(has_bare_numbers, numbers)))
+
+    def _texts(self, block: Block, cell: Cell | None) -> list[pa.ChunkedArray]:
+        """The column of a cell as a list, which is empty where the cell is read from none or several."""
+        names = cell_names(cell)
+        return [block.table[f"c{self._layout.header.index(names[0])}"]] if len(names) == 1 else []
+
+    def _statement(self, look: "_Look") -> "_Statement":
+        if look not in self._statements:
+            self._statements[look] = _statement(self._source, self._layout, look, self._now_ms, self._has_details)
+        return self._statements[look]
 
 
 def category_paths(category_ids: set[str], separator: str) -> pa.Table:
@@ -371,39 +402,44 @@ def category_paths(category_ids: set[str], separator: str) -> pa.Table:
     return pa.table(columns, schema=pa.schema([("categoryid", pa.string()), ("parentid", pa.string())]))
 
 
-def _statements(
-    source: Source, layout: Layout, now_ms: int, has_details: bool
-) -> tuple[dict[tuple[bool, bool], tuple[str, dict[str, Any]]], bool]:
-    """By whether a block is split and plain: the query and its parameters; and whether a record can become several."""
-    found = {}
-    cells = Cells(source, layout.header, layout.mapping if layout.kind is EVENTS else None)
-    for is_split, statement in _queries(source, layout, cells, now_ms, has_details).items():
-        found[is_split, False] = found[is_split, True] = statement
-    if source.format == "csv" and layout.names <= set(layout.header):
-        plain = Cells(source, layout.header, layout.mapping if layout.kind is EVENTS else None, is_plain=True)
-        found[True, True] = _queries(source, layout, plain, now_ms, has_details)[True]
-    return found, cells.opens_lists
+class _Look(NamedTuple):
+    """What is known of all cells of a block, so that they need no check of their own."""
+
+    is_split: bool
+    is_plain: bool = False
+    has_iso_times: bool = False
+    has_bare_numbers: bool = False
 
 
-def _queries(
-    source: Source, layout: Layout, cells: Cells, now_ms: int, has_details: bool
-) -> dict[bool, tuple[str, dict[str, Any]]]:
-    """By whether a block is split: the query and its parameters."""
+class _Statement(NamedTuple):
+    """The query that checks a block, its parameters, and whether a record can become several."""
+
+    query: str
+    parameters: dict[str, Any]
+    opens_lists: bool
+
+
+def _statement(source: Source, layout: Layout, look: _Look, now_ms: int, has_details: bool) -> _Statement:
     kind = layout.kind
     mapping = layout.mapping if kind is EVENTS else None
+    cells = Cells(source, layout.header, mapping, is_plain=look.is_plain)
     parts = {cell: cells.cell(layout.cells.get(cell)) for cell in _CELLS[kind]}
+    # Plain text is ASCII.
+    parts["length"] = "strlen" if look.is_plain else "length"
     parameters: dict[str, Any] = {}
     if kind is ITEM_PROPERTIES:
         parts["value"] = cells.column("value")
     if kind is not CATEGORY_TREE:
-        timed, time_parameters = _timed(source, layout)
+        timed, time_parameters = _timed(source, layout, look.has_iso_times)
         if "elapsed_ms" in layout.cells:
             timed = f"SELECT * REPLACE ({_WITH_ELAPSED} AS ms) FROM ({timed})"
         parts |= {"timed": timed, "time_reasons": _TIME_REASONS.format(clock_reasons=_clock_reasons(layout, timed))}
         parameters |= time_parameters | {"oldest": OLDEST_MS, "newest": now_ms + DAY_MS}
     if mapping:
-        parts |= _event(mapping, cells, parameters) | _money(mapping, parts, parameters) | {"number": _NUMBER}
+        parts |= _event(mapping, cells, parameters) | _money(mapping, parts, parameters)
         parts |= _refunds(mapping, cells.is_plain)
+        decimal = _DECIMAL if look.has_bare_numbers else _CHECKED_DECIMAL
+        parts |= {f"{cell}_read": decimal.format(text=parts[f"{cell}_number"]) for cell in ("price", "quantity")}
         parts["details"] = "".join(f", {name}" for name in _DETAILS) if has_details else ""
         if cells.opens_lists:
             # Entries of one line have its id and their place.
@@ -424,33 +460,29 @@ def _queries(
             "ignored": layout.mapping.assignments.ignore_arms,
             "ignore": _IGNORED,
         }
-    found = {}
-    for is_split, (fields, field_parameters) in _fields(source, layout, cells, cells.records("{fields}")).items():
-        query = _QUERIES[kind].format(fields=fields, **_LIMITS, **parts)
-        found[is_split] = (query, parameters | field_parameters | cells.parameters)
-    return found
+    records = cells.records("{fields}")
+    fields, field_parameters = _fields(source, layout, cells, look.is_split)
+    query = _QUERIES[kind].format(fields=records.format(fields=fields), **_LIMITS, **parts)
+    return _Statement(query, parameters | field_parameters | cells.parameters, cells.opens_lists)
 
 
-def _fields(source: Source, layout: Layout, cells: Cells, records: str) -> dict[bool, tuple[str, dict[str, Any]]]:
-    """By whether a block is split: SQL of the records, and its parameters."""
+def _fields(source: Source, layout: Layout, cells: Cells, is_split: bool) -> tuple[str, dict[str, Any]]:
+    """SQL of the fields of a block, and its parameters."""
     if source.format == "jsonl":
         words = layout.words
-        parameters = {
+        return _FIELDS_OF_JSONL, {
             "pointers": cells.pointers,
             "known": sorted({*layout.header, *words.ignore_columns}),
             "others_allowed": words.ignore_other_columns,
         }
-        return {False: (records.format(fields=_FIELDS_OF_JSONL), parameters)}
+    if not is_split:
+        whole = _FIELDS_OF_CSV.format(columns="".join(f", f[{place + 1}] AS c{place}" for place in cells.columns))
+        return whole, {"width": len(layout.header), "delimiter": layout.dialect.delimiter}
     nested = nested_columns(source) if source.format == "parquet" else set()
-    texts = {
-        place: f"to_json(c{place})::VARCHAR AS c{place}" if place in nested else f"c{place}" for place in cells.columns
-    }
-    split = _FIELDS_OF_SPLIT.format(columns="".join(f", {text}" for text in texts.values()))
-    if source.format == "parquet":
-        return {True: (records.format(fields=split), {})}
-    whole = _FIELDS_OF_CSV.format(columns="".join(f", f[{place + 1}] AS c{place}" for place in cells.columns))
-    parameters = {"width": len(layout.header), "delimiter": layout.dialect.delimiter}
-    return {True: (records.format(fields=split), {}), False: (records.format(fields=whole), parameters)}
+    texts = (
+        f", to_json(c{place})::VARCHAR AS c{place}" if place in nested else f", c{place}" for place in cells.columns
+    )
+    return _FIELDS_OF_SPLIT.format(columns="".join(texts)), {}
 
 
 def _event(mapping: Mapping, cells: Cells, parameters: dict[str, Any]) -> dict[str, str]:
@@ -540,14 +572,14 @@ def _rejects(lines: list[int], reasons: list[str], texts: list[str]) -> pa.Table
     return pa.table({"line": lines, "reason": reasons, "raw_text": texts}, schema=schema)
 
 
-def _timed(source: Source, layout: Layout) -> tuple[str, dict[str, Any]]:
+def _timed(source: Source, layout: Layout, has_iso_times: bool) -> tuple[str, dict[str, Any]]:
     """SQL for the cells with their time, and its parameters."""
     words = layout.words
     time_format, zone = words.time_format, words.time_zone
     names = cell_names(layout.cells["assigned_at" if layout.kind is TREATMENT_ASSIGNMENTS else "timestamp"])
     if len(names) == 1 and is_typed_time(source, layout.header.index(column_of(names[0], layout.header))):
         time_format, zone = "iso", zone or "UTC"
-    kind = "pattern" if "%" in time_format else time_format
+    kind = "iso_utc" if has_iso_times else "pattern" if "%" in time_format else time_format
     if zone and kind.startswith("epoch"):
         raise FunneliftError(
             f"{source.path}: time_zone cannot apply to time_format {time_format}, which counts from a moment in UTC; "
