@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from decimal import Decimal
 from http.client import HTTPConnection, HTTPException
@@ -135,7 +135,9 @@ def last_day(config: Config) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def own_service(config: Config, folder: Path, progress: Progress) -> Iterator[tuple[int, int]]:
+def own_service(
+    config: Config, folder: Path, progress: Progress, options: Sequence[str] = ()
+) -> Iterator[tuple[int, int]]:
     """Start a service of our own.
 
     Parameters
@@ -146,6 +148,8 @@ def own_service(config: Config, folder: Path, progress: Progress) -> Iterator[tu
         Gets its log and what it says.
     progress : Progress
         Shows the step.
+    options : sequence of str
+        More options of `live serve`.
 
     Yields
     ------
@@ -158,7 +162,15 @@ def own_service(config: Config, folder: Path, progress: Progress) -> Iterator[tu
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
     command = [sys.executable, "-m", "live", "serve", "--target", config.target, "--results", str(config.results)]
-    command += ["--manifest", str(config.manifest.resolve()), "--port", str(port), "--log", str(folder / "log")]
+    command += [
+        "--manifest",
+        str(config.manifest.resolve()),
+        "--port",
+        str(port),
+        "--log",
+        str(folder / "log"),
+        *options,
+    ]
     environment = {**os.environ, "FUNNELIFT_DUCKDB_PATH": str(config.duckdb_path.resolve())}
     environment.pop(TOKEN, None)
     with (folder / "output").open("wb") as output:

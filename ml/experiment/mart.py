@@ -12,6 +12,7 @@ from ml.data.rows import Dataset, take
 from ml.data.split import split_by_time
 from ml.experiment.assignments import read_assignments, real_arms
 from ml.experiment.designed import AverageEffect, Design, designed_effect
+from ml.experiment.even import evened
 from ml.experiment.experiment import SPLITS, Assigned, Experiment, check_arms
 from ml.experiment.file import ArmRows
 from ml.experiment.randomisation import Randomisation, check_randomisation, shares_differ
@@ -26,7 +27,8 @@ class MartExperiment:
     """An experiment on sessions of the mart.
 
     `rows` are the positions of its rows in the data set, those at the decision point; `source` says where the arms come
-    from; `left_out` counts the rows, and the visitors, that have no part in it, by reason.
+    from; `left_out` counts the rows, and the visitors, that have no part in it, by reason. `designed` is the experiment
+    as it was drawn, where visitors had chances of their own: in `experiment` all have one.
     """
 
     rows: Rows
@@ -34,6 +36,7 @@ class MartExperiment:
     randomisation: Randomisation
     source: str
     left_out: dict[str, int]
+    designed: Experiment | None = None
 
 
 def from_mart(data: Dataset, mart: Mart, warehouse: Warehouse, settings: ExperimentSettings) -> MartExperiment:
@@ -66,7 +69,25 @@ def from_mart(data: Dataset, mart: Mart, warehouse: Warehouse, settings: Experim
         When the decision point or a segment's feature is unknown, or an arm or a split has too little in it.
     """
     rows, here, assigned = _assigned(data, mart, warehouse, settings)
-    experiment = Experiment(
+    experiment = _experiment(here, assigned, mart, settings)
+    designed = None
+    if shares_differ(experiment, settings.highest_mismatch_p):
+        if assigned.propensity is None:
+            raise FunneliftError(
+                "the chance of treatment differs between strata of the assignments, and rankings and money on the mart "
+                "are for one chance: say each visitor's chance in the assignments (`propensity`, docs/loading.md), or "
+                "analyse the experiment from a file (`python -m ml.uplift --experiment FILE --visitor-column "
+                "visitor_id --stratum-column STRATUM`)"
+            )
+        designed, assigned = experiment, evened(assigned, here, settings.simulation.salt)
+        experiment = _experiment(here, assigned, mart, settings.model_copy(update={"treated_share": 0.5}))
+    check_arms(experiment, settings)
+    randomisation = check_randomisation(designed or experiment, settings)
+    return MartExperiment(rows, experiment, randomisation, assigned.source, assigned.left_out, designed)
+
+
+def _experiment(here: Dataset, assigned: Assigned, mart: Mart, settings: ExperimentSettings) -> Experiment:
+    return Experiment(
         inputs=here.inputs,
         categorical=tuple(mart.categorical),
         treatment=assigned.treatment,
@@ -78,15 +99,6 @@ def from_mart(data: Dataset, mart: Mart, warehouse: Warehouse, settings: Experim
         stratum=assigned.stratum,
         propensity=assigned.propensity,
     )
-    check_arms(experiment, settings)
-    if shares_differ(experiment, settings.highest_mismatch_p):
-        raise FunneliftError(
-            "the chance of treatment differs between strata or visitors of the assignments, and rankings and money on "
-            "the mart are for one chance: analyse the experiment from a file (`python -m ml.uplift --experiment FILE "
-            "--visitor-column visitor_id`, with --stratum-column or --propensity-column)"
-        )
-    randomisation = check_randomisation(experiment, settings)
-    return MartExperiment(rows, experiment, randomisation, assigned.source, assigned.left_out)
 
 
 @dataclass(frozen=True)

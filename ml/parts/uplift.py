@@ -97,7 +97,7 @@ def train_uplift(run: Run, checked: Checked, warehouse: Warehouse) -> Uplift:
     with run.progress.step("evaluating all learners on the test split"):
         bootstrap = config.bootstrap(config.uplift.bootstrap_resamples)
         evaluation = evaluate(experiment, scores, fits, config.uplift.top_shares, bootstrap)
-        evaluation = as_designed(evaluation, average_on_mart(experiment, config))
+        evaluation = as_designed(evaluation, average_on_mart(found.designed or experiment, config))
     identity = checked.data.identity.take(found.rows).select(list(IDENTITY))
     hashes = save_uplift(run.models, fits, checked.mart, experiment, scores, names=identity.column("session_id"))
     record = replace(

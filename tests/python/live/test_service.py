@@ -16,7 +16,6 @@ import duckdb
 import pytest
 
 from ingest import load
-from live.compile import Compiled
 from live.log import ASSIGNMENTS, DECISIONS, EVENTS
 from live.service import KEPT
 from live.settings import LiveSettings
@@ -87,12 +86,6 @@ class Past:
 @pytest.fixture(scope="module")
 def past(synthetic_shop: SyntheticShop, tmp_path_factory: pytest.TempPathFactory) -> Past:
     return Past(synthetic_shop, tmp_path_factory.mktemp("past"))
-
-
-@pytest.fixture(scope="module")
-def models(live_models: Compiled, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    own = tmp_path_factory.getbasetemp()
-    return (own if worker_id == "master" else own.parent) / "live_models"
 
 
 @pytest.fixture(scope="module")

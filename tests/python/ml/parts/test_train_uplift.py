@@ -289,7 +289,6 @@ def test_a_real_experiment_has_its_average_effect_by_design(copy: Place) -> None
 @pytest.mark.parametrize(
     ("design", "message"),
     [
-        ("null | case when right(visitor_id, 1) < '5' then 0.3 else 0.7 end", "chance of treatment differs"),
         (
             "case when treatment = 1 or right(visitor_id, 1) < '3' then 'a' else 'b' end | null",
             "chance of treatment differs",
