@@ -3,6 +3,7 @@
 import re
 import subprocess
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -105,6 +106,45 @@ def test_the_newest_dbt_frees_what_the_older_holds_below_a_mended_version(
     package: str, mended: tuple[int, ...]
 ) -> None:
     assert locked("requirements.lock")[package] < mended <= locked("requirements-latest-dbt.lock")[package]
+
+
+def test_the_lock_of_spark_is_the_default_one_and_spark() -> None:
+    spark, default = locked("requirements-spark.lock"), locked("requirements.lock")
+    assert set(spark) - set(default) == {"dbt-spark", "py4j", "pyspark", "sqlparams"}
+    assert {package: spark.get(package) for package in default} == default
+
+
+@pytest.mark.parametrize(
+    ("told", "complaint"),
+    [("17.0.15", ""), ("11.0.2", "needs Java 17; {java} is 11."), (None, "needs Java 17; {java} is missing.")],
+)
+def test_spark_is_set_up_with_java_17_alone(tmp_path: Path, told: str | None, complaint: str) -> None:
+    java = tmp_path / "bin" / "java"
+    java.parent.mkdir()
+    if told:
+        java.write_text(f"#!/bin/sh\necho 'openjdk version \"{told}\" 2025-04-15' >&2\n")
+        java.chmod(0o755)
+    found = subprocess.run(
+        ["make", "java", f"JAVA_HOME={tmp_path}"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (found.returncode == 0) is (complaint == "")
+    assert complaint.format(java=java) in found.stdout
+
+
+@pytest.mark.parametrize("target", ["thrift", "databricks"])
+def test_an_example_profile_of_a_platform_reads_its_secrets_from_the_environment(target: str) -> None:
+    text = (ROOT / "examples" / "spark" / "profiles.yml").read_text(encoding="utf-8")
+    outputs = yaml.safe_load(text)["funnelift"]["outputs"]
+    place, needed = outputs[target], {"thrift": {"host", "port", "user"}, "databricks": {"host", "http_path", "token"}}
+    assert needed[target] | {"type", "schema", "threads"} <= set(place)
+    assert place["schema"] == "funnelift"
+    for name in needed[target] - {"port"}:
+        assert re.fullmatch(r"\{\{ env_var\('[A-Z_]+'\) \}\}", place[name])
+    own = yaml.safe_load((ROOT / "profiles.yml").read_text(encoding="utf-8"))["funnelift"]["outputs"]["spark"]
+    same = {"spark.sql.ansi.enabled": "ansi_mode", "spark.sql.session.timeZone": "timezone"}
+    for setting, name in same.items():
+        given = place["server_side_parameters"][setting] if target == "thrift" else place["session_properties"][name]
+        assert given == own["server_side_parameters"][setting]
 
 
 def test_the_lock_of_the_newest_dbt_is_that_of_the_other_without_mysqls_adapter() -> None:
