@@ -26,6 +26,7 @@
         {%- if before['code_md5'] != code -%}{%- do reasons.append('the models changed') -%}{%- endif -%}
         {%- do reasons.extend(loads_for_full_build(loads)) -%}
     {%- endif -%}
+    {%- if not reasons and not writes_touched_rows() -%}{%- do reasons.append('always on ' ~ target.type) -%}{%- endif -%}
     {%- do plan.update(is_full=1 if reasons else 0, reason=(reasons | join('; '))[:128]) -%}
     {%- if plan.is_full -%}{%- do plan.update(is_continued=0) -%}{%- endif -%}
     {% if flags.WHICH in ['run', 'build'] %}
@@ -34,6 +35,11 @@
     {% endif %}
     {{ return(plan) }}
 {% endmacro %}
+
+{# Whether the engine can change rows of a table, so that a build may write what has changed alone. #}
+{% macro writes_touched_rows() %}{{ return(adapter.dispatch('writes_touched_rows')()) }}{% endmacro %}
+{% macro default__writes_touched_rows() %}{{ return(true) }}{% endmacro %}
+{% macro spark__writes_touched_rows() %}{{ return(false) }}{% endmacro %}
 
 {#
     Which of two rare kinds of raw lines there are: those with an id of their own, and those that take a purchase back. Most

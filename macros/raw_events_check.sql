@@ -10,7 +10,7 @@
         {% set events = existing_source('raw_events') %}
         {% if events is none %}
             {% do exceptions.raise_compiler_error(
-                'No table ' ~ wanted ~ ' in this warehouse (' ~ (target.path or target.server) ~ '), so there is nothing to build. Load your files with '
+                'No table ' ~ wanted ~ ' in this warehouse (' ~ (target.path or target.server or target.host) ~ '), so there is nothing to build. Load your files with '
                 ~ '`python -m ingest load --raw FOLDER`, or point the vars raw_schema and raw_events_table at a table '
                 ~ 'that you have.'
             ) %}

@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -71,7 +71,45 @@ class DuckDBWarehouse(Warehouse):
             raise UsageError(f"FUNNELIFT_DUCKDB_PATH: the folder {path.parent} does not exist")
         if not is_first and not path.is_file():
             raise FunneliftError(f"no warehouse at {path} (FUNNELIFT_DUCKDB_PATH): nothing is loaded yet")
-        return _loading(path, tables)
+        return cls.loading(path, tables)
+
+    @classmethod
+    @contextmanager
+    def loading(
+        cls,
+        path: Path,
+        tables: Mapping[str, Sequence[Column]],
+        kind: "Callable[[duckdb.DuckDBPyConnection, Mapping[str, Sequence[Column]]], DuckDBRawTables] | None" = None,
+    ) -> Iterator[RawTables]:
+        """Open raw tables for one load, in a file that may be another engine's store of loads.
+
+        Parameters
+        ----------
+        path : Path
+            The file; made where it is missing.
+        tables : mapping of str to sequence of Column
+            The raw tables.
+        kind : callable, optional
+            Makes the raw tables of a connection; without it they are DuckDB's own.
+
+        Yields
+        ------
+        RawTables
+            The raw tables.
+        """
+        with closing(_connect(path, {})) as connection:
+            try:
+                connection.execute("set enable_progress_bar = false")
+                # The other half checks lines meanwhile. Each thread packs rows of its own, the last of them twice.
+                connection.execute(f"set threads = {max((os.cpu_count() or 2) // 2, 1)}")
+                connection.execute("begin")
+                raw = (kind or DuckDBRawTables)(connection, tables)
+                raw.create()
+                yield raw
+                connection.execute("commit")
+                raw.finish()
+            except duckdb.Error as error:
+                raise FunneliftError(f"{path}: the warehouse failed: {error}") from error
 
     @classmethod
     def back_up(cls, settings: LoadSettings, folder: Path) -> None:
@@ -244,6 +282,9 @@ class DuckDBRawTables(RawTables):
             self._connection.execute(f"drop table {_raw(table)}")
             self._connection.execute(f"alter table {_raw(table + NEW)} rename to {_identifier(table)}")
 
+    def finish(self) -> None:
+        """Do what is left after the commit, while nobody else can open the file: nothing on DuckDB itself."""
+
     def distinct(self, table: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:
         """See RawTables."""
         chosen = ", ".join(map(_identifier, columns))
@@ -280,22 +321,6 @@ class DuckDBRawTables(RawTables):
         """See RawTables."""
         for table, columns in self._columns.items():
             self._connection.execute(f"create or replace table {_raw(table)} ({columns})")
-
-
-@contextmanager
-def _loading(path: Path, tables: Mapping[str, Sequence[Column]]) -> Iterator[RawTables]:
-    with closing(_connect(path, {})) as connection:
-        try:
-            connection.execute("set enable_progress_bar = false")
-            # The other half checks lines meanwhile. Each thread packs rows of its own, the last of them twice.
-            connection.execute(f"set threads = {max((os.cpu_count() or 2) // 2, 1)}")
-            connection.execute("begin")
-            raw = DuckDBRawTables(connection, tables)
-            raw.create()
-            yield raw
-            connection.execute("commit")
-        except duckdb.Error as error:
-            raise FunneliftError(f"{path}: the warehouse failed: {error}") from error
 
 
 def _check_name(path: Path) -> None:

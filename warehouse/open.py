@@ -8,7 +8,11 @@ from warehouse.errors import UsageError
 from warehouse.settings import ENVIRONMENT, LoadSettings, WarehouseSettings
 
 # Each is imported when it is asked for: nobody needs the drivers of the others.
-ENGINES = {"duckdb": "warehouse.duckdb.DuckDBWarehouse", "mysql": "warehouse.mysql.MySQLWarehouse"}
+ENGINES = {
+    "duckdb": "warehouse.duckdb.DuckDBWarehouse",
+    "mysql": "warehouse.mysql.MySQLWarehouse",
+    "spark": "warehouse.spark.SparkWarehouse",
+}
 
 
 def find_engine(target: str, setting: str = "--target, FUNNELIFT_TARGET") -> type[Warehouse]:
@@ -32,7 +36,8 @@ def find_engine(target: str, setting: str = "--target, FUNNELIFT_TARGET") -> typ
         When there is no such engine.
     """
     if target not in ENGINES:
-        raise UsageError(f"{setting}: {target!r} is no target; use {' or '.join(ENGINES)}")
+        *names, last = ENGINES
+        raise UsageError(f"{setting}: {target!r} is no target; use {', '.join(names)} or {last}")
     module, _, name = ENGINES[target].rpartition(".")
     engine: type[Warehouse] = getattr(import_module(module), name)
     return engine

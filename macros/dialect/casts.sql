@@ -16,6 +16,7 @@
 {% macro to_text(expression) %}{{ return(adapter.dispatch('to_text')(expression)) }}{% endmacro %}
 {% macro default__to_text(expression) %}cast({{ expression }} as varchar){% endmacro %}
 {% macro mysql__to_text(expression) %}cast({{ expression }} as char){% endmacro %}
+{% macro spark__to_text(expression) %}cast({{ expression }} as string){% endmacro %}
 
 {#
     A text of at most 128 characters. Where engines store texts by their greatest length it becomes a bounded column,
@@ -24,6 +25,7 @@
 {% macro to_short_text(expression) %}{{ return(adapter.dispatch('to_short_text')(expression)) }}{% endmacro %}
 {% macro default__to_short_text(expression) %}cast({{ expression }} as varchar){% endmacro %}
 {% macro mysql__to_short_text(expression) %}cast({{ expression }} as char(128)){% endmacro %}
+{% macro spark__to_short_text(expression) %}cast({{ expression }} as string){% endmacro %}
 
 {# Null, not an error, where the text is not plain digits or too large: engines differ on what else they take. #}
 {% macro try_to_money(expression) %}{{ return(adapter.dispatch('try_to_money')(expression)) }}{% endmacro %}
@@ -45,5 +47,12 @@
             and locate('\n', {{ expression }}) = 0
             and {{ number }} between -99999999999999.9999 and 99999999999999.9999
             then cast({{ number }} as decimal(18, 4))
+    end
+{%- endmacro %}
+{# What is found is compared with the text, because `$` alone lets a line's end pass. #}
+{% macro spark__try_to_money(expression) -%}
+    case
+        when regexp_extract({{ expression }}, '^-?[0-9]+([.][0-9]+)?$', 0) = {{ expression }}
+            then try_cast({{ expression }} as decimal(18, 4))
     end
 {%- endmacro %}

@@ -4,3 +4,7 @@
 {% macro mysql__column_type(data_type) -%}
     {{ return({'text': 'mediumtext', 'timestamp': 'datetime(6)'}.get(data_type, data_type)) }}
 {%- endmacro %}
+{% macro spark__column_type(data_type) -%}
+    {%- set is_text = data_type == 'text' or data_type.startswith('varchar') -%}
+    {{ return('string' if is_text else data_type) }}
+{%- endmacro %}

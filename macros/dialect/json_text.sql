@@ -11,3 +11,5 @@
         'null'
     )
 {%- endmacro %}
+
+{% macro spark__json_text(expression, path) %}get_json_object({{ expression }}, '{{ path }}'){% endmacro %}

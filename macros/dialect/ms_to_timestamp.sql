@@ -7,3 +7,6 @@
 {% macro mysql__ms_to_timestamp(ms) -%}
     cast(date_add(cast('1970-01-01' as datetime(3)), interval ({{ ms }}) * 1000 microsecond) as datetime(3))
 {%- endmacro %}
+
+{# A TIMESTAMP, which Spark shows in the session's zone: UTC. #}
+{% macro spark__ms_to_timestamp(ms) %}timestamp_millis({{ ms }}){% endmacro %}

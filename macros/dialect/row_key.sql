@@ -9,6 +9,10 @@
     row_number() over (order by {{ order }}) as {{ name }},
 {%- endmacro %}
 {% macro mysql__row_key(name, order) %}{% endmacro %}
+{# ROW_NUMBER is a 32-bit number on Spark, and keys are multiplied. #}
+{% macro spark__row_key(name, order) -%}
+    {{ to_bigint('row_number() over (order by ' ~ order ~ ')') }} as {{ name }},
+{%- endmacro %}
 
 {% macro row_key_order(order) %}{{ return(adapter.dispatch('row_key_order')(order)) }}{% endmacro %}
 {% macro default__row_key_order(order) %}{% endmacro %}

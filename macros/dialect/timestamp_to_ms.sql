@@ -6,3 +6,5 @@
 {% macro mysql__timestamp_to_ms(expression) -%}
     (timestampdiff(microsecond, cast('1970-01-01' as datetime(3)), cast({{ expression }} as datetime(3))) div 1000)
 {%- endmacro %}
+
+{% macro spark__timestamp_to_ms(expression) %}unix_millis(cast({{ expression }} as timestamp)){% endmacro %}

@@ -36,6 +36,14 @@
     {%- do mysql_session() -%}
     {{ default__create_prediction_table(relation) }} {{ mysql_table_options() }}
 {%- endmacro %}
+{# Spark enforces no key. #}
+{% macro spark__create_prediction_table(relation) -%}
+    create table if not exists {{ relation }} (
+        {%- for column in model.columns.values() %}
+        {{ adapter.quote(column.name) }} {{ column_type(column.data_type) }}{% if not loop.last %},{% endif %}
+        {%- endfor %}
+    ) using {{ env_var('FUNNELIFT_SPARK_FORMAT', 'parquet') }}
+{%- endmacro %}
 
 {% macro check_prediction_table(relation) %}
     {%- set found, promised = get_columns_in_query('select * from ' ~ relation) | list, model.columns.keys() | list -%}

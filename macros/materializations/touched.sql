@@ -63,6 +63,7 @@
 {% macro materialize_table() %}{{ return(adapter.dispatch('materialize_table')()) }}{% endmacro %}
 {% macro duckdb__materialize_table() %}{{ return(materialization_table_duckdb()) }}{% endmacro %}
 {% macro mysql__materialize_table() %}{{ return(materialization_table_mysql()) }}{% endmacro %}
+{% macro spark__materialize_table() %}{{ return(materialization_table_spark()) }}{% endmacro %}
 
 {# What an engine wants said to its session before it writes. #}
 {% macro start_session() %}{{ return(adapter.dispatch('start_session')()) }}{% endmacro %}

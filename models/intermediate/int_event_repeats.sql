@@ -36,10 +36,10 @@ on_items as (
     select
         event_key,
         visitor_key,
-        sum(is_view) over by_visitor - is_view as item_prior_views,
-        sum(1) over by_session - 1 as item_session_events,
-        sum(is_view) over by_session - is_view as item_session_views,
-        sum(is_addtocart) over by_session - is_addtocart as item_session_carts
+        (sum(is_view) over by_visitor) - is_view as item_prior_views,
+        (sum(1) over by_session) - 1 as item_session_events,
+        (sum(is_view) over by_session) - is_view as item_session_views,
+        (sum(is_addtocart) over by_session) - is_addtocart as item_session_carts
     from events
     window
         by_visitor as (
