@@ -16,6 +16,7 @@ MARKS_OF_FIXTURES = {
     "private_mariadb": "server",
     "browser": "browser",
     "synthetic_shop": "end_to_end",
+    "spark_cluster": "spark",
 }
 SLOW_MARKS = ("server", "browser", "end_to_end", "statistics")
 

@@ -1,15 +1,20 @@
 """One engine beside another: how to ask each, and how to say what differs in their answers."""
 
+import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime
 from math import isclose
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import duckdb
+import pyarrow.parquet as pq
 
 from servers import DatabaseServer
+from spark_cluster import PYTHON
 
 # What differs between two runs on one engine too, or names the engine. All else is compared, the models' hashes too.
 OWN = {
@@ -48,6 +53,47 @@ class Warehouse:
     environment: Mapping[str, str]
     query: Callable[[str], Relation]
 
+    def dbt(self, commands: Sequence[Sequence[str]]) -> list[list[str]]:
+        """What to run for some commands of dbt, given by their arguments."""
+        return [[str(Path(sys.executable).with_name("dbt")), *command] for command in commands]
+
+    def read(self, table: str) -> Relation:
+        """All rows of a table or view."""
+        return self.query(f"select * from funnelift.{table}")
+
+    def answer(self, analysis: Path) -> Relation:
+        """What a compiled analysis gives."""
+        return self.query(analysis.read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True)
+class SparkWarehouse(Warehouse):
+    """Tables are read from their files; views and analyses from copies that Spark made after dbt's commands."""
+
+    folder: Path
+
+    def dbt(self, commands: Sequence[Sequence[str]]) -> list[list[str]]:
+        """One process for all of them: a session takes long to start."""
+        script = str(Path(__file__).with_name("spark_dbt.py"))
+        return [[str(PYTHON), script, json.dumps(commands), str(self.folder / "copies")]]
+
+    def read(self, table: str) -> Relation:
+        return self._rows(table, self.folder / "warehouse" / "funnelift.db")
+
+    def answer(self, analysis: Path) -> Relation:
+        return self._rows(analysis.stem, self.folder / "copies")
+
+    def _rows(self, name: str, folder: Path) -> Relation:
+        copy = self.folder / "copies" / name
+        found = pq.read_table(copy if copy.exists() else folder / name)
+        # Spark's timestamps are moments; on the other engines they have no zone.
+        cells = [map(without_zone, column.to_pylist()) for column in found.columns]
+        return Relation(found.column_names, list(zip(*cells, strict=True)))
+
+
+def without_zone(cell: Any) -> Any:
+    return cell.replace(tzinfo=None) if isinstance(cell, datetime) else cell
+
 
 def on_duckdb(path: Path) -> Warehouse:
     def query(sql: str) -> Relation:
@@ -56,6 +102,16 @@ def on_duckdb(path: Path) -> Warehouse:
             return Relation([column[0] for column in cursor.description], cursor.fetchall())
 
     return Warehouse("DuckDB", {"FUNNELIFT_TARGET": "duckdb", "FUNNELIFT_DUCKDB_PATH": str(path)}, query)
+
+
+def on_spark(folder: Path, cluster: Mapping[str, str]) -> Warehouse:
+    """A warehouse in a folder, for the sessions of a cluster."""
+
+    def query(sql: str) -> NoReturn:
+        raise NotImplementedError(f"no session to ask: {sql}")
+
+    place = {"FUNNELIFT_TARGET": "spark", "FUNNELIFT_SPARK_WAREHOUSE": str(folder / "warehouse")}
+    return SparkWarehouse("Spark", {**cluster, **place}, query, folder)
 
 
 def on_server(server: DatabaseServer) -> Warehouse:
