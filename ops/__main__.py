@@ -1,9 +1,9 @@
-"""The command line: `python -m ops backup|check|docs|restore|retain|roles`."""
+"""The command line: `python -m ops backup|check|docs|restore|retain|roles|serve`."""
 
 import argparse
 import sys
 
-from ops import backup, check, docs, retain, roles
+from ops import backup, check, docs, retain, roles, serve
 
 
 def main() -> int:
@@ -15,6 +15,7 @@ def main() -> int:
     docs.add_parser(commands)
     retain.add_parser(commands)
     roles.add_parser(commands)
+    serve.add_parser(commands)
     args = parser.parse_args()
     code: int = args.run(args)
     return code

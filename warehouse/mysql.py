@@ -52,6 +52,18 @@ class MySQLWarehouse(Warehouse):
             yield warehouse
 
     @classmethod
+    def provide(cls) -> None:
+        """Make the database of marts and predictions on the server where it is missing.
+
+        Raises
+        ------
+        ServerError
+            It is missing and this user may not create it, or not every text fits it.
+        """
+        with closing(open_session(Settings.from_environment())) as session:
+            provide_database(session, SCHEMA)
+
+    @classmethod
     def begin_load(
         cls, settings: LoadSettings, tables: Mapping[str, Sequence[Column]], *, is_first: bool = True
     ) -> AbstractContextManager[RawTables]:
@@ -420,6 +432,10 @@ def _in_key_order(rows: "pa.Table", key: Sequence[str]) -> Iterator["pa.RecordBa
     import pyarrow.compute as pc
 
     rows = rows.unify_dictionaries()
+    if not key:
+        # A table of one row.
+        yield from rows.combine_chunks().to_batches()
+        return
     plain = {
         column: rows[column].cast(rows[column].type.value_type)
         if pa.types.is_dictionary(rows[column].type)
