@@ -9,7 +9,8 @@ with the effects of ml/config.yml, the other half the same with no effect anywhe
 visitors, so that worlds share few of them.
 
 Beside what `ml.train` does stands what it could do: choose the share on all rows that were learnt from, by what models
-of other folds say of them, and value the rule on all rows, with a share for each fold that the other folds chose.
+of other folds say of them, and value the rule on all rows, with a share for each fold that the other folds chose. Or
+choose the share on the calibration rows, as `ml.train` does, and value it on all others, training rows among them.
 """
 
 import argparse
@@ -191,44 +192,56 @@ def _of_splits(rows: "pa.Table", config: Config) -> Scored:
 def all_rows_answers(
     everyone: Scored, experiment: Experiment, shares: Shares, population: Population, config: Config
 ) -> dict[str, float]:
-    """Choose the share on all rows that were learnt from, and value the rule on all rows with a share for each fold."""
+    """Value rules on more rows than the test split's, which cross-fitted scores allow."""
     split = experiment.split[experiment.rows(*MODEL_SPLITS)]
     is_test = split == SPLITS.index("test")
     fold = np.where(is_test, -1, everyone.arms.visitor % config.uplift.folds)
     # Test rows are of no fold: their share is chosen on all others, and is the published one.
     planned = {held_out: ShareSums(_take(everyone, ~is_test & (fold != held_out))).observed()[0]
                for held_out in np.unique(fold)}  # fmt: skip
-    bootstrap = config.bootstrap(config.policy.bootstrap_resamples)
+    is_calibration = split == SPLITS.index("calibration")
+    by_calibration = ShareSums(_take(everyone, is_calibration)).observed()[0]
     answer: dict[str, float] = {}
     significant: dict[str, bool] = {}
     everywhere = np.ones(len(is_test), dtype=bool)
+    profit = population_profit(population, config)
     for strategy in STRATEGIES:
         chosen = {at: best_share(found[strategy], config.policy, config.policy.cost) for at, found in planned.items()}
         limit = np.array([chosen[at] for at in fold.tolist()])
-        profit = population_profit(population, config)
-        truth = float(profit[shares[strategy] <= chosen[-1]].sum()) / len(profit)
-        answer[f"{strategy}, share by all learnt rows: true profit a session"] = truth
+        own = best_share(by_calibration[strategy], config.policy, config.policy.cost)
         rank = smallest_share(everyone.percentiles[strategy])
-        for name, which, share in (
-            ("test", is_test, chosen[-1]),
-            ("all rows", everywhere, limit),
-            ("all rows, one share", everywhere, chosen[-1]),
+        learnt = "share by all learnt rows"
+        true = {share: float(profit[shares[strategy] <= share].sum()) / len(profit) for share in (chosen[-1], own)}
+        answer[f"{strategy}, {learnt}: true profit a session"] = true[chosen[-1]]
+        for by, where, which, share, truth in (
+            (learnt, "test", is_test, chosen[-1], true[chosen[-1]]),
+            (learnt, "all rows", everywhere, limit, true[chosen[-1]]),
+            (learnt, "all rows, one share", everywhere, chosen[-1], true[chosen[-1]]),
+            ("share by calibration rows", "all other rows", ~is_calibration, own, true[own]),
         ):
-            targeted = np.where(rank <= share, 0.999, 0.0)
-            if not targeted[which].any():
-                continue
-            sums = ShareSums(_take(replace(everyone, percentiles={"uplift": targeted, "response": targeted}), which))
-            found, resampled = sums.observed()[0]["uplift"], sums.resampled(bootstrap)[0]["uplift"]
-            value = found.profit(config.policy, config.policy.cost)[0, 1]
-            low, high = bootstrap.interval(resampled.profit(config.policy, config.policy.cost)[:, 1])
-            own = f"{strategy}, share by all learnt rows, valued on {name}"
-            answer[f"{own}: estimated minus true profit a session"] = float(value) - truth
-            answer[f"{own}: interval covers"] = float(low <= truth <= high)
-            answer[f"{own}: width a session"] = high - low
-            significant[name] = significant.get(name, False) or low > 0
-    for name, is_so in significant.items():
-        answer[f"any rule significantly profitable, valued on {name}"] = float(is_so)
+            targeted = rank <= share
+            if targeted[which].any():
+                value, low, high = _profit_of(everyone, targeted, which, config)
+                name = f"{strategy}, {by}, valued on {where}"
+                answer[f"{name}: estimated minus true profit a session"] = value - truth
+                answer[f"{name}: interval covers"] = float(low <= truth <= high)
+                answer[f"{name}: width a session"] = high - low
+                significant[where] = significant.get(where, False) or low > 0
+    for where, is_so in significant.items():
+        answer[f"any rule significantly profitable, valued on {where}"] = float(is_so)
     return answer
+
+
+def _profit_of(
+    everyone: Scored, targeted: npt.NDArray[np.bool_], which: npt.NDArray[np.bool_], config: Config
+) -> tuple[float, float, float]:
+    """Value treating some rows by some of all rows: profit a session, with its interval."""
+    bootstrap, settings = config.bootstrap(config.policy.bootstrap_resamples), config.policy
+    rank = np.where(targeted, 0.999, 0.0)
+    sums = ShareSums(_take(replace(everyone, percentiles={"uplift": rank, "response": rank}), which))
+    found, resampled = sums.observed()[0]["uplift"], sums.resampled(bootstrap)[0]["uplift"]
+    value = float(found.profit(settings, settings.cost)[0, 1])
+    return value, *bootstrap.interval(resampled.profit(settings, settings.cost)[:, 1])
 
 
 def top_decile_of_all(
