@@ -27,6 +27,13 @@ def amend(found: Draft, trial: Trial, mapping: Mapping) -> bool:
     bool
         Whether anything has changed.
     """
+    if trial.reasons_by_name["", "unknown_event"] and "event_rules" not in found.content:
+        # Such as the page calls beside the events of a tracker.
+        found.content["event_rules"] = [
+            {"step": "ignore", "when": {key: {"blank": True} for key in cell_names(mapping.columns.event)}}
+        ]
+        found.notes["event_rules.0"] = "lines without an event"
+        return True
     if trial.reasons["empty_item"]:
         return _ignore_without_item(found, trial, mapping)
     if trial.reasons["missing_transaction_id"]:
@@ -54,15 +61,16 @@ def _ignore_without_item(found: Draft, trial: Trial, mapping: Mapping) -> bool:
         content["ignore_events"] = [*content.get("ignore_events", []), *itemless]
         found.notes["ignore_events"] = f"no step of the funnel, or without items ({', '.join(itemless)[:60]})"
         return True
-    if "event_rules" in content:
-        return False
     items = cell_names(mapping.columns.item)
-    rules: list[Any] = [{"step": "ignore", "when": {name: {"blank": True} for name in items}}]
+    known = content.get("event_rules", [])
+    rules: list[Any] = [*known, {"step": "ignore", "when": {name: {"blank": True} for name in items}}]
+    if rules[-1] in known:
+        return False
     if step := content.pop("constant_event", None):
         rules += [{"step": step, "when": {name: {"blank": False}}} for name in items]
         found.notes["event_rules.1"] = found.notes.pop("constant_event", "")
     content["event_rules"] = rules
-    found.notes["event_rules.0"] = "lines without an item"
+    found.notes[f"event_rules.{len(known)}"] = "lines without an item"
     return True
 
 

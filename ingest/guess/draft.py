@@ -17,6 +17,8 @@ MAX_EVENT_NAMES = 200
 MAX_IGNORED_COLUMNS = 40
 # Names of columns that say less than this count only where the texts say the rest.
 _CLEAR = 4
+# Names that say as much are right whatever their texts look like.
+_CERTAIN = 8
 _NUMBER = re.compile(r"\+?\d+(\.\d+)?([eE][+-]?\d+)?")
 _COMMA_NUMBER = re.compile(r"(\d+|\d{1,3}(\.\d{3})+)(,\d+)?")
 _POINT_NUMBER = re.compile(r"(\d+|\d{1,3}(,\d{3})+)(\.\d+)?")
@@ -157,14 +159,14 @@ class _Guess:
 
     def _ids(self) -> None:
         for role, name in (("visitor", "visitor"), ("item", "item")):
-            found = self._best(role, _is_id)
+            found = self._best(role, _is_named_id(role))
             if not found and self.sample.header:
                 found = [column for column in self._free() if _is_id(column)][:1]
             if not found:
                 raise self._missing(name, role)
             by = "by its place" if self.sample.header else "by its name"
             self._column(role, _cell(found), by, *found)
-        if order := self._best("transaction", _is_id):
+        if order := self._best("transaction", _is_named_id("transaction")):
             self._column("transaction", _cell(order), "by its name", *order)
         else:
             self._say("columns.transaction", None, "no column looks like an order id")
@@ -297,7 +299,16 @@ def _is_numeric(column: Column) -> bool:
 
 
 def _is_id(column: Column) -> bool:
-    return bool(column.texts) and not _has_fractions(column) and max(map(len, column.texts[:1000])) <= 128
+    return _is_short(column) and not _has_fractions(column)
+
+
+def _is_short(column: Column) -> bool:
+    return bool(column.texts) and max(map(len, column.texts[:1000])) <= 128
+
+
+def _is_named_id(role: str) -> Callable[[Column], bool]:
+    """Whether a column can be the id of a role; one like 1234567890.1704449999 only where its name leaves no doubt."""
+    return lambda column: _is_id(column) or (_is_short(column) and says(role, column.name) >= _CERTAIN)
 
 
 def _has_fractions(column: Column) -> bool:

@@ -10,8 +10,10 @@ from ingest.source import Source, inspect
 from warehouse.errors import FunneliftError
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-# Of the lines of a file that follows a ready mapping no more than these are rejected.
+# Of the lines of a file that follows a ready mapping no more than these are rejected ...
 _MAX_REJECT_RATE = 0.01
+# ... but for this: those who refused cookies have no id, and they can be many.
+_ANONYMOUS = "empty_visitor"
 
 
 def ready_mapping(paths: list[Path]) -> tuple[Path, list[Trial]] | None:
@@ -73,7 +75,10 @@ def _follow(paths: list[Path], mappings: list[Mapping]) -> list[Trial]:
             trial = try_mapping(source, layout)
         except FunneliftError:
             return []
-        if trial.rejected_count > _MAX_REJECT_RATE * trial.line_count or not trial.accepted.num_rows:
+        anonymous = trial.reasons[_ANONYMOUS]
+        if trial.rejected_count - anonymous > _MAX_REJECT_RATE * trial.line_count:
+            return []
+        if trial.accepted.num_rows <= anonymous:
             return []
         trials.append(trial)
     return trials

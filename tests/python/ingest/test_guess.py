@@ -139,6 +139,37 @@ def test_purchases_below_zero_are_taken_for_refunds(shop: Shop, proposed: Path) 
     ]
 
 
+def test_ids_that_look_like_decimals_are_ids_where_their_names_say_so(shop: Shop, proposed: Path) -> None:
+    """A browser's id at Google Analytics is a random number, a point and its first second."""
+    lines = ["1170.17,view_item,1704450000000,10.5,9.99", "1171.18,purchase,1704450001000,10.5,9.99"]
+    file = shop.write("hits.csv", "\n".join(["user_pseudo_id,event_name,timestamp,product_id,price", *lines, ""]))
+    outcome = _map(shop, proposed, file)
+    assert outcome.code == 0, outcome.output
+    assert [row[:5] for row in _loaded(shop, proposed, file)] == [
+        ("1170.17", "view", "10.5", None, 9.99),
+        ("1171.18", "transaction", "10.5", None, 9.99),
+    ]
+
+
+def test_a_known_format_is_known_though_some_visitors_refused_cookies(shop: Shop, proposed: Path) -> None:
+    sample = (EXAMPLES / "samples" / "otto" / "sessions.jsonl").read_text()
+    file = shop.write(
+        "sessions.jsonl", sample + '{"session":null,"events":[{"aid":7,"ts":1661200011000,"type":"clicks"}]}\n'
+    )
+    outcome = _map(shop, proposed, file)
+    assert "examples/otto.yml" in proposed.read_text().splitlines()[0]
+    assert "1 rejected" in outcome.output
+
+
+def test_lines_without_an_event_or_without_an_item_are_left_out(shop: Shop, proposed: Path) -> None:
+    """Calls of a tracker: those of pages have no event, and some views no item."""
+    lines = ["u1,,1704450000000,", "u1,view_item,1704450001000,p1", "u1,view_item,1704450002000,"]
+    file = shop.write("calls.csv", "\n".join(["user_id,event_name,timestamp,product_id", *lines, ""]))
+    outcome = _map(shop, proposed, file)
+    assert "1 events, 2 ignored, 0 rejected" in outcome.output
+    assert [row[:3] for row in _loaded(shop, proposed, file)] == [("u1", "view", "p1")]
+
+
 def test_a_file_without_a_header(shop: Shop, proposed: Path) -> None:
     file = shop.write("UserBehavior.csv", HEADERLESS)
     assert _map(shop, proposed, file).code == 0
