@@ -39,7 +39,7 @@ present as (
             when
                 exists (
                     select 1 from {{ portable(ref('dataset_summary')) }}
-                    where revenue > 0
+                    where revenue > 0 or refunded_value > 0
                 )
                 or exists (
                     select 1 from {{ portable(ref('bi_funnel_daily')) }}

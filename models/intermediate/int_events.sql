@@ -13,24 +13,7 @@ with sent as (
 -- Of all visitors: an event may have been sent again as another one's.
 last_sent as (
 
-    select
-        event_id,
-        max(place) as place
-    from (
-        select
-            event_id,
-            place
-        from {{ ref('stg_events') }}
-        {%- if has_refunds() %}
-        union all
-        select
-            event_id,
-            place
-        from {{ ref('stg_refunds') }}
-        {%- endif %}
-    ) as named
-    where event_id in (select sent.event_id from sent)
-    group by event_id
+    {{ last_sent('sent') }}
 
 ),
 {% endif %}

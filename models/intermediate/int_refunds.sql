@@ -7,22 +7,7 @@ with {% if has_event_ids() and is_counted -%}
 -- Of the lines with one id the last one counts, and it may be no refund.
 last_sent as (
 
-    select
-        event_id,
-        max(place) as place
-    from (
-        select
-            event_id,
-            place
-        from {{ ref('stg_refunds') }}
-        union all
-        select
-            event_id,
-            place
-        from {{ ref('stg_events') }}
-    ) as named
-    where event_id in (select refunds.event_id from {{ ref('stg_refunds') }} as refunds)
-    group by event_id
+    {{ last_sent(ref('stg_refunds')) }}
 
 ),
 

@@ -22,7 +22,8 @@ funnels as (
     select
         sum(has_addtocart) as cart_session_count,
         sum(has_transaction) as converting_session_count,
-        sum(revenue) as revenue
+        sum(revenue) as revenue,
+        sum(refunded_value) as refunded_value
     from {{ ref('session_funnels') }}
 
 ),
@@ -69,6 +70,7 @@ select
     {{ to_bigint('coalesce(funnels.converting_session_count, 0)') }} as converting_session_count,
     {{ ratio('funnels.converting_session_count', 'sessions.session_count') }} as conversion_rate,
     {{ to_money('coalesce(funnels.revenue, 0)') }} as revenue,
+    {{ to_money('coalesce(funnels.refunded_value, 0)') }} as refunded_value,
     coalesce(loads.is_synthetic, 0) as is_synthetic,
     {{ to_bigint('examples.event_count') }} as implausible_event_count,
     clock.first_plausible_ms,

@@ -310,6 +310,16 @@ def test_the_sample_has_the_counts_of_a_plain_recount(sample: Built, shared_data
     assert (raw, summary["is_synthetic"]) == (2771, False)
 
 
+def test_a_shop_whose_revenue_was_all_paid_back_has_prices(sample: Built, tmp_path: Path) -> None:
+    database = tmp_path / f"{CATALOG}.duckdb"
+    shutil.copyfile(sample.database, database)
+    has_prices = "select has_prices, missing like '%No prices%' from funnelift.bi_status"
+    with duckdb.connect(str(database)) as connection:
+        assert connection.execute(has_prices).fetchone() == (0, True)
+        connection.execute("update funnelift.dataset_summary set refunded_value = 5")
+        assert connection.execute(has_prices).fetchone() == (1, False)
+
+
 @pytest.mark.end_to_end
 def test_a_second_build_changes_nothing(sample: Built) -> None:
     before = sample.tables()
