@@ -10,6 +10,7 @@ from typing import Any
 from bi.measures import Measure, evaluate, evaluate_together, page_measures
 from ml.config import Config
 from ml.report.health import read_health
+from ml.report.live import read_live
 from ml.reports.wording import QUADRANTS, RULES
 from ml.uplift.names import TITLES
 from warehouse.base import SCHEMA, Warehouse
@@ -75,6 +76,7 @@ def read_report(warehouse: Warehouse, config: Config, created: datetime | None =
         "roi": _roi(warehouse) if status["has_roi"] else None,
         "policies": _policies(warehouse) if status["has_uplift"] else None,
         "health": read_health(warehouse) if status["has_predictions"] else None,
+        "live": read_live(warehouse, config),
         "titles": {"learners": TITLES, "rules": RULES, "quadrants": QUADRANTS},
         "definitions": {
             name: {"text": measure.description, "table": measure.table, "sql": measure.sql, "where": measure.where}

@@ -1,14 +1,19 @@
 """`.env.example` and `compose.yaml`: what they say holds for the code and for real servers."""
 
+import argparse
 import re
 import subprocess
+import sys
 import tomllib
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 import yaml
 
+from live.serve import add_options
 from paths import ROOT
 from servers import DatabaseServer, require_mariadb
 from warehouse.mysql_client.session import open_session
@@ -27,7 +32,7 @@ def compose() -> dict[str, Any]:
 def test_every_setting_is_in_the_example() -> None:
     """Except those of the tests' own, whose names the tests put together."""
     sources = [ROOT / "profiles.yml", ROOT / "compose.yaml", ROOT / "Makefile"]
-    for folder in ("warehouse", "bi", "ingest", "ml", "ops"):
+    for folder in ("warehouse", "bi", "ingest", "ml", "live", "ops"):
         sources += [*(ROOT / folder).rglob("*.py"), *(ROOT / folder).rglob("*.yml")]
     used = {name for source in sources for name in re.findall(SETTING, source.read_text(encoding="utf-8"))}
     documented = set(re.findall(rf"^#?({SETTING})=", ENV_EXAMPLE, re.MULTILINE))
@@ -54,6 +59,52 @@ def test_compose_publishes_on_this_machine_only_and_demands_passwords(compose: d
     assert all(port.startswith("127.0.0.1:") for port in server["ports"])
     for password in ("MYSQL_PASSWORD", "MYSQL_ROOT_PASSWORD"):
         assert re.fullmatch(rf"\$\{{FUNNELIFT_{password}:\?.+\}}", server["environment"][password])
+
+
+def test_the_live_service_of_compose_starts_when_asked_with_a_token_and_on_this_machine_only(
+    compose: dict[str, Any], tmp_path: Path
+) -> None:
+    service = compose["services"]["live"]
+    assert service["profiles"] == ["live"]
+    assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+    assert all(value.startswith("${") for name, value in service["environment"].items() if "PASSWORD" in name)
+    # Without a token the container's command ends before Python is started.
+    command = [part.replace("$$", "$") for part in service["command"]]
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\necho "$@"\n')
+    python.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    refused = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "FUNNELIFT_LIVE_TOKEN" in refused.stderr
+    environment |= {"FUNNELIFT_LIVE_TOKEN": "sesame", "FUNNELIFT_LIVE_OPTIONS": "--explore 0.5 --cap 2"}
+    started = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()
+    assert started[:3] == ["-m", "live", "serve"]
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    options = parser.parse_args(started[3:])
+    assert (options.host, options.port, options.explore, options.cap) == ("0.0.0.0", 8321, 0.5, 2)
+
+
+def test_the_live_services_health_is_asked_where_it_answers(compose: dict[str, Any]) -> None:
+    check = compose["services"]["live"]["healthcheck"]["test"][1:]
+    answers = {"/readyz": 503}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(answers.get(self.path, 404))
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        asked = [sys.executable, *(part.replace("8321", str(server.server_port)) for part in check[1:])]
+        assert subprocess.run(asked, capture_output=True, check=False).returncode == 1
+        answers["/readyz"] = 200
+        assert subprocess.run(asked, capture_output=True, check=False).returncode == 0
+        server.shutdown()
 
 
 @pytest.mark.server

@@ -1,5 +1,5 @@
 "use strict";
-// Draws the five pages from the JSON in this file. Every text goes in as text, never as HTML.
+// Draws the pages from the JSON in this file. Every text goes in as text, never as HTML.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const level = `${Math.round(data.confidence * 1000) / 10} %`;
@@ -708,6 +708,58 @@
       health.bins_of.flatMap((name) => health.bins.filter((row) => row.feature === name).map((row) => [row.feature, row.label, percent(row.reference_share), percent(row.share)])));
   };
 
+  // ---- page 6: live, where the live service has decided --------------------------------------------------------
+  const livePage = () => {
+    const { live } = data, { looks, days, arms } = live, last = looks[looks.length - 1];
+    const visitors = arms.reduce((all, arm) => all + arm.visitors, 0), ofArm = (wanted) => arms.filter((row) => row.arm === wanted).reduce((all, row) => all + row.visitors, 0);
+    const known = arms.reduce((all, arm) => all + arm.known, 0), shown = ofArm(1), share = visitors ? shown / visitors : 0;
+    const source = "select stratum, treatment, propensity, count(*) from funnelift.stg_treatment_assignments where has_conflict = 0 and stratum in ('policy shows', 'policy holds') group by stratum, treatment, propensity";
+    notes("live", [
+      !last ? "No effect can be told yet: two visitors whose sessions have ended are needed in each arm. Load the log, then run `dbt build` and `python -m ml.report`."
+        : { verdict: last.lower > 0 ? `✔ The offer adds purchases: ${points(last.effect)}, at least ${points(last.lower)}.` : last.upper < 0 ? `✖ The offer costs purchases: ${points(last.effect)}, at most ${points(last.upper)}.`
+          : `? Not clear yet: the effect lies between ${points(last.lower)} and ${points(last.upper)}.`, isBad: last.upper < 0 },
+      last ? "These bounds hold at every look: whoever stops when they leave 0 errs no more often than they say." : null]);
+    cards("live", [
+      { label: "Visitors who could be shown something", text: big(visitors), lines: [`at decision point ${live.point}`, `${whole(known)} whose session has ended`], meaning: "Each visitor counts once, at the first decision. Nobody counts to whom the kill switch, the cap or the budget forbade it.", source },
+      { label: "Shown the offer", text: visitors ? percent(share) : "none", lines: [`${whole(shown)} of ${whole(visitors)}`, `${whole(visitors - shown)} held by chance`], meaning: "Visitors in the arm that is shown the offer.", source },
+      ...(last ? [{ label: "Effect so far", text: points(last.effect), lines: [`${level} confidence sequence ${points(last.lower)} to ${points(last.upper)}`, `looked at once only: ${points(last.fixed_lower)} to ${points(last.fixed_upper)}`], meaning: "Share that buys after the decision, shown minus held; each visitor weighs one over the chance of the own arm.", source: "select metric, value, ci_lower, ci_upper from funnelift.uplift_metrics where metric like 'average_effect%'" },
+        { label: "Buy if shown, and if held", text: `${percent(last.shown_rate)} / ${percent(last.held_rate)}`, lines: [`${whole(last.n)} visitors, weighted by their chances`], meaning: "The two shares whose difference is the effect.", source: "select outcome, treatment from funnelift.uplift_scores where treatment is not null" }] : []),
+    ]);
+    if (last) chart("live-effect", {
+      title: "Effect so far", note: `Shown minus held, share that buys, of all visitors until each day, n = ${whole(last.n)} at the end. Shaded: ${level} confidence sequence, narrowest at ${whole(live.tuned_for)} visitors.`, height: 360,
+      label: `At the end ${points(last.effect)}, between ${points(last.lower)} and ${points(last.upper)}.`,
+      traces: ({ blue, band }) => [
+        { type: "scatter", mode: "lines", x: looks.map((l) => l.date), y: looks.map((l) => l.upper), line: { width: 0 }, hoverinfo: "skip", showlegend: false },
+        { type: "scatter", mode: "lines", x: looks.map((l) => l.date), y: looks.map((l) => l.lower), line: { width: 0 }, fill: "tonexty", fillcolor: band, hoverinfo: "skip", showlegend: false },
+        { type: "scatter", mode: "lines+markers", x: looks.map((l) => l.date), y: looks.map((l) => l.effect), line: { color: blue, width: 2 }, marker: { size: 6 }, showlegend: false, hovertemplate: "%{x}: %{y:.2%}<extra></extra>" }],
+      layout: ({ ink }) => ({ xaxis: { type: "date", title: "Assigned until (UTC)", ...(looks.length < 8 ? { tickvals: looks.map((l) => l.date), tickformat: "%-d %b %Y" } : {}) }, yaxis: { tickformat: "+.1%", title: "Effect",
+        // The first looks are so wide that nobody would see the last ones.
+        range: [Math.min(0, ...looks.slice(Math.floor(looks.length / 4)).map((l) => l.lower)) * 1.05, Math.max(0, ...looks.slice(Math.floor(looks.length / 4)).map((l) => l.upper)) * 1.05] },
+        shapes: [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: 0, y1: 0, line: { color: ink, dash: "dash", width: 1.5 } }] }),
+      heads: ["Until", "Visitors", "Effect", `${level} confidence sequence`, "Buy if shown", "Buy if held"],
+      rows: looks.map((l) => [l.date, whole(l.n), points(l.effect), `${points(l.lower)} to ${points(l.upper)}`, percent(l.shown_rate), percent(l.held_rate)]),
+    });
+    chart("live-days", {
+      title: "Visitors by day and arm", note: `By the day of the first decision (UTC), n = ${whole(visitors)} visitors.`,
+      traces: ({ blue, orange, ink }) => [["shown", "Shown", blue, ""], ["held", "Held", orange, "/"]].map(([name, title, colour, shape]) => ({ type: "bar", name: title, x: days.map((d) => d.date), y: days.map((d) => d[name]),
+        marker: { color: colour, pattern: { shape, fgcolor: ink, bgcolor: colour, size: 6, solidity: 0.12 } }, hovertemplate: "%{x}: %{y:,}<extra></extra>" })),
+      layout: { barmode: "stack", legend: { traceorder: "normal" }, xaxis: { type: "date", ...(days.length < 8 ? { tickvals: days.map((d) => d.date), tickformat: "%-d %b %Y" } : {}) }, yaxis: { title: "Visitors", rangemode: "tozero" } },
+      heads: ["Day", "Shown", "Held"], rows: days.map((d) => [d.date, whole(d.shown), whole(d.held)]),
+    });
+    const told = { "policy shows": "Policy would show", "policy holds": "Policy would hold, or has none" };
+    const groups = [...new Set(arms.filter((row) => row.visitors).map((row) => row.stratum))], of = (arm) => groups.map((name) => arms.find((row) => row.stratum === name && row.arm === arm));
+    const rateOf = (row) => (row.known ? row.bought / row.known : NaN), limits = (row) => wilson(row.bought, row.known);
+    chart("live-arms", {
+      title: "Who buys, by what the policy said", note: `Share of visitors that buy after the decision; bars show ${level} intervals.`,
+      traces: ({ blue, orange, ink }) => [[1, "Shown", blue, ""], [0, "Held", orange, "/"]].map(([arm, title, colour, shape]) => ({ type: "bar", name: title, x: groups.map((name) => told[name]), y: of(arm).map(rateOf),
+        error_y: bars(of(arm).map((row) => limits(row)[0]), of(arm).map((row) => limits(row)[1]), of(arm).map(rateOf), ink), marker: { color: colour, pattern: { shape, fgcolor: ink, bgcolor: colour, size: 6, solidity: 0.12 } }, hovertemplate: "%{x}: %{y:.2%}<extra></extra>" })),
+      layout: { yaxis: { tickformat: ".0%", rangemode: "tozero", title: "Buy" }, xaxis: { type: "category" } },
+      heads: ["Policy", "Arm", "Visitors", "Chance of being shown", "Session ended", "Bought", "Rate", `${level} interval`],
+      rows: groups.flatMap((name) => arms.filter((row) => row.stratum === name && row.visitors).map((row) => [told[name], row.arm ? "Shown" : "Held", whole(row.visitors), row.chance[0] === row.chance[1] ? percent(row.chance[0]) : `${percent(row.chance[0])} to ${percent(row.chance[1])}`,
+        whole(row.known), whole(row.bought), row.known ? percent(rateOf(row)) : "", row.known ? limits(row).map(percent).join(" to ") : ""])),
+    });
+  };
+
   // ---- the frame -----------------------------------------------------------------------------------------------
   const { status } = data;
   const trained = [status.conversion_run_id && `conversion model ${status.champion}, version ${status.conversion_model_version}, run ${status.conversion_run_id} of ${status.conversion_run_finished_at} UTC`,
@@ -719,7 +771,7 @@
 
   const tabs = [...document.querySelectorAll('[role="tab"]')], pages = tabs.map((tab) => byId(tab.getAttribute("aria-controls")));
   const made = new Set();
-  const make = (place) => { if (!made.has(place)) { made.add(place); [funnelPage, riskPage, upliftPage, roiPage, healthPage][place](); } };
+  const make = (place) => { if (!made.has(place)) { made.add(place); [funnelPage, riskPage, upliftPage, roiPage, healthPage, livePage][place](); } };
   const show = (place, focus) => {
     tabs.forEach((tab, i) => {
       tab.setAttribute("aria-selected", String(i === place));

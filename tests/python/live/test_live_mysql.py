@@ -15,11 +15,27 @@ from live.compile import Compiled
 from live.service import KEPT
 from live.settings import LiveSettings
 from live_server import running
-from ml.config import load_config
+from ml.config import Config, load_config
+from ml.report.live import read_live
 from servers import DatabaseServer
 from warehouse.open import open_warehouse
 
 COMPARED = 40
+ARMS_SQL = """
+insert into funnelift.stg_treatment_assignments
+    (visitor_id, assignment_count, treatment, stratum, propensity, has_conflict, assigned_ms, assigned_at)
+select visitor_id, 1, mod(min(decided_ms), 2), 'policy holds', 0.5, 0, min(decided_ms), min(decided_at)
+from funnelift.session_features where decision_point = 'engaged' group by visitor_id
+"""
+MEANS_SQL = """
+select assignments.treatment, count(*) as visitors, sum(features.is_mature) as n,
+    avg(case when features.is_mature = 1 then features.has_transaction end) as mean
+from funnelift.stg_treatment_assignments as assignments
+inner join funnelift.session_features as features
+    on assignments.visitor_id = features.visitor_id and assignments.assigned_ms = features.decided_ms
+where features.decision_point = 'engaged'
+group by assignments.treatment
+"""
 
 
 def run(server: DatabaseServer, folder: Path, *command: str) -> None:
@@ -75,3 +91,20 @@ def test_features_are_those_of_the_servers_mart(
     for row in found:
         theirs = full[(row["session_id"], row["decision_point"])]
         assert [name for name in row if name != "is_mature" and not is_same(row[name], theirs[name])] == []
+    check_report(empty_mysql, config)
+
+
+def check_report(server: DatabaseServer, config: Config) -> None:
+    """The page Live reads the same SQL as on DuckDB."""
+    session = server.session()
+    session.execute(ARMS_SQL)
+    session.commit()
+    session.close()
+    with open_warehouse(config) as warehouse:
+        live = read_live(warehouse, config)
+        means = {row["treatment"]: row for row in warehouse.query(MEANS_SQL)}
+    assert live is not None
+    last = live["looks"][-1]
+    assert last["n"] == sum(row["n"] for row in means.values()) > 20
+    assert last["effect"] == pytest.approx(float(means[1]["mean"]) - float(means[0]["mean"]), abs=1e-4)
+    assert sum(day["shown"] for day in live["days"]) == means[1]["visitors"]

@@ -19,7 +19,9 @@ from live.settings import LiveSettings
 from live_server import Client, lines, running
 from ml import train
 from ml.cli import Progress
+from ml.report.live import read_live
 from training import QUICK, Place
+from warehouse.open import open_warehouse
 
 # A build, a training, and a service in between.
 pytestmark = pytest.mark.end_to_end
@@ -136,6 +138,20 @@ def test_the_training_measures_the_services_own_experiment_by_its_chances(loop: 
     assert found["value"] == pytest.approx(means[0] - means[1], abs=1e-12)
     assert found["n_rows"] == len(loop.crowd)
     assert found["ci_lower"] < AVERAGE_EFFECT < found["ci_upper"]
+
+
+def test_the_report_shows_the_effect_that_the_training_measured(loop: Loop) -> None:
+    with open_warehouse(loop.place.config()) as warehouse:
+        live = read_live(warehouse, loop.place.config())
+    assert live is not None
+    last = live["looks"][-1]
+    (found,) = loop.place.rows("from funnelift.uplift_metrics where metric = 'average_effect_sequence'")
+    assert [last["effect"], last["lower"], last["upper"]] == pytest.approx(
+        [found["value"], found["ci_lower"], found["ci_upper"]], abs=1e-12
+    )
+    shown = sum(row["action"] == "show" for row in loop.decided.values())
+    assert sum(day["shown"] for day in live["days"]) == shown
+    assert sum(arm["visitors"] for arm in live["arms"]) == len(loop.crowd) == last["n"]
 
 
 def test_a_ranking_learns_from_rows_of_one_chance(loop: Loop) -> None:

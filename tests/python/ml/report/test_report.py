@@ -434,6 +434,62 @@ def test_money_shows_policies_beside_each_other(trained: Place, browser: "Browse
         assert page.locator("#uplift-rankings tbody tr").count() == 0
 
 
+# Of three visitors in ten the policy said show, and they had the higher chance.
+LIVE_ARMS = """
+create or replace table funnelift.stg_treatment_assignments as
+select visitor_id, 1 as assignment_count, cast(hash(visitor_id || 'arm') % 100 < 100 * propensity as integer) as
+    treatment, stratum, propensity, cast(null as varchar) as offer, 0 as has_conflict, assigned_ms,
+    make_timestamp(assigned_ms * 1000) as assigned_at
+from (
+    select visitor_id, min(decided_ms) as assigned_ms, if(hash(visitor_id) % 10 < 3, 'policy shows', 'policy holds') as
+        stratum, if(hash(visitor_id) % 10 < 3, 0.8, 0.3) as propensity
+    from funnelift.session_features where decision_point = 'landing' group by visitor_id
+)
+"""
+LIVE_MEANS = """
+select stratum, treatment, count(*) as visitors, sum(is_mature) as n, sum(has_transaction * is_mature) / sum(is_mature)
+    as mean
+from funnelift.stg_treatment_assignments
+inner join (
+    select visitor_id, arg_min(has_transaction, decided_ms) as has_transaction, arg_min(is_mature, decided_ms) as
+        is_mature
+    from funnelift.session_features where decision_point = 'landing' group by visitor_id
+) using (visitor_id)
+group by stratum, treatment
+"""
+
+
+def test_live_decisions_have_a_page_of_their_own(trained: Place, browser: "Browser", tmp_path: Path) -> None:
+    place = copied(trained, tmp_path)
+    place.execute(LIVE_ARMS)
+    cells = {(row["stratum"], row["treatment"]): row for row in place.rows(LIVE_MEANS)}
+    known = sum(cell["n"] for cell in cells.values())
+    effect = sum(
+        (cells[name, 1]["mean"] - cells[name, 0]["mean"]) * (cells[name, 0]["n"] + cells[name, 1]["n"]) / known
+        for name in ("policy shows", "policy holds")
+    )
+    shown = sum(cell["visitors"] for (_, arm), cell in cells.items() if arm)
+    whole = sum(cell["visitors"] for cell in cells.values())
+    with reading(browser, written(place)) as page:
+        page.click("#live-tab")
+        assert page.locator("#live-tab").inner_text() == "Live"
+        assert undrawn(page) == []
+        text = page.locator("#live-cards").inner_text()
+        assert f"{100 * effect:+.2f} pts" in text
+        assert f"{shown:,} of {whole:,}" in text
+        for figure in page.locator("#live figure").all():
+            figure.locator("summary").click()
+        rows = page.locator("#live-arms tbody tr").all_inner_texts()
+        assert len(rows) == len(cells)
+        assert any("80.0 %" in row and "Policy would show" in row for row in rows)
+        assert page.locator("#live-effect tbody tr").count() > 20
+    place.execute("update funnelift.stg_treatment_assignments set treatment = 1")
+    with reading(browser, written(place)) as page:
+        page.click("#live-tab")
+        assert "No effect can be told yet" in page.locator("#live-notes").inner_text()
+        assert page.locator("#live-effect:visible").count() == 0
+
+
 def test_what_has_not_run_is_named_with_its_command(trained: Place, browser: "Browser", tmp_path: Path) -> None:
     place = copied(trained, tmp_path)
     for table in ("roi_projection", "roi_sensitivity", "roi_gains", "experiment_plan", "ab_test_simulation"):

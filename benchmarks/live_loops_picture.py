@@ -1,0 +1,87 @@
+"""The picture of `benchmarks.live_loops`: intervals of fifty shops, and what policies earn in others."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe and Ito's palette: told apart with every kind of colour blindness; markers differ as well.
+BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
+
+
+def draw(
+    path: Path, covered: Sequence[Mapping[str, Any]], learnt: Sequence[Mapping[str, Any]], found: Mapping[str, Any]
+) -> None:
+    """Draw the intervals beside the profits.
+
+    Parameters
+    ----------
+    path : Path
+        The PNG file.
+    covered : sequence of dict
+        Shops whose average effect was estimated.
+    learnt : sequence of dict
+        Shops that learnt a policy.
+    found : dict
+        The summary of both.
+    """
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    mpl.rcParams.update({"axes.grid": True, "grid.alpha": 0.3, "axes.axisbelow": True})
+    import matplotlib.pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 5.2), dpi=100)
+    _draw_intervals(left, covered, found)
+    _draw_profits(right, learnt, found)
+    figure.suptitle("SIMULATED SHOPPERS who react to what the live service shows them", fontsize=11)
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, metadata={"Software": None})
+    plt.close(figure)
+
+
+def _draw_intervals(axes: "Axes", covered: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> None:
+    truth = found["true effect"]
+    effects = np.array(sorted(shop["effect"] for shop in covered))
+    holds = (effects[:, 1] <= truth) & (effects[:, 2] >= truth)
+    places = np.arange(1, len(effects) + 1)
+    for which, colour, marker, name in ((holds, BLUE, "o", "holds the truth"), (~holds, ORANGE, "^", "misses it")):
+        own = effects[which]
+        axes.errorbar(
+            own[:, 0], places[which], xerr=[own[:, 0] - own[:, 1], own[:, 2] - own[:, 0]], fmt=marker, color=colour,
+            markersize=4, linewidth=1, label=f"95 % interval {name}: {int(which.sum())}",
+        )  # fmt: skip
+    axes.axvline(truth, color="black", linestyle="--", linewidth=1.2, label=f"true effect: {truth:.2%}")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:+.0%}")
+    axes.set_xlabel("average effect on buying, shown minus held")
+    axes.set_ylabel("shops, by estimate")
+    visitors = np.mean([shop["visitors"] for shop in covered])
+    axes.set_title(f"{len(covered)} shops, about {visitors:,.0f} visitors each", fontsize=10)
+    axes.legend(fontsize=8, loc="lower right")
+
+
+def _draw_profits(axes: "Axes", learnt: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> None:
+    names = {
+        "oracle": "whoever it pays for\n(nobody can know)", "learnt": "policy learnt\nin round one",
+        "buyers, best share": "likely buyers first,\nbest share in hindsight",
+        "buyers, same share": "likely buyers first,\nas many as the policy",
+        "buyers, their share": "likely buyers first,\nshare by training", "everybody": "everybody",
+    }  # fmt: skip
+    places = np.arange(len(names))[::-1]
+    for place, name in zip(places, names, strict=True):
+        mean, lower, upper = found[f"profit per visitor, {name}"]
+        is_learnt = name == "learnt"
+        axes.errorbar(
+            mean, place, xerr=[[mean - lower], [upper - mean]], fmt="D" if is_learnt else "o", capsize=4,
+            color=GREEN if name == "oracle" else BLUE if is_learnt else ORANGE, markersize=7,
+        )  # fmt: skip
+        axes.annotate(f"{mean:.2f}", (mean, place), textcoords="offset points", xytext=(0, 8), ha="center", fontsize=8)
+    axes.set_yticks(places, list(names.values()), fontsize=8)
+    axes.set_ylim(-0.6, len(names) - 0.4)
+    axes.set_xlabel("profit per visitor of round two, by the true effects")
+    axes.set_title(f"means of {len(learnt)} shops with 95 % intervals", fontsize=10)
