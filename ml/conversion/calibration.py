@@ -15,6 +15,10 @@ from warehouse.errors import FunneliftError
 if TYPE_CHECKING:
     import pandas as pd
 
+NEWTON_STEPS = 50
+SMALLEST_STEP = 1e-12
+SMALLEST_GAIN = 1e-10
+
 
 @dataclass(frozen=True)
 class Calibrator:
@@ -86,11 +90,8 @@ def fit_calibrator(method: str, log_odds: Floats, label: Labels) -> Calibrator:
     if label.min() == label.max():
         raise FunneliftError("calibration needs rows with and without a purchase: load more data")
     if method == "platt":
-        from sklearn.linear_model import LogisticRegression
-
+        slope, intercept = _fit_sigmoid(log_odds, label)
         # A sigmoid that falls would turn the ranking round; flat is the most that a useless model gets.
-        fitted = LogisticRegression(C=np.inf, tol=1e-8).fit(log_odds.reshape(-1, 1), label)
-        slope, intercept = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
         if slope <= 0:
             slope, intercept = 0.0, float(np.log(label.mean() / (1 - label.mean())))
         return Calibrator(method, (), (slope, intercept))
@@ -99,6 +100,34 @@ def fit_calibrator(method: str, log_odds: Floats, label: Labels) -> Calibrator:
     smallest = 1 / (len(label) + 2)
     steps = IsotonicRegression(y_min=smallest, y_max=1 - smallest, out_of_bounds="clip").fit(log_odds, label)
     return Calibrator(method, tuple(map(float, steps.X_thresholds_)), tuple(map(float, steps.y_thresholds_)))
+
+
+def _fit_sigmoid(log_odds: Floats, label: Labels) -> tuple[float, float]:
+    """Return slope and intercept of the most likely sigmoid, by Newton's method; where none is, of one near it."""
+
+    def loss(line: Floats) -> float:
+        said = line[0] * log_odds + line[1]
+        return float(np.logaddexp(0, said).sum() - said @ label)
+
+    rate = float(label.mean())
+    line = np.array([0.0, np.log(rate / (1 - rate))])
+    lowest = loss(line)
+    for _ in range(NEWTON_STEPS):
+        probability = expit(line[0] * log_odds + line[1])
+        error, spread = label - probability, probability * (1 - probability)
+        slant = spread @ log_odds
+        curvature = np.array([[(spread * log_odds) @ log_odds, slant], [slant, spread.sum()]])
+        step = np.linalg.lstsq(curvature, np.array([error @ log_odds, error.sum()]), rcond=None)[0]
+        # Too long a step is halved until it gains.
+        while (found := loss(line + step)) > lowest and np.abs(step).max() > SMALLEST_STEP:
+            step /= 2
+        if found > lowest:
+            break
+        line, gained, lowest = line + step, lowest - found, found
+        # Newton doubles the digits that are right: after a step that gains so little all are.
+        if gained <= SMALLEST_GAIN * lowest:
+            break
+    return float(line[0]), float(line[1])
 
 
 def calibrate(

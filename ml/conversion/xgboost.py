@@ -41,11 +41,10 @@ class XGBoostModel:
             enable_categorical=True,
             nthread=training.threads,
         )
-        stop = xgboost.QuantileDMatrix(
+        # Not in quantiles: each tree is asked about these rows, and quantiles are five times as slow to ask about.
+        stop = xgboost.DMatrix(
             _with_levels(training.stop_inputs, levels),
             training.stop_label,
-            ref=train,
-            max_bin=HISTOGRAM_BINS,
             enable_categorical=True,
             nthread=training.threads,
         )

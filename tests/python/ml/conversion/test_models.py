@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
 
 import ml_mart
 from ml.config import Calibration, RiskBands, load_config
@@ -155,6 +156,22 @@ def test_platt_repairs_a_shifted_score_and_is_chosen_by_evidence() -> None:
     steps = np.where(truth > -2, 0.3, 0.02)
     label = (rng.random(6000) < steps).astype(np.int8)
     assert calibrate(model, truth, label, visitor, plan).calibrator.method == "isotonic"
+
+
+def test_platt_is_the_regression_without_penalty() -> None:
+    rng = np.random.default_rng(6)
+    for rows, shift, slope in ((60, 0, 1), (800, -2, 0.3), (20_000, -5, 2), (5_000, 4, 25)):
+        log_odds = rng.normal(shift, 1.5, rows)
+        label = (rng.random(rows) < 1 / (1 + np.exp(-slope * log_odds))).astype(np.int8)
+        expected = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(log_odds[:, np.newaxis], label)
+        found = fit_calibrator("platt", log_odds, label).values
+        np.testing.assert_allclose(found, (expected.coef_[0, 0], expected.intercept_[0]), rtol=1e-5, atol=1e-5)
+    # Where a threshold tells all rows, no slope is the best; scores of one value have none.
+    told = fit_calibrator("platt", np.arange(10.0), (np.arange(10) > 6).astype(np.int8))
+    assert np.isfinite(told.values).all()
+    np.testing.assert_allclose(told.probability(np.array([6.0, 7.0])), (0, 1), atol=0.01)
+    flat = fit_calibrator("platt", np.full(8, -3.0), np.array([1, 0, 0, 0, 0, 0, 0, 0]))
+    assert flat.probability(np.array([-3.0])) == pytest.approx(1 / 8)
 
 
 def test_row_log_loss_is_minus_the_log_of_what_came() -> None:
