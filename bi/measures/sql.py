@@ -2,12 +2,16 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bi.measures.model import MARK, MEDIAN, PARAMETERS, Measure, MeasureError, Value
 from bi.tables import known_columns
 from warehouse.base import SCHEMA
 
+# A sum or a mean of one column: over some of the rows it can be had beside what is asked of all of them.
+OF_COLUMN = re.compile(r"(sum|avg)\((\w+)\)")
+# What a view takes from a table row by row. A question for these columns alone needs no join of its predictions.
+STORED = {"bi_sessions": "bi_session_facts"}
 Values = list[Value | None]
 Chosen = Mapping[str, float | None] | None
 
@@ -77,7 +81,8 @@ def measures_sql(
     MeasureError
         See measure_sql; or when the measures cannot share a query.
     """
-    first = measures[0]
+    # The filters of all others go on where this one's ends.
+    first = min(measures, key=lambda measure: len(measure.where))
     if len(together(measures)) > 1:
         raise MeasureError(f"these cannot be asked at once: {', '.join(measure.name for measure in measures)}")
     unknown = set(parameters or {}) - PARAMETERS.keys()
@@ -85,9 +90,10 @@ def measures_sql(
         raise MeasureError(f"unknown parameters {sorted(unknown)}; there are {', '.join(PARAMETERS)}")
     names = names or [f"value_{number}" for number in range(1, len(measures) + 1)]
     rows = _rows(first, by, where or {}, parameters)
+    rows = replace(rows, table=_source(first.table, [*by, *(where or {}), *map(_mentioned, measures)]))
     if median := MEDIAN.fullmatch(first.sql):
         return _median(median[1], rows, names[0])
-    expressions = [_bound(measure.sql, parameters) for measure in measures]
+    expressions = [_bound(_within(measure, first.where), parameters) for measure in measures]
     if first.top:
         return _top(first, expressions[0], rows, names[0])
     listed = ", ".join(f"{text} as {name}" for (text, _), name in zip(expressions, names, strict=True))
@@ -106,13 +112,45 @@ def together(measures: Sequence[Measure]) -> list[list[Measure]]:
     Returns
     -------
     list of list of Measure
-        The same measures; those of a group share table and filter.
+        The same measures; those of a group share the table, and a filter or its beginning.
     """
     groups: dict[tuple[str, ...], list[Measure]] = {}
-    for measure in measures:
+    for measure in sorted(measures, key=lambda measure: len(measure.where)):
         alone = measure.name if measure.top or MEDIAN.fullmatch(measure.sql) else ""
-        groups.setdefault((measure.table, measure.where, alone), []).append(measure)
+        wider = (
+            (table, start, other)
+            for table, start, other in groups
+            if table == measure.table and not alone and not other and _goes_on(measure, start)
+        )
+        groups.setdefault(next(wider, (measure.table, measure.where, alone)), []).append(measure)
     return list(groups.values())
+
+
+def _goes_on(measure: Measure, start: str) -> bool:
+    """Whether a measure has this filter, or is a sum or a mean over some of the rows that it leaves."""
+    if measure.where == start:
+        return True
+    begins = not start or measure.where.startswith(f"{start} and ")
+    return begins and " or " not in measure.where and OF_COLUMN.fullmatch(measure.sql) is not None
+
+
+def _within(measure: Measure, start: str) -> str:
+    """Write a measure's aggregate over rows that the beginning of its filter has left."""
+    rest = measure.where.removeprefix(start).removeprefix(" and ")
+    return OF_COLUMN.sub(rf"\1(case when {rest} then \2 end)", measure.sql) if rest else measure.sql
+
+
+def _mentioned(measure: Measure) -> str:
+    return f"{measure.sql} {measure.where} {measure.top} {measure.top_order}"
+
+
+def _source(table: str, texts: Sequence[str]) -> str:
+    """Say where the columns that texts mention can be read with the least work."""
+    stored = STORED.get(table)
+    if stored is None:
+        return table
+    columns = set(re.findall(r"\w+", " ".join(texts))) & set(known_columns()[table])
+    return stored if columns <= set(known_columns()[stored]) else table
 
 
 @dataclass(frozen=True)

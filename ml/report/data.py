@@ -103,7 +103,7 @@ def _funnel(warehouse: Warehouse) -> Row:
                 select started_date, visitor_type, category_id, case {buckets} else {len(TIME_BOUNDS)} end as bucket
                 from (
                     select started_date, visitor_type, category_id, {column} as seconds
-                    from {SCHEMA}.bi_sessions
+                    from {SCHEMA}.bi_session_facts
                     where {column} is not null
                 ) as times
             ) as bucketed

@@ -1,9 +1,11 @@
 """Measures are data: an entry of a yml file is a measure everywhere, and a faulty one is named with what to do."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from bi.measures import PARAMETERS, MeasureError, all_measures, measure_sql, read_measures
 from bi.measures.model import FORMATS
 from bi.measures.read import FOLDER
+from bi.measures.sql import STORED, measures_sql, together
 from bi.tables import known_columns, power_bi_names, shown
 from paths import ROOT
 
@@ -45,7 +48,7 @@ def test_a_measure_is_added_by_yml_alone(tmp_path: Path) -> None:
         for words in (["-c", ask], ["-m", "bi", "--out", "out"])
     )
     assert queried.stdout.strip() == (
-        "select visitor_type, avg(carted_value) as value from funnelift.bi_sessions where (has_addtocart = 1) "
+        "select visitor_type, avg(carted_value) as value from funnelift.bi_session_facts where (has_addtocart = 1) "
         "group by visitor_type order by visitor_type []"
     )
     (path,) = (tmp_path / "out").rglob("Key Measures.tmdl")
@@ -154,6 +157,47 @@ def test_every_measure_is_a_query() -> None:
     for measure in all_measures():
         sql, values = measure_sql(measure)
         assert sql.count("?") == len(values) == 0
-        assert f"funnelift.{measure.table}" in sql
+        assert f"funnelift.{measure.table}" in sql or f"funnelift.{STORED[measure.table]}" in sql
         asked, bound = measure_sql(measure, parameters=dict.fromkeys(PARAMETERS, 1.0))
         assert asked.count("?") == len(bound) == len(measure.parameters)
+
+
+def test_what_only_predictions_know_is_asked_of_the_view() -> None:
+    named = {measure.name: measure for measure in all_measures()}
+    for name, by, table in (
+        ("Sessions", [], "bi_session_facts"),
+        ("Sessions", ["visitor_type", "started_date"], "bi_session_facts"),
+        ("Median view to cart seconds", ["visitor_type"], "bi_session_facts"),
+        ("Sessions", ["risk_band"], "bi_sessions"),
+        ("Open sessions", [], "bi_sessions"),
+        ("Predicted uplift", [], "bi_sessions"),
+    ):
+        assert re.findall(r"from funnelift\.(\w+)", measure_sql(named[name], by)[0]) == [table], (name, by)
+    assert "from funnelift.bi_sessions " in measure_sql(named["Sessions"], where={"risk_band": ["high"]})[0]
+    # The view takes each of these columns from the table as it is.
+    (model,) = (ROOT / "models").rglob("bi_sessions.sql")
+    text = model.read_text(encoding="utf-8").replace("{{ step }}", "step")
+    for view, stored in STORED.items():
+        for column in set(known_columns()[view]) & set(known_columns()[stored]):
+            assert f"facts.{column}," in text or ("facts.has_step," in text and column.startswith("has_")), column
+
+
+def test_sums_over_some_of_the_rows_are_asked_beside_those_of_all() -> None:
+    named = {measure.name: measure for measure in all_measures()}
+    asked = [named[name] for name in ("Revenue lost", "Sessions", "Revenue")]
+    (group,) = together(asked)
+    sql, _ = measures_sql(group, ["visitor_type"])
+    assert "sum(case when has_transaction = 0 then abandoned_value end) as" in sql
+    assert " where " not in sql
+    # What is no sum or mean of one column keeps its filter, and so does what is asked alone.
+    apart = together([named["Sessions"], named["Treated conversion"]])
+    assert [len(each) for each in apart] == [1, 1]
+    assert measure_sql(named["Revenue lost"])[0].endswith(" where (has_transaction = 0)")
+    # A filter goes on where another ends, not in the middle of a word or of an alternative.
+    base = replace(named["Revenue"], where="is_bot = 1")
+    for where, groups in (
+        ("is_bot = 1 and is_closed = 1", 1),
+        ("is_bot = 10", 2),
+        ("is_bot = 1 and a = 1 or b = 1", 2),
+    ):
+        assert len(together([base, replace(base, name="other", where=where)])) == groups, where
