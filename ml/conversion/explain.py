@@ -96,7 +96,8 @@ def explain(
         totals += chunk_sums
     return Explanation(
         rows=rows,
-        reasons=reason_texts(data.inputs.iloc[rows], mart, np.concatenate(tops), np.concatenate(pushes)),
+        # Not the rows themselves: a copy of them would be the largest thing in memory beside the data.
+        reasons=reason_texts(data.inputs, mart, np.concatenate(tops), np.concatenate(pushes), at=rows),
         effects=_effects(totals, points.take(test_rows), champion, directions_of(sample_inputs, sample_values, mart)),
         sample_values=sample_values,
         sample_inputs=sample_inputs,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ml.arrays import Floats
+from ml.arrays import Floats, Rows
 from ml.conversion.champion import Champion
 from ml.data.features import NONE, Feature, Mart
 
@@ -84,25 +84,32 @@ def top_reasons(
 
 
 def reason_texts(
-    inputs: "pd.DataFrame", mart: Mart, top: npt.NDArray[np.int16], pushes_up: npt.NDArray[np.bool_]
+    inputs: "pd.DataFrame",
+    mart: Mart,
+    top: npt.NDArray[np.int16],
+    pushes_up: npt.NDArray[np.bool_],
+    *,
+    at: Rows | None = None,
 ) -> "list[pa.DictionaryArray]":
     """Write each reason out, as "Towards leaving: events in the session so far (events_so_far = 1)".
 
     Parameters
     ----------
     inputs : DataFrame
-        Features of the explained rows.
+        Features of the explained rows, or of all rows.
     mart : Mart
         Features with their descriptions.
     top : ndarray of shape (n_rows, n_reasons)
         Feature positions.
     pushes_up : ndarray of shape (n_rows, n_reasons)
         Whether each pushes towards buying.
+    at : ndarray of int, optional
+        Positions of the explained rows in `inputs`; all of them without it.
 
     Returns
     -------
     list of pyarrow.DictionaryArray
-        For each reason one text per row.
+        For each reason one text per explained row.
     """
     import pyarrow as pa
 
@@ -112,11 +119,11 @@ def reason_texts(
         rows, places = np.nonzero(top == index)
         if not len(rows):
             continue
-        column = inputs[feature.name]
+        column, own = inputs[feature.name], rows if at is None else at[rows]
         if feature.kind == "categorical":
-            values, found = np.asarray(column.cat.categories), column.cat.codes.to_numpy()[rows].astype(np.int64)
+            values, found = np.asarray(column.cat.categories), column.cat.codes.to_numpy()[own].astype(np.int64)
         else:
-            values, found = np.unique(_three_digits(column.to_numpy()[rows]), return_inverse=True)
+            values, found = np.unique(_three_digits(column.to_numpy()[own]), return_inverse=True)
         for value in values:
             texts += [f"{LEAVING}: {phrase(feature, value)}", f"{BUYING}: {phrase(feature, value)}"]
         start = len(texts) - 2 * len(values)

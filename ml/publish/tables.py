@@ -97,5 +97,9 @@ def stamped(rows: "pa.Table", stamp: Stamp, contract: Contract | None = None) ->
     }
     for name, value in values.items():
         if name not in rows.column_names and (contract is None or name in contract.column_names):
-            rows = rows.append_column(name, pa.repeat(pa.scalar(value), len(rows)))
+            column = pa.repeat(pa.scalar(value), len(rows))
+            if isinstance(value, str):
+                # A text that all rows share stands once in memory.
+                column = pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int8()), len(rows)), [value])
+            rows = rows.append_column(name, column)
     return rows if contract is None else contract.cast(rows)
