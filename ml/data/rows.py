@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+TEXTS = ("session_id", "visitor_id", "decided_at")
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -122,7 +124,7 @@ class _Columns:
             parts.append(pc.fill_null(batch.column(name), NONE).dictionary_encode())
         # Taking copies the rows; a selection would keep the engine's whole batch, all columns of it, in memory.
         everyone = pa.array(np.arange(batch.num_rows))
-        self.texts.append(batch.select(["session_id", "visitor_id", "decided_at"]).take(everyone))
+        self.texts.append(batch.select(list(TEXTS)).take(everyone))
         self.filled = end
 
     def in_order(self) -> Dataset:
@@ -130,10 +132,11 @@ class _Columns:
         import pandas as pd
         import pyarrow as pa
 
-        table = pa.Table.from_batches(self.texts)
+        texts = dict(zip(TEXTS, pa.Table.from_batches(self.texts).columns, strict=True))
+        self.texts.clear()
         points = _to_categories(self.categories.pop("decision_point"))
-        order = _time_order(self.decided_ms, table.column("session_id"), points.codes)
-        # One column at a time: the whole matrix twice would be the largest thing in memory.
+        order = _time_order(self.decided_ms, texts["session_id"], points.codes)
+        # One column at a time: the whole matrix twice would be the largest thing in memory, and the texts come next.
         for row in self.numbers:
             row[:] = row[order]
         inputs = pd.DataFrame(self.numbers.T, columns=self.mart.numeric, copy=False)
@@ -141,8 +144,8 @@ class _Columns:
         for name in self.mart.categorical:
             known = name == "decision_point"
             inputs[name] = points if known else _to_categories(self.categories.pop(name)).take(order)
-        self.texts.clear()
-        table = table.take(pa.array(order))
+        places = pa.array(order)
+        table = pa.table({name: texts.pop(name).take(places) for name in TEXTS})
         levels = pa.array(points.categories.tolist(), pa.string())
         coded = pa.DictionaryArray.from_arrays(points.codes.astype(np.int32), levels)
         label, is_mature, is_new_visitor = self.flags[:, order]
