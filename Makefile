@@ -138,7 +138,7 @@ soak: setup-dev
 	@SOAK_DUCKDB=$(or $(KILLS),200) SOAK_MYSQL=$(or $(KILLS_MYSQL),50) $(BIN)/python -m pytest -s tests/python/ops/test_soak.py
 
 test-spark: setup-dev setup-spark
-	@SPARK_SHOPS=sample,nasty $(BIN)/python -m pytest tests/python/dbt/test_parity_spark.py
+	@SPARK_SHOPS=sample,nasty,demo $(BIN)/python -m pytest tests/python/dbt/test_parity_spark.py
 
 fuzz: setup-dev
 	@FUZZ_ROUNDS=$(or $(ROUNDS),20) $(BIN)/python -m pytest tests/python/test_fuzz.py

@@ -113,7 +113,7 @@ class SparkRawTables(DuckDBRawTables):
         columns = {table: ", ".join(map(_column, columns)) for table, columns in self._tables.items()}
         if mark.is_file() and mark.read_text(encoding="utf-8") == json.dumps(columns):
             return
-        place = folder / COPIES / uuid4().hex
+        place, before = folder / COPIES / uuid4().hex, self._listed()
         for table in columns:
             (place / table).mkdir(parents=True)
             self._copy(table, place / table / "part.parquet")
@@ -123,8 +123,15 @@ class SparkRawTables(DuckDBRawTables):
         new.replace(folder / LIST)
         mark.write_text(json.dumps(columns), encoding="utf-8")
         for old in (folder / COPIES).iterdir():
-            if old != place:
+            # A build that is at work reads those of before.
+            if old not in (place, *before):
                 shutil.rmtree(old)
+
+    def _listed(self) -> set[Path]:
+        """The folder of the copies that the list names now, if there are any."""
+        path = self._folder / LIST
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        return {Path(json.loads(line)["location"]).parent for line in lines}
 
     def _copy(self, table: str, file: Path) -> None:
         # Spark's timestamps are moments; those of the raw tables are UTC.

@@ -37,7 +37,7 @@
 {%- endmacro %}
 
 {% macro spark__create_view_as(relation, sql) -%}
-    {%- set columns = spark_contract_columns(sql) -%}
+    {%- do spark_contract_columns(sql) -%}
     create or replace view {{ relation }}
     {%- if config.persist_relation_docs() and model.description %} comment {{ spark_text(model.description) }}{% endif %}
     as
@@ -47,14 +47,7 @@
 {# The columns of an enforced contract, which must be those that the query gives; none without one. #}
 {% macro spark_contract_columns(sql) -%}
     {%- if not config.get('contract').enforced -%}{{ return([]) }}{%- endif -%}
-    {%- set given = get_columns_in_query(sql) | map('lower') | list -%}
-    {%- set promised = model['columns'].keys() | map('lower') | list -%}
-    {%- if given | sort != promised | sort -%}
-        {% do exceptions.raise_compiler_error(
-            model.name ~ ': the contract names the columns ' ~ promised | sort | join(', ') ~ '; the query gives '
-            ~ given | sort | join(', ')
-        ) %}
-    {%- endif -%}
+    {%- do check_contract_columns(get_columns_in_query(sql) | map('lower') | list) -%}
     {{ return(model['columns'].values() | list) }}
 {%- endmacro %}
 

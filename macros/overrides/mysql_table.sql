@@ -119,13 +119,7 @@
 {# The columns that a query gives, in their order; they must be those that the contract names. #}
 {% macro mysql_columns_of(sql) -%}
     {%- set given = get_column_schema_from_query(sql) | map(attribute='name') | map('lower') | list -%}
-    {%- set promised = model['columns'].keys() | map('lower') | list -%}
-    {%- if given | sort != promised | sort -%}
-        {% do exceptions.raise_compiler_error(
-            model.name ~ ': the contract names the columns ' ~ promised | sort | join(', ') ~ '; the query gives '
-            ~ given | sort | join(', ')
-        ) %}
-    {%- endif -%}
+    {%- do check_contract_columns(given) -%}
     {{ return(given) }}
 {%- endmacro %}
 

@@ -137,3 +137,11 @@ def sample(shared_data: Path) -> RawFiles:
 def nasty(folder: Path, *, is_trained_on: bool) -> RawFiles:
     """The shop that has whatever may go wrong, written to a folder."""
     return RawFiles(write_shop(folder, nasty_world()), {"shop_utc_offset_minutes": UTC_OFFSET_MINUTES}, is_trained_on)
+
+
+def demo(folder: Path) -> RawFiles:
+    """The synthetic shop of the demo, with 30,000 visitors, written to a folder."""
+    raw = str(folder / "raw")
+    synth = [sys.executable, "-m", "ingest", "synth", "--out", raw, "--visitors", "30000", "--seed", "42"]
+    subprocess.run(synth, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return RawFiles([["--raw", raw]], {}, False)

@@ -17,7 +17,6 @@ WORKERS, START_SECONDS = 2, 120
 # Small data, many short queries: compiling them, to Java and from there to machine code, would cost more than it saves.
 QUICK = {
     "spark.sql.adaptive.enabled": "false",
-    "spark.sql.shuffle.partitions": "2",
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     "spark.executor.memory": "512m",
@@ -76,7 +75,7 @@ def start_cluster(folder: Path) -> Iterator[dict[str, str]]:
             work = str(folder / f"work{number}")
             start("worker.Worker", "--cores", "1", "--memory", "1g", "--webui-port", "0", "--work-dir", work, master)
         await_text(folder / "0.log", ["Registering worker"] * WORKERS, daemons)
-        yield {**environment, "FUNNELIFT_SPARK_MASTER": master}
+        yield {**environment, "FUNNELIFT_SPARK_MASTER": master, "FUNNELIFT_SPARK_SHUFFLE_PARTITIONS": "2"}
     finally:
         for daemon in reversed(daemons):
             daemon.terminate()

@@ -1,6 +1,6 @@
 """The same raw files give the same rows on Spark, compared cell by cell with DuckDB, on a cluster of two workers.
 
-`make test-spark` runs this; SPARK_SHOPS names the shops: sample, nasty.
+`make test-spark` runs this; SPARK_SHOPS names the shops: sample, nasty, demo.
 """
 
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from parity import on_duckdb, on_spark
-from parity_shops import BI_KEYS, KEYS, Pair, RawFiles, assert_same, nasty, sample
+from parity_shops import BI_KEYS, KEYS, Pair, RawFiles, assert_same, demo, nasty, sample
 from paths import ROOT
 from spark_cluster import start_cluster
 
@@ -34,6 +34,7 @@ def pair(
     shop: RawFiles = {
         "sample": lambda: sample(shared_data),
         "nasty": lambda: nasty(folder, is_trained_on=False),
+        "demo": lambda: demo(folder),
     }[request.param]()
     (folder / "duckdb").mkdir()
     (folder / "spark").mkdir()
