@@ -253,10 +253,12 @@ def summary(covered: Sequence[dict[str, Any]], learnt: Sequence[dict[str, Any]])
         exact = stats.binomtest(holds, len(bounds)).proportion_ci()
         found[f"{name}: interval covers"] = f"{holds} of {len(bounds)} [{exact.low:.1%}, {exact.high:.1%}]"
     found["mean effect"] = mean_of(np.array([shop["effect"][0] for shop in covered]))
-    profits = {name: np.array([shop["profit"][name] for shop in learnt]) for name in POLICIES}
-    found |= {f"profit per visitor, {name}": mean_of(values) for name, values in profits.items()}
-    found |= {f"learnt less {name}": mean_of(profits["learnt"] - profits[name]) for name in POLICIES[1:]}
-    found["profit per visitor, oracle"] = mean_of(np.array([shop["profit of an oracle"] for shop in learnt]))
+    # One shop says nothing of how much shops differ.
+    if len(learnt) > 1:
+        profits = {name: np.array([shop["profit"][name] for shop in learnt]) for name in POLICIES}
+        found |= {f"profit per visitor, {name}": mean_of(values) for name, values in profits.items()}
+        found |= {f"learnt less {name}": mean_of(profits["learnt"] - profits[name]) for name in POLICIES[1:]}
+        found["profit per visitor, oracle"] = mean_of(np.array([shop["profit of an oracle"] for shop in learnt]))
     return found
 
 
@@ -272,7 +274,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Loops of the live service in simulated shops that react.")
     parser.add_argument("--folder", type=Path, required=True, help="gets what was found, and the scratch meanwhile")
     parser.add_argument("--shops", type=int, default=50, help="shops whose average effect is estimated")
-    parser.add_argument("--visitors", type=int, default=600, help="of each of these")
+    parser.add_argument("--visitors", type=int, default=400, help="of each of these")
     parser.add_argument("--policies", type=int, default=12, help="shops that learn a policy")
     parser.add_argument("--first", type=int, default=3000, help="visitors that each of these learns from")
     parser.add_argument("--second", type=int, default=1000, help="visitors that come then")

@@ -35,9 +35,11 @@ def draw(
     mpl.rcParams.update({"axes.grid": True, "grid.alpha": 0.3, "axes.axisbelow": True})
     import matplotlib.pyplot as plt
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 5.2), dpi=100)
-    _draw_intervals(left, covered, found)
-    _draw_profits(right, learnt, found)
+    has_profits = len(learnt) > 1
+    figure, axes = plt.subplots(1, 1 + has_profits, figsize=(11 if has_profits else 6.5, 5.2), dpi=100, squeeze=False)
+    _draw_intervals(axes[0, 0], covered, found)
+    if has_profits:
+        _draw_profits(axes[0, 1], learnt, found)
     figure.suptitle("SIMULATED SHOPPERS who react to what the live service shows them", fontsize=11)
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
