@@ -135,8 +135,20 @@ events: {view: view, buy: transaction}
 def test_an_entry_is_found_by_its_key(shop: Shop) -> None:
     mapping = MINIMAL.replace("thing", '"params[key=sku].value.text"')
     line = {"at": AT, "who": "v", "what": "view", "params": [{"key": "x"}, {"key": "sku", "value": {"text": "i"}}]}
-    load(shop, mapping, "e.jsonl", json.dumps(line) + "\n")
-    assert events(shop, "itemid") == [("i",)]
+    written = json.dumps(line)
+    # The same with other characters escaped than need to be; in a text; and without the entry.
+    others = [written.replace('"sku"', r'"s\u006bu"').replace('"i"', '"j"'), json.dumps(line | {"params": "[]"})]
+    others += [json.dumps(line | {"params": json.dumps(line["params"]).replace('"sku"', r'"\u0073ku"')})]
+    load(shop, mapping, "e.jsonl", "\n".join([written, *others]) + "\n")
+    assert events(shop, "itemid") == [("i",), ("i",), ("j",)]
+    assert reasons(shop) == [(3, "empty_item")]
+
+
+def test_an_entry_is_found_by_its_key_in_each_entry_of_a_list(shop: Shop) -> None:
+    mapping = MINIMAL.replace("thing", '"lines[].params[key=sku].text"')
+    lines = [{"params": [{"key": "x"}, {"key": "sku", "text": item}]} for item in "ab"]
+    load(shop, mapping, "e.jsonl", json.dumps({"at": AT, "who": "v", "what": "view", "lines": lines}) + "\n")
+    assert events(shop, "itemid") == [("a",), ("b",)]
 
 
 def test_nested_parquet_reads_as_json_does(shop: Shop) -> None:
