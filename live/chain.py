@@ -1,8 +1,9 @@
 """The marts' SQL on the visitors at hand: an in-memory DuckDB whose tables are filled, read and emptied again."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import duckdb
 
@@ -20,6 +21,20 @@ EVENT_ITEMS, FEATURES = "int_event_items", "session_features"
 # The shop's events stand in a schema of their own, beside those of the visitors at hand.
 SHOP_SCHEMA = "shop"
 RAW_EVENTS = "raw_events"
+# What item demand and usual prices are worked out from, of an event; and what is asked of the visitors' own events.
+SHOWN = ("item_key", "event_rank", "is_repeated_order", "category_id", "price", "event_ms")
+OF_DAYS = ("visitor_id", *SHOWN, "day_number")
+CENT = Decimal("0.0001")
+
+
+class Rows(NamedTuple):
+    """Rows of a table: the names of some columns, and for each row their values."""
+
+    columns: tuple[str, ...]
+    values: Sequence[tuple[Any, ...]]
+
+
+OfDays = Callable[[Sequence[tuple[Any, ...]]], Mapping[str, Rows]]
 
 
 class Chain:
@@ -36,7 +51,7 @@ class Chain:
     """
 
     def __init__(self, compiled: Compiled, high_water_mark_ms: int) -> None:
-        self._compiled, self._is_running = compiled, False
+        self.compiled, self._is_running = compiled, False
         self._connection = duckdb.connect(":memory:", config={"threads": 1})
         # Statistics of empty tables would make a plan for empty tables.
         self._connection.execute(
@@ -53,33 +68,36 @@ class Chain:
         for table in (EVENT_ITEMS, PRICES):
             self._connection.execute(f"create table {SHOP_SCHEMA}.{table} as from funnelift.{table}")
         self.set_clock(high_water_mark_ms)
-        self._by_visitor = [model.name for model in compiled.models if model.name not in OF_SHOP]
+        self.by_visitor = [model.name for model in compiled.models if model.name not in OF_SHOP]
+        self._schemas: dict[str, pa.Schema] = {}
         self._prepare()
 
     def _prepare(self) -> None:
-        for name in self._by_visitor:
-            model = self._compiled[name]
-            columns = ", ".join(self._columns(name))
+        for name in self.by_visitor:
+            model = self.compiled[name]
+            columns = ", ".join(f'"{column}"' for column in self.schema(f"funnelift.{name}").names)
             self._connection.execute(
                 f"prepare run_{name} as insert into {model.relation} ({columns}) select {columns} from ({model.sql})"
             )
         self._connection.execute(
-            "prepare run_days as select visitors.visitor_id, event_items.*, days.day_number "
+            f"prepare run_days as select {', '.join(OF_DAYS)} "
             f"from funnelift.{EVENT_ITEMS} as event_items "
-            f"inner join ({self._compiled.days_sql}) as days on event_items.event_key = days.event_key "
-            "inner join funnelift.int_visitors as visitors on event_items.visitor_key = visitors.visitor_key"
+            f"inner join ({self.compiled.days_sql}) as days using (event_key) "
+            "inner join funnelift.int_visitors as visitors using (visitor_key)"
         )
         for name in (DEMAND, PRICES):
             self._connection.execute(f"prepare run_{name} as {self._on_shop(name, EVENT_ITEMS)}")
 
-    def _columns(self, table: str) -> list[str]:
-        described = self._connection.execute(f"describe funnelift.{table}").fetchall()
-        return [f'"{row[0]}"' for row in described]
+    def schema(self, table: str) -> "pa.Schema":
+        """The columns of a table, with their Arrow types."""
+        if table not in self._schemas:
+            self._schemas[table] = self._connection.execute(f"from {table} limit 0").to_arrow_table().schema
+        return self._schemas[table]
 
     def _on_shop(self, name: str, table: str) -> str:
         """A model's SQL, reading one table of the shop's in place of that of the visitors at hand."""
-        relation = self._compiled[table].relation
-        return self._compiled[name].sql.replace(relation, relation.replace('"funnelift"', f'"{SHOP_SCHEMA}"'))
+        relation = self.compiled[table].relation
+        return self.compiled[name].sql.replace(relation, relation.replace('"funnelift"', f'"{SHOP_SCHEMA}"'))
 
     def kinds(self, most: int = 100) -> list[str]:
         """The kinds of event in the order of their ranks, from 1 on."""
@@ -89,7 +107,7 @@ class Chain:
                 f"from range(1, {most}) as numbers(number)"
             )
             found = self._connection.execute(
-                f"select event_type from ({self._compiled.kinds_sql}) where event_type is not null order by event_rank"
+                f"select event_type from ({self.compiled.kinds_sql}) where event_type is not null order by event_rank"
             ).fetchall()
         return [kind for (kind,) in found]
 
@@ -121,7 +139,7 @@ class Chain:
             self._fill("funnelift_raw.raw_item_properties", properties)
             self._fill(f"funnelift.{ITEMS}", items)
             found: pa.Table = self._connection.execute(
-                f"select * from ({self._compiled[ATTRIBUTES].sql}) order by item_key"
+                f"select * from ({self.compiled[ATTRIBUTES].sql}) order by item_key"
             ).to_arrow_table()
         return found
 
@@ -134,56 +152,63 @@ class Chain:
             found: pa.Table = self._connection.execute(self._on_shop(CATEGORIES, PRICES)).to_arrow_table()
         return found
 
-    def of_shop(self, model: str, event_items: "pa.Table") -> "pa.Table":
+    def of_shop(self, model: str, slices: "Sequence[pa.Table]", own: Sequence[tuple[Any, ...]]) -> Rows:
         """Work out item demand or usual prices from the shop's events, inside a run.
 
         Parameters
         ----------
         model : str
             `DEMAND` or `PRICES`.
-        event_items : pyarrow.Table
-            Rows of int_event_items, of all visitors.
+        slices : sequence of pyarrow.Table
+            Rows of int_event_items.
+        own : sequence of tuple
+            Further ones, the columns in the order of `SHOWN`.
 
         Returns
         -------
-        pyarrow.Table
+        Rows
             The model's rows.
         """
         self._connection.execute(f"truncate {SHOP_SCHEMA}.{EVENT_ITEMS}")
-        self._fill(f"{SHOP_SCHEMA}.{EVENT_ITEMS}", event_items)
-        found: pa.Table = self._connection.execute(f"execute run_{model}").to_arrow_table()
-        return found
+        for part in slices:
+            self._fill(f"{SHOP_SCHEMA}.{EVENT_ITEMS}", part.select(list(SHOWN)))
+        self._fill_rows(f"{SHOP_SCHEMA}.{EVENT_ITEMS}", Rows(SHOWN, own))
+        found = self._connection.execute(f"execute run_{model}")
+        return Rows(tuple(column[0] for column in found.description or ()), found.fetchall())
 
-    def run(
-        self, given: "Mapping[str, pa.Table]", of_days: "Callable[[pa.Table], Mapping[str, pa.Table]]"
-    ) -> "pa.Table":
+    def run(self, given: Mapping[str, Rows], of_days: OfDays) -> "pa.Table":
         """Run the models on the visitors at hand.
 
         Parameters
         ----------
-        given : mapping of str to pyarrow.Table
+        given : mapping of str to Rows
             Rows of raw_events, int_items and int_item_attributes.
         of_days : callable
-            Gets the rows of int_event_items, each with its visitor_id and day_number; returns the rows of demand,
-            prices and categories that they look up.
+            Gets the columns `OF_DAYS` of the visitors' events; returns the rows of demand, prices and categories that
+            they look up.
 
         Returns
         -------
         pyarrow.Table
             Rows of session_features.
         """
-        first = self._by_visitor.index(EVENT_ITEMS) + 1
+        first = self.by_visitor.index(EVENT_ITEMS) + 1
         with self._rolled_back():
             for table, rows in given.items():
-                self._fill(f"{'funnelift_raw' if table == RAW_EVENTS else 'funnelift'}.{table}", rows)
-            for name in self._by_visitor[:first]:
+                self._fill_rows(f"{'funnelift_raw' if table == RAW_EVENTS else 'funnelift'}.{table}", rows)
+            for name in self.by_visitor[:first]:
                 self._connection.execute(f"execute run_{name}")
-            for table, rows in of_days(self._connection.execute("execute run_days").to_arrow_table()).items():
-                self._fill(f"funnelift.{table}", rows)
-            for name in self._by_visitor[first:]:
+            for table, rows in of_days(self._connection.execute("execute run_days").fetchall()).items():
+                self._fill_rows(f"funnelift.{table}", rows)
+            for name in self.by_visitor[first:]:
                 self._connection.execute(f"execute run_{name}")
             found: pa.Table = self._connection.execute(f"from funnelift.{FEATURES}").to_arrow_table()
         return found
+
+    def _fill_rows(self, table: str, rows: Rows) -> None:
+        if rows.values:
+            schema = self.schema(table)
+            self._fill(table, typed_table(rows, [schema.field(name).type for name in rows.columns]))
 
     def _fill(self, table: str, rows: "pa.Table") -> None:
         if rows.num_rows:
@@ -205,3 +230,16 @@ class Chain:
             self._is_running = False
             with suppress(duckdb.TransactionException):
                 self._connection.execute("rollback")
+
+
+def typed_table(rows: Rows, types: "Sequence[pa.DataType]") -> "pa.Table":
+    """Rows as Arrow has them; an amount may come as the double that is nearest to it."""
+    import pyarrow as pa
+
+    columns = []
+    given = zip(*rows.values, strict=True) if rows.values else [()] * len(types)
+    for values, kind in zip(given, types, strict=True):
+        if pa.types.is_decimal(kind):
+            values = tuple(Decimal(value).quantize(CENT) if isinstance(value, float) else value for value in values)
+        columns.append(pa.array(values, kind))
+    return pa.table(columns, names=list(rows.columns))

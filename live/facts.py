@@ -1,6 +1,7 @@
 """What the warehouse knows when a build has ended: read once, by the warehouse's own interface, and let go."""
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from live.chain import ITEMS, Chain
 from live.compile import Compiled
+from live.quick import QuickChain, UnportableError
 from live.slices import Slices
 from ml.data.build import Build, whole_build
 from warehouse.base import RAW_SCHEMA, Warehouse
@@ -26,6 +28,7 @@ ITEM_COLUMNS = ("event_key", "category_id", "price", "is_repeated_order")
 PROPERTY_COLUMNS = ("timestamp", "itemid", "property", "value")
 ASSIGNMENTS, ASSIGNMENT_COLUMNS = "stg_treatment_assignments", ("visitor_id", "treatment", "assigned_ms", "propensity")
 NO_CATEGORY = -1
+LOGGER = logging.getLogger("live")
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,10 @@ class Facts:
     assignments: "pa.Table"
     visitor_count: int
     event_count: int
+
+    def some_visitors(self, most: int) -> set[str]:
+        """Visitors of the history, from all over it."""
+        return set(self.history.some("visitorid", most))
 
 
 def read_plan(warehouse: Warehouse) -> BuildPlan:
@@ -136,7 +143,7 @@ def _read(warehouse: Warehouse, table: str, columns: tuple[str, ...], schema: st
     return pa.Table.from_batches(found) if found else pa.table({name: pa.nulls(0, pa.string()) for name in columns})
 
 
-def lay_out(tables: Tables, compiled: Compiled) -> tuple[Facts, Chain]:
+def lay_out(tables: Tables, compiled: Compiled) -> tuple[Facts, Chain | QuickChain]:
     """Lay the rows out for look-ups, and make the chain that runs on them.
 
     Parameters
@@ -150,8 +157,8 @@ def lay_out(tables: Tables, compiled: Compiled) -> tuple[Facts, Chain]:
     -------
     Facts
         Rows by visitor, item and category.
-    Chain
-        The models, ready to run.
+    Chain or QuickChain
+        The models, ready to run; on DuckDB alone where SQLite does not know their SQL.
     """
     import pyarrow as pa
 
@@ -186,7 +193,18 @@ def lay_out(tables: Tables, compiled: Compiled) -> tuple[Facts, Chain]:
         assignments=tables.assignments,
         visitor_count=len(tables.visitors),
         event_count=len(events),
-    ), chain
+    ), quick_chain(chain, tables.high_water_mark_ms)
+
+
+def quick_chain(chain: Chain, high_water_mark_ms: int) -> Chain | QuickChain:
+    """The chain on SQLite, where that can run these models."""
+    try:
+        quick = QuickChain(chain)
+    except UnportableError as error:
+        LOGGER.warning("features come from DuckDB alone, which is slower: %s", error)
+        return chain
+    quick.set_clock(high_water_mark_ms)
+    return quick
 
 
 def visitor_hashes(ids: "pa.Array") -> npt.NDArray[np.uint64]:
@@ -197,23 +215,23 @@ def visitor_hashes(ids: "pa.Array") -> npt.NDArray[np.uint64]:
 
 
 def _raw_rows(events: "pa.Table", tables: Tables, kinds: tuple[str, ...], visitor_ids: "pa.Array") -> "pa.Table":
-    """Events as rows of raw_events, with the number of the visitor beside them."""
+    """Events as rows of raw_events, the columns in their order there, with the visitor's key behind them."""
     import pyarrow as pa
 
     rank = _numbers(events, "event_rank")
     return pa.table({
         "timestamp": _numbers(events, "event_ms"),
         "visitorid": visitor_ids,
-        "visitor_key": _numbers(events, "visitor_key"),
         "event": pa.DictionaryArray.from_arrays(pa.array(rank - 1), pa.array(kinds, pa.string())),
         "itemid": _looked_up(tables.items, "item_key", "item_id", _numbers(events, "item_key")),
         "transactionid": events["transaction_id"].cast(pa.string()),
-        "categoryid": events["own_category_id"].cast(pa.string()),
         "price": _money(events["own_price"]),
+        "categoryid": events["own_category_id"].cast(pa.string()),
         "quantity": _money(events["quantity"]),
         "event_id": events["event_id"].cast(pa.string()),
         "line_number": np.zeros(len(events), dtype=np.int64),
         "load_number": np.zeros(len(events), dtype=np.int64),
+        "visitor_key": _numbers(events, "visitor_key"),
     })  # fmt: skip
 
 

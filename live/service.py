@@ -153,6 +153,8 @@ class Service:
                 self._ledger.arms.setdefault(arm.visitor_id, arm)
         facts, chain = lay_out(tables, compile_features(plan.settings, self.config.results / KEPT))
         shop, taken = Shop(facts, chain), len(self._new)
+        if not shop.settle_engine():
+            LOGGER.warning("features come from DuckDB alone, which is slower: SQLite would give others here")
         shop.add(self._new[:taken])
         LOGGER.info("build %d: %s visitors, %s events", plan.build.number, facts.visitor_count, facts.event_count)
         return Known(shop, models, plan.build.number, plan.started_ms, taken)

@@ -1,13 +1,15 @@
 """The shop in memory: what every visitor did, from the warehouse and since, and the features that follow."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from live.chain import ATTRIBUTES, CATEGORIES, DEMAND, ITEMS, PRICES, RAW_EVENTS, Chain
+from live.chain import ATTRIBUTES, CATEGORIES, DEMAND, ITEMS, OF_DAYS, PRICES, RAW_EVENTS, SHOWN, Chain, Rows
 from live.facts import Facts, visitor_hashes
+from live.quick import QuickChain
+from live.slices import tuples
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -17,8 +19,12 @@ DAY_MS = 86_400_000
 LOOK_BACK_MS = 30 * DAY_MS
 # A decision is of the session that runs: of what a visitor did longer ago only the history counts.
 RECENT_MS = 2 * DAY_MS
-MOST_CACHED = 500_000
-SHOWN = ("item_key", "event_rank", "is_repeated_order", "category_id", "price", "event_ms")
+MOST_CACHED, MOST_REMEMBERED = 500_000, 100_000
+RAW_COLUMNS = ("timestamp", "visitorid", "event", "itemid", "transactionid", "price", "categoryid", "quantity",
+               "event_id", "line_number", "load_number")  # fmt: skip
+KEY = ("session_id", "decision_point")
+
+Row = tuple[Any, ...]
 
 
 class RawEvent(NamedTuple):
@@ -43,7 +49,7 @@ class _Shown(NamedTuple):
     event_rank: int
     is_repeated_order: int
     category_id: str | None
-    price: Decimal | None
+    price: Decimal | float | None
     event_ms: int
     day_number: int
 
@@ -55,11 +61,11 @@ class Shop:
     ----------
     facts : Facts
         What the warehouse knows.
-    chain : Chain
+    chain : Chain or QuickChain
         The models.
     """
 
-    def __init__(self, facts: Facts, chain: Chain) -> None:
+    def __init__(self, facts: Facts, chain: Chain | QuickChain) -> None:
         self.facts = facts
         self._chain = chain
         self._items = dict(facts.items)
@@ -70,11 +76,15 @@ class Shop:
         self._of_category: dict[str, set[str]] = {}
         # Visitors whose rows in the history are out of date: their new ones stand in _shown.
         self._renewed = set[int]()
-        self._demand: dict[int, dict[int, dict[str, Any]]] = {}
-        self._prices: dict[str, dict[int, dict[str, Any]]] = {}
-        self._categories: dict[str, dict[str, Any]] = {}
-        self._schemas: dict[str, pa.Schema] = {}
-        self._know_categories(())
+        self._demand: dict[int, dict[int, Row]] = {}
+        self._prices: dict[str, dict[int, Row]] = {}
+        self._categories: dict[str, Row] = {}
+        # Columns of these three, as the models name them.
+        self._columns: dict[str, tuple[str, ...]] = {}
+        # Of visitors at hand: their rows in the history, and the keys that they have there; of items: their facts.
+        self._past: dict[str, tuple[list[Row], set[int]]] = {}
+        self._facts_of: dict[int, list[Row]] = {}
+        self._know_categories((), facts.tree)
 
     def knows_item(self, item: str) -> bool:
         """Whether the warehouse knows an item."""
@@ -110,74 +120,112 @@ class Shop:
         pyarrow.Table
             Their rows, and those of visitors with whom they share an order.
         """
-        raw = self._raw_rows(set(visitors))
-        ids = raw["itemid"].unique().to_pylist()
-        keys = [self._items[item] for item in ids]
-        import pyarrow as pa
-
-        given = {
-            RAW_EVENTS: raw.drop_columns(["visitor_key"]),
-            ITEMS: pa.table({"item_key": pa.array(keys, pa.int64()), "item_id": pa.array(ids, pa.string())}),
-            ATTRIBUTES: self.facts.attributes.of_all(keys),
-        }
-        renewed = raw["visitor_key"].drop_null().unique().to_pylist()
+        given, renewed = self._given(set(visitors))
         return self._chain.run(given, lambda rows: self._of_days(rows, renewed, since_ms))
 
-    def _raw_rows(self, visitors: set[str]) -> "pa.Table":
-        """Events of the visitors, and of all with whom they share an order."""
-        import pyarrow as pa
+    def settle_engine(self, most: int = 50) -> bool:
+        """Compare both engines on some visitors of the history, and go on with DuckDB alone where they differ.
 
-        parts: list[pa.Table] = []
-        waiting, seen = set(visitors), set[str]()
+        Parameters
+        ----------
+        most : int
+            Of how many visitors.
+
+        Returns
+        -------
+        bool
+            Whether SQLite is used.
+        """
+        chain = self._chain
+        if not isinstance(chain, QuickChain):
+            return False
+        given, renewed = self._given(self.facts.some_visitors(most))
+        quick, exact = (
+            each.run(given, lambda rows: self._of_days(rows, renewed, 0)).sort_by([(name, "ascending") for name in KEY])
+            for each in (chain, chain.exact)
+        )
+        if not quick.equals(exact):
+            self._chain = chain.exact
+        return self._chain is chain
+
+    def _given(self, visitors: set[str]) -> tuple[dict[str, Rows], set[int]]:
+        """What the models start from; and the keys of the visitors whom the history knows."""
+        raw, renewed = self._raw_rows(visitors)
+        items = [(self._items[item], item) for item in {row[RAW_COLUMNS.index("itemid")] for row in raw}]
+        facts = [row for key, _ in items for row in self._facts_of_item(key)]
+        return {
+            RAW_EVENTS: Rows(RAW_COLUMNS, raw),
+            ITEMS: Rows(("item_key", "item_id"), items),
+            ATTRIBUTES: Rows(self.facts.attributes.columns, facts),
+        }, renewed
+
+    def _facts_of_item(self, key: int) -> list[Row]:
+        found = self._facts_of.get(key)
+        if found is None:
+            if len(self._facts_of) > MOST_REMEMBERED:
+                self._facts_of.clear()
+            found = self._facts_of[key] = self.facts.attributes.rows(key)
+        return found
+
+    def _raw_rows(self, visitors: set[str]) -> tuple[list[Row], set[int]]:
+        """Events of the visitors, and of all with whom they share an order; and their keys in the history."""
+        raw, renewed = list[Row](), set[int]()
+        waiting, seen, order = visitors, set[str](), RAW_COLUMNS.index("transactionid")
         while waiting:
             seen |= waiting
-            found = self._history(waiting)
-            parts += [found, _raw_table([event for name in waiting for event in self._events.get(name, ())])]
-            named = {order for part in parts[-2:] for order in part["transactionid"].drop_null().unique().to_pylist()}
-            waiting = {visitor for order in named for visitor in self._orders.get(order, ())} - seen
-        return pa.concat_tables(parts, promote_options="permissive")
+            self._recall([visitor for visitor in waiting if visitor not in self._past])
+            found = list[Row]()
+            for visitor in waiting:
+                past, keys = self._past[visitor]
+                renewed |= keys
+                found += past
+                found += [(*event, 1) for event in self._events.get(visitor, ())]
+            raw += found
+            named = {row[order] for row in found if row[order] is not None}
+            waiting = {visitor for name in named for visitor in self._orders.get(name, ())} - seen
+        return raw, renewed
 
-    def _history(self, visitors: Iterable[str]) -> "pa.Table":
+    def _recall(self, visitors: list[str]) -> None:
+        """Get the visitors' rows of the history."""
         import pyarrow as pa
 
-        rows = self.facts.history.of_all(visitor_hashes(pa.array(list(visitors), pa.string())))
-        return rows.set_column(rows.column_names.index("event"), "event", rows["event"].cast(pa.string()))
+        if len(self._past) > MOST_REMEMBERED:
+            self._past = {visitor: self._past[visitor] for visitor in list(self._past)[MOST_REMEMBERED // 2 :]}
+        if visitors:
+            hashes = visitor_hashes(pa.array(visitors, pa.string()))
+            for visitor, number in zip(visitors, hashes, strict=True):
+                rows = self.facts.history.rows(number)
+                # The last column is the visitor's key.
+                self._past[visitor] = [row[:-1] for row in rows], {row[-1] for row in rows}
 
-    def _of_days(self, rows: "pa.Table", renewed: Sequence[int], since_ms: int) -> "dict[str, pa.Table]":
+    def _of_days(self, rows: Sequence[Row], renewed: set[int], since_ms: int) -> dict[str, Rows]:
         """Take in what the models say of the visitors' events, and look up what they need of the shop."""
         recent = since_ms - RECENT_MS
         self._renew(rows, renewed, since_ms)
-        wanted = [
-            (item, category, day)
-            for item, category, day, ms in zip(
-                *(rows[name].to_pylist() for name in ("item_key", "category_id", "day_number", "event_ms")), strict=True
-            )
-            if ms >= recent
-        ]
+        item, category, day, ms = (
+            OF_DAYS.index(name) for name in ("item_key", "category_id", "day_number", "event_ms")
+        )
+        wanted = [(row[item], row[category], row[day]) for row in rows if row[ms] >= recent]
         items = {(item, day) for item, _, day in wanted}
         categories = {(category, day) for _, category, day in wanted if category is not None}
         self._fill_in(items, categories, rows)
         # The previous session's last category may be of any time.
-        named = set(rows["category_id"].drop_null().unique().to_pylist())
-        if not named <= self._categories.keys():
-            self._know_categories(named)
+        named = {row[category] for row in rows if row[category] is not None}
+        self._know_categories(named - self._categories.keys())
         return {
-            DEMAND: self._table(DEMAND, [self._demand[item][day] for item, day in items]),
-            PRICES: self._table(PRICES, [self._prices[category][day] for category, day in categories]),
-            CATEGORIES: self._table(CATEGORIES, [self._categories[name] for name in named]),
+            DEMAND: self._rows(DEMAND, [self._demand[item][day] for item, day in items]),
+            PRICES: self._rows(PRICES, [self._prices[category][day] for category, day in categories]),
+            CATEGORIES: self._rows(CATEGORIES, [self._categories[name] for name in named]),
         }
 
-    def _table(self, name: str, rows: list[dict[str, Any]]) -> "pa.Table":
-        import pyarrow as pa
+    def _rows(self, name: str, values: list[Row]) -> Rows:
+        return Rows(self._columns.get(name, ()), values)
 
-        return pa.Table.from_pylist(rows, schema=self._schemas[name]) if rows else pa.table({})
-
-    def _renew(self, rows: "pa.Table", renewed: Sequence[int], since_ms: int) -> None:
+    def _renew(self, rows: Sequence[Row], renewed: set[int], since_ms: int) -> None:
         """Replace the visitors' rows among the shop's, and forget what a late event makes out of date."""
         self._renewed.update(renewed)
-        columns = [rows[name].to_pylist() for name in ("visitor_id", *SHOWN, "day_number")]
         new: dict[str, list[_Shown]] = {}
-        for visitor, *values in zip(*columns, strict=True):
+        for visitor, *values in rows:
             new.setdefault(visitor, []).append(_Shown(*values))
         for visitor, shown in new.items():
             self._shown[visitor] = shown
@@ -189,7 +237,7 @@ class Shop:
                     _forget_after(self._demand.get(row.item_key), row.day_number)
                     _forget_after(self._prices.get(row.category_id or ""), row.day_number)
 
-    def _fill_in(self, items: set[tuple[int, int]], categories: set[tuple[str, int]], rows: "pa.Table") -> None:
+    def _fill_in(self, items: set[tuple[int, int]], categories: set[tuple[str, int]], rows: Sequence[Row]) -> None:
         """Work out demand and prices of the days that nobody has asked for yet."""
         missing_items = {key for key in items if key[1] not in self._demand.get(key[0], ())}
         missing_categories = {key for key in categories if key[1] not in self._prices.get(key[0], ())}
@@ -200,8 +248,8 @@ class Shop:
                 cache.clear()
                 missing_items, missing_categories = items, categories
         days = {day for _, day in missing_items | missing_categories}
-        columns = zip(rows["day_number"].to_pylist(), rows["event_ms"].to_pylist(), strict=True)
-        times = [ms for day, ms in columns if day in days]
+        day, ms = OF_DAYS.index("day_number"), OF_DAYS.index("event_ms")
+        times = [row[ms] for row in rows if row[day] in days]
         low, high = min(times) - LOOK_BACK_MS, max(times) + 1
         if missing_items:
             self._fill_demand(missing_items, low, high)
@@ -212,18 +260,18 @@ class Shop:
         keys = {item for item, _ in missing}
         parts = [self.facts.event_items.of(item, low, high) for item in keys]
         visitors = {visitor for item in keys for visitor in self._of_item.get(item, ())}
-        for row in self._worked_out(DEMAND, parts, self._since(visitors, "item_key", keys, low)):
-            if (row["item_key"], row["day_number"]) in missing:
-                self._demand.setdefault(row["item_key"], {})[row["day_number"]] = row
+        for item, day, row in self._worked_out(DEMAND, parts, self._since(visitors, "item_key", keys, low)):
+            if (item, day) in missing:
+                self._demand.setdefault(item, {})[day] = row
 
     def _fill_prices(self, missing: set[tuple[str, int]], low: int, high: int) -> None:
         keys = {category for category, _ in missing}
         codes = [self.facts.categories[category] for category in keys if category in self.facts.categories]
         parts = [self.facts.event_categories.of(code, low, high) for code in codes]
         visitors = {visitor for category in keys for visitor in self._of_category.get(category, ())}
-        for row in self._worked_out(PRICES, parts, self._since(visitors, "category_id", keys, low)):
-            if (row["category_id"], row["day_number"]) in missing:
-                self._prices.setdefault(row["category_id"], {})[row["day_number"]] = row
+        for category, day, row in self._worked_out(PRICES, parts, self._since(visitors, "category_id", keys, low)):
+            if (category, day) in missing:
+                self._prices.setdefault(category, {})[day] = row
 
     def _since(self, visitors: Iterable[str], name: str, keys: Collection[object], low: int) -> list[_Shown]:
         """What stands in _shown of some items or categories, from a moment on."""
@@ -232,19 +280,17 @@ class Shop:
             row for visitor in visitors for row in self._shown[visitor] if row.event_ms >= low and row[place] in keys
         ]
 
-    def _worked_out(self, model: str, parts: "list[pa.Table]", shown: list[_Shown]) -> list[dict[str, Any]]:
-        """Run a model of the shop on slices of the history, without visitors who stand in `shown`, and on `shown`."""
-        import pyarrow as pa
+    def _worked_out(self, model: str, parts: "list[pa.Table]", shown: list[_Shown]) -> Iterator[tuple[Any, int, Row]]:
+        """Run a model of the shop on slices of the history, without visitors who stand in `shown`, and on `shown`.
 
-        tables = [self._without_renewed(part).select(list(SHOWN)) for part in parts if len(part)]
-        columns = list(zip(*shown, strict=True)) or [()] * len(_Shown._fields)
-        types = (pa.int64(), pa.int64(), pa.int64(), pa.string(), pa.decimal128(18, 4), pa.int64(), pa.int64())
-        own = pa.table(
-            [pa.array(values, kind) for values, kind in zip(columns, types, strict=True)], names=list(_Shown._fields)
-        )
-        found = self._chain.of_shop(model, pa.concat_tables([*tables, own.select(list(SHOWN))]))
-        self._schemas[model] = found.schema
-        return list(found.to_pylist())
+        Yields the key, the day and the whole of each row.
+        """
+        slices = [self._without_renewed(part) for part in parts if len(part)]
+        columns, rows = self._chain.of_shop(model, slices, [row[: len(SHOWN)] for row in shown])
+        self._columns[model] = columns
+        key = columns.index("item_key" if model == DEMAND else "category_id")
+        day = columns.index("day_number")
+        return ((row[key], row[day], row) for row in rows)
 
     def _without_renewed(self, rows: "pa.Table") -> "pa.Table":
         import pyarrow as pa
@@ -255,30 +301,19 @@ class Shop:
         keep = np.array([key not in self._renewed for key in keys], dtype=bool)
         return rows if keep.all() else rows.filter(pa.array(keep))
 
-    def _know_categories(self, named: Iterable[str]) -> None:
-        """Place categories in the tree; one that only events name is a root of its own."""
+    def _know_categories(self, named: Iterable[str], tree: "pa.Table | None" = None) -> None:
+        """Place categories in the tree; what stands in none of its rows is a root of its own."""
         import pyarrow as pa
 
-        names = sorted({*self._categories, *named})
-        found = self._chain.categories(self.facts.tree, pa.table({"category_id": pa.array(names, pa.string())}))
-        self._schemas[CATEGORIES] = found.schema
-        self._categories = {row["category_id"]: row for row in found.to_pylist()}
+        names = sorted(named)
+        if names or tree is not None:
+            tree = self.facts.tree.slice(0, 0) if tree is None else tree
+            found = self._chain.categories(tree, pa.table({"category_id": pa.array(names, pa.string())}))
+            self._columns[CATEGORIES] = tuple(found.column_names)
+            place = found.column_names.index("category_id")
+            self._categories |= {row[place]: row for row in tuples(found)}
 
 
 def _forget_after(days: "dict[int, Any] | None", day: int) -> None:
     for known in [known for known in days or () if known > day]:
         del (days or {})[known]
-
-
-def _raw_table(events: Sequence[RawEvent]) -> "pa.Table":
-    import pyarrow as pa
-
-    text, number, money = pa.string(), pa.int64(), pa.decimal128(18, 4)
-    types = (number, text, text, text, text, money, text, money, text, number)
-    columns = list(zip(*events, strict=True)) or [()] * len(types)
-    rows = pa.table(
-        [pa.array(values, kind) for values, kind in zip(columns, types, strict=True)], names=list(RawEvent._fields)
-    )
-    rows = rows.rename_columns(["line_number" if name == "place" else name for name in rows.column_names])
-    rows = rows.append_column("load_number", pa.array(np.ones(len(events), dtype=np.int64)))
-    return rows.append_column("visitor_key", pa.nulls(len(events), number))

@@ -1,6 +1,5 @@
 """A large table whose rows are found by a number, without an index beside it."""
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,8 +52,21 @@ class Slices:
             end = start + int(np.searchsorted(self._ms[start:end], to_ms, "left"))
         return self._rows.slice(start, max(end - start, 0))
 
-    def of_all(self, keys: Iterable[int | np.integer[Any]]) -> "pa.Table":
-        """The rows of several keys."""
-        import pyarrow as pa
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns."""
+        return tuple(self._rows.column_names)
 
-        return pa.concat_tables([self._rows.slice(0, 0), *(self.of(key) for key in keys)])
+    def some(self, column: str, most: int) -> list[Any]:
+        """Values of a column, of rows that stand far apart."""
+        step = max(1, len(self._key) // most)
+        return list(self._rows[column].take(np.arange(0, len(self._key), step)[:most]).to_pylist())
+
+    def rows(self, key: int | np.integer[Any]) -> list[tuple[Any, ...]]:
+        """The rows of a key, each with the values of all columns."""
+        return tuples(self.of(key))
+
+
+def tuples(rows: "pa.Table") -> list[tuple[Any, ...]]:
+    """Rows of a table one by one."""
+    return list(zip(*(column.to_pylist() for column in rows.columns), strict=True)) if len(rows) else []
