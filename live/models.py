@@ -1,6 +1,6 @@
 """The published models, and what they say of rows: ml.score's own code."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,7 @@ class Models:
     champion: "Champion | None"
     uplift: PublishedUplift | None
     missing: tuple[str, ...]
+    _latest: "list[tuple[pa.Table, Dataset]]" = field(default_factory=list)
 
     @property
     def name(self) -> tuple[str | None, str | None]:
@@ -101,8 +102,11 @@ class Models:
         return _by_key(uplift_rows(data, uplift, empty, stamp, contract, mart=self.mart, config=self.config))
 
     def _dataset(self, rows: "pa.Table") -> Dataset:
-        columns = rows.select(list(self.mart.columns)).combine_chunks()
-        return build_dataset(columns.to_batches(), columns.num_rows, self.mart)
+        """Both models score the same rows, one after the other."""
+        if not self._latest or self._latest[0][0] is not rows:
+            columns = rows.select(list(self.mart.columns)).combine_chunks()
+            self._latest[:] = [(rows, build_dataset(columns.to_batches(), columns.num_rows, self.mart))]
+        return self._latest[0][1]
 
     def cost(self, p_treatment: float | None) -> float:
         """What an offer costs: its price, or that times the chance that it is redeemed."""

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from ml.arrays import Floats
 from ml.config import CatBoostSettings
 from ml.conversion.model import HISTOGRAM_BINS, Training, chunks
+from ml.conversion.pool import pool_of
 from ml.data.features import Mart
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 # The loss decides when to stop; that of the training rows decides nothing.
 STOP_METRIC = "Logloss:hints=skip_train~true"
+# Of so few rows the values of all leaves at once are no burden.
+FEW_ROWS = 200
 
 
 class CatBoostModel:
@@ -87,6 +90,9 @@ class CatBoostModel:
         leaves = self.booster.calc_leaf_indexes(self._pool(inputs), thread_count=self.threads).astype(np.intp)
         with self._lock:
             self._learn_leaves(inputs, leaves)
+        if len(inputs) <= FEW_ROWS:
+            # The sum goes over the trees in order, as below.
+            return np.asarray(self._leaf_values[np.arange(leaves.shape[1]), leaves].sum(axis=1))
         values = np.zeros((len(self.mart.names), len(inputs)))
         for leaf_values, leaf in zip(self._leaf_values, leaves.T, strict=True):
             for feature in np.flatnonzero(leaf_values.any(axis=0)):
@@ -117,9 +123,7 @@ class CatBoostModel:
         save_booster(self.booster, path)
 
     def _pool(self, inputs: "pd.DataFrame") -> Any:
-        from catboost import Pool
-
-        return Pool(inputs, cat_features=self.mart.categorical)
+        return pool_of(inputs, self.mart.names)
 
 
 def save_booster(booster: Any, path: Path) -> None:

@@ -52,4 +52,6 @@ class Training:
 
 def chunks(inputs: "pd.DataFrame") -> "list[pd.DataFrame]":
     """Cut rows into pieces that fit in memory beside their predictions."""
+    if 0 < len(inputs) <= CHUNK_ROWS:
+        return [inputs]
     return [inputs.iloc[start : start + CHUNK_ROWS] for start in range(0, len(inputs), CHUNK_ROWS)]

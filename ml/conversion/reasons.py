@@ -44,11 +44,15 @@ def reasons_of(
 
     def reasons(part: slice) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.bool_]]:
         constant = champion.constants.of(points[part], mart)
-        return top_reasons(model.contributions(inputs.iloc[part]), mart, constant)
+        rows = inputs if len(parts) == 1 else inputs.iloc[part]
+        return top_reasons(model.contributions(rows), mart, constant)
 
     parts = [slice(start, start + SHAP_ROWS) for start in range(0, len(inputs), SHAP_ROWS)]
-    with ThreadPoolExecutor(threads) as pool:
-        done = list(pool.map(reasons, parts))
+    if len(parts) == 1:
+        done = [reasons(parts[0])]
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            done = list(pool.map(reasons, parts))
     top, pushes_up = (np.concatenate(found) for found in zip(*done, strict=True))
     return reason_texts(inputs, mart, top, pushes_up)
 

@@ -73,7 +73,10 @@ class SavedUplift:
         if len(self.crossed):
             row = _hashed(names)
             found = self.crossed[np.minimum(np.searchsorted(self.crossed["row"], row), len(self.crossed) - 1)]
-            own = np.flatnonzero((found["row"] == row) & (found["features"] == _hashed_features(inputs)))
+            own = np.flatnonzero(found["row"] == row)
+            if not len(own):
+                return whole, response
+            own = own[found["features"][own] == _hashed_features(inputs)[own]]
             crossed = self.model.scale.apply(*(found[name][own] for name in SAID))
             for name, values in vars(crossed).items():
                 getattr(whole, name)[own] = values

@@ -1,6 +1,6 @@
 """One CatBoost model of effects."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from scipy.special import expit
 from ml.arrays import Floats, Labels
 from ml.conversion.catboost import save_booster
 from ml.conversion.model import HISTOGRAM_BINS, chunks
+from ml.conversion.pool import pool_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,9 +85,8 @@ class EffectModel:
         """Return the predicted effect of each row; columns that the model does not know are left aside."""
         names = list(self.booster.feature_names_)
         if ARM not in names:
-            return self._raw(inputs[names])
-        features = inputs[[name for name in names if name != ARM]]
-        control, treated = (expit(self._raw(features.assign(**{ARM: np.float32(arm)})[names])) for arm in (0, 1))
+            return self._raw(inputs)
+        control, treated = (expit(self._raw(inputs, {ARM: arm})) for arm in (0, 1))
         return np.asarray(treated - control)
 
     @property
@@ -103,12 +103,9 @@ class EffectModel:
         values = self.booster.get_feature_importance(pool, type="ShapValues", thread_count=self.threads)
         return np.asarray(values)[:, :-1]
 
-    def _raw(self, inputs: "pd.DataFrame") -> Floats:
-        from catboost import Pool
-
-        cats = _categorical(inputs)
+    def _raw(self, inputs: "pd.DataFrame", more: Mapping[str, float] | None = None) -> Floats:
         settings = {"prediction_type": "RawFormulaVal", "thread_count": self.threads}
-        pools = (Pool(chunk, cat_features=cats) for chunk in chunks(inputs))
+        pools = (pool_of(chunk, self.features, more) for chunk in chunks(inputs))
         return np.concatenate([np.empty(0), *(self.booster.predict(pool, **settings) for pool in pools)])
 
 
