@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+import json
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
 
 from live.event import Event, RefusedError, parse_events, refused
 from live.service import Service
@@ -47,7 +49,51 @@ def _described(text: str, example: Any) -> dict[int | str, dict[str, Any]]:
     return {200: {"description": text, "content": {"application/json": {"example": example}}}}
 
 
-def make_app(service: Service) -> FastAPI:
+class Door:
+    """Answers `POST /events` itself, of which there are many, and leaves all else to FastAPI.
+
+    Parameters
+    ----------
+    app : FastAPI
+        Answers everything else.
+    service : Service
+        Takes the events.
+    """
+
+    def __init__(self, app: FastAPI, service: Service) -> None:
+        self._app, self._service = app, service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http" or (scope["method"], scope["path"]) != ("POST", "/events"):
+            await self._app(scope, receive, send)
+            return
+        started, headers = time.monotonic(), list[tuple[bytes, bytes]]()
+        try:
+            status, content = 200, await self._taken(scope, receive)
+        except RefusedError as error:
+            status, content = error.status, {"detail": error.faults}
+            headers += [(b"www-authenticate", b"Bearer")] if status == 401 else []
+        body = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        headers += [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+        self._service.metrics.answers.labels(str(status)).inc()
+        self._service.metrics.answer_seconds.observe(time.monotonic() - started)
+
+    async def _taken(self, scope: Scope, receive: Receive) -> dict[str, Any]:
+        service = self._service
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        _check_token(headers, service.settings.token)
+        known = service.known
+        if known is None:
+            raise refused(503, "not ready yet", "service")
+        body = await _body_of(headers, receive, service.settings.body_bytes)
+        events = parse_events(body, known.shop.facts.kinds)
+        return await asyncio.wrap_future(service.submit(events))
+
+
+def make_app(service: Service) -> Door:
     """Make the application.
 
     Parameters
@@ -57,7 +103,7 @@ def make_app(service: Service) -> FastAPI:
 
     Returns
     -------
-    FastAPI
+    Door
         Ready for uvicorn.
     """
 
@@ -73,30 +119,13 @@ def make_app(service: Service) -> FastAPI:
         headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
         return JSONResponse({"detail": error.faults}, error.status, headers)
 
-    _add_events(app, service)
-    _add_reading(app, service)
-    return app
-
-
-def _add_events(app: FastAPI, service: Service) -> None:
     @app.post("/events", openapi_extra=EVENTS_BODY, responses=_described("What was decided", ANSWER))
-    async def take_events(request: Request) -> JSONResponse:
+    async def take_events() -> None:
         """Take one event or a list; answered when they are on the disk."""
-        started, status = time.monotonic(), 200
-        try:
-            _check_token(request.headers, service.settings.token)
-            known = service.known
-            if known is None:
-                raise refused(503, "not ready yet", "service")
-            body = await _body_of(request, service.settings.body_bytes)
-            events = parse_events(body, known.shop.facts.kinds)
-            return JSONResponse(await asyncio.wrap_future(service.submit(events)))
-        except RefusedError as error:
-            status = error.status
-            raise
-        finally:
-            service.metrics.answers.labels(str(status)).inc()
-            service.metrics.answer_seconds.observe(time.monotonic() - started)
+        # For /docs alone: the door has answered.
+
+    _add_reading(app, service)
+    return Door(app, service)
 
 
 def _add_reading(app: FastAPI, service: Service) -> None:
@@ -130,13 +159,18 @@ def _check_token(headers: Mapping[str, str], token: str | None) -> None:
             raise refused(401, "missing or wrong token: Authorization: Bearer …", "header", "authorization")
 
 
-async def _body_of(request: Request, most: int) -> bytes:
+async def _body_of(headers: Mapping[str, str], receive: Receive, most: int) -> bytes:
     too_large = refused(413, f"at most {most} bytes", "body")
-    stated = request.headers.get("content-length", "0")
+    stated = headers.get("content-length", "0")
     if not stated.isdigit() or int(stated) > most:
         raise too_large
-    parts, size = [], 0
-    async for part in request.stream():
+    parts, size, goes_on = list[bytes](), 0, True
+    while goes_on:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise refused(400, "the sender hung up", "body")
+        part = message.get("body", b"")
+        goes_on = message.get("more_body", False)
         size += len(part)
         if size > most:
             raise too_large

@@ -41,6 +41,8 @@ SHOP_EVENT_ITEMS = f"shop_{EVENT_ITEMS}"
 MOST_ROWS = 10_000
 # Up to this sum doubles add amounts without losing a ten-thousandth.
 MOST_AMOUNT = 10**9
+# Where windows move they take amounts off their sums again, which only whole numbers bear.
+UNITS = 10_000
 EPOCH = date(1970, 1, 1)
 
 
@@ -72,22 +74,27 @@ class QuickChain:
         self._types: dict[str, dict[str, pa.DataType]] = {}
         for table in (RAW_EVENTS, *FILLED, *exact.by_visitor):
             self._create(table, exact.schema(f"{'funnelift_raw' if table in RAW_TABLES else 'funnelift'}.{table}"))
-        self._create(SHOP_EVENT_ITEMS, exact.schema(f"funnelift.{EVENT_ITEMS}"))
+        self._create(SHOP_EVENT_ITEMS, exact.schema(f"funnelift.{EVENT_ITEMS}"), amounts="integer")
         self._models = [(name, self._insert(name, portable(compiled[name].sql))) for name in exact.by_visitor]
         self._days = (
             f"select {', '.join(OF_DAYS)} from {EVENT_ITEMS} inner join ({portable(compiled.days_sql)}) as days "
             "using (event_key) inner join int_visitors using (visitor_key)"
         )
-        self._demand = portable(compiled[DEMAND].sql).replace(EVENT_ITEMS, SHOP_EVENT_ITEMS)
+        self._of_shop = {
+            name: portable(compiled[name].sql).replace(EVENT_ITEMS, SHOP_EVENT_ITEMS) for name in (DEMAND, PRICES)
+        }
+        self._of_shop[PRICES] = in_units(self._of_shop[PRICES])
         self._check()
 
-    def _create(self, table: str, schema: "pa.Schema") -> None:
+    def _create(self, table: str, schema: "pa.Schema", amounts: str = "real") -> None:
         import pyarrow as pa
 
         def affinity(kind: "pa.DataType") -> str:
             if pa.types.is_string(kind):
                 return "text"
-            return "real" if pa.types.is_floating(kind) or pa.types.is_decimal(kind) else "integer"
+            if pa.types.is_decimal(kind):
+                return amounts
+            return "real" if pa.types.is_floating(kind) else "integer"
 
         self._types[table] = {field.name: field.type for field in schema}
         columns = ", ".join(f'"{field.name}" {affinity(field.type)}' for field in schema)
@@ -100,7 +107,7 @@ class QuickChain:
     def _check(self) -> None:
         """Plan everything once: what SQLite does not know, it says here."""
         try:
-            for sql in (*(sql for _, sql in self._models), self._days, self._demand):
+            for sql in (*(sql for _, sql in self._models), self._days, *self._of_shop.values()):
                 self._connection.execute(f"explain {sql}")
         except sqlite3.Error as error:
             raise UnportableError(str(error)) from None
@@ -122,15 +129,14 @@ class QuickChain:
 
     def of_shop(self, model: str, slices: "Sequence[pa.Table]", own: Sequence[tuple[Any, ...]]) -> Rows:
         """Work out item demand or usual prices, as `Chain.of_shop`."""
-        # Windows that move take amounts off their sums again, which only decimals bear.
-        if model == PRICES or sum(map(len, slices)) + len(own) > MOST_ROWS:
+        if sum(map(len, slices)) + len(own) > MOST_ROWS:
             return self._exact.of_shop(model, slices, own)
         self._connection.execute(f"delete from {SHOP_EVENT_ITEMS}")
         for part in slices:
             columns = [part[name].to_pylist() for name in SHOWN]
-            self._fill(SHOP_EVENT_ITEMS, Rows(SHOWN, list(zip(*columns, strict=True))))
-        self._fill(SHOP_EVENT_ITEMS, Rows(SHOWN, own))
-        found = self._connection.execute(self._demand)
+            self._fill(SHOP_EVENT_ITEMS, Rows(SHOWN, list(zip(*columns, strict=True))), UNITS)
+        self._fill(SHOP_EVENT_ITEMS, Rows(SHOWN, own), UNITS)
+        found = self._connection.execute(self._of_shop[model])
         return Rows(tuple(column[0] for column in found.description), found.fetchall())
 
     def run(self, given: Mapping[str, Rows], of_days: OfDays) -> "pa.Table":
@@ -151,7 +157,7 @@ class QuickChain:
             found = self._connection.execute(f"select * from {FEATURES}").fetchall()
         return typed_table(Rows(tuple(self._types[FEATURES]), found), list(self._types[FEATURES].values()))
 
-    def _fill(self, table: str, rows: Rows) -> None:
+    def _fill(self, table: str, rows: Rows, units: int = 1) -> None:
         if not rows.values:
             return
         import pyarrow as pa
@@ -160,7 +166,7 @@ class QuickChain:
         columns = []
         for name, values in zip(rows.columns, zip(*rows.values, strict=True), strict=True):
             if pa.types.is_decimal(types[name]):
-                values = tuple(None if value is None else float(value) for value in values)
+                values = tuple(None if value is None else _held(value, units) for value in values)
             elif pa.types.is_date(types[name]):
                 values = tuple((value - EPOCH).days if isinstance(value, date) else value for value in values)
             columns.append(values)
@@ -176,6 +182,11 @@ class QuickChain:
         finally:
             self._is_running = False
             self._connection.execute("rollback")
+
+
+def _held(value: float, units: int) -> float:
+    """An amount as SQLite holds it: a double, or so many units."""
+    return float(value) if units == 1 else round(value * units)
 
 
 def is_exact(given: Mapping[str, Rows]) -> bool:
@@ -232,6 +243,14 @@ def portable(sql: str) -> str:
     return sql
 
 
+def in_units(sql: str) -> str:
+    """The SQL of usual prices for prices in ten-thousandths: a sum becomes an amount where it becomes a double."""
+    found, count = re.subn(r"cast\((price_sum\w*) as double\)", r"of_units(\1)", sql)
+    if count != 1:
+        raise UnportableError("the sum of prices is not where it was")
+    return found
+
+
 def _opening(sql: str, end: int) -> int:
     """Where the `cast(` stands whose bracket is open at a place."""
     depth = 1
@@ -263,5 +282,6 @@ def _add_functions(connection: sqlite3.Connection) -> None:
     for name, count, function in (
         ("to_amount", 1, _to_amount), ("to_double", 1, float), ("least", -1, least), ("concat", -1, joined),
         ("make_timestamp", 1, lambda microseconds: microseconds),
+        ("of_units", 1, lambda units: None if units is None else units / UNITS),
     ):  # fmt: skip
         connection.create_function(name, count, function, deterministic=True)

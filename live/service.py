@@ -1,5 +1,6 @@
 """The one writer: takes waiting events in batches, makes them durable, works out features, decides, answers."""
 
+import gc
 import logging
 import queue
 import threading
@@ -156,6 +157,8 @@ class Service:
         if not shop.settle_engine():
             LOGGER.warning("features come from DuckDB alone, which is slower: SQLite would give others here")
         shop.add(self._new[:taken])
+        # What was read stays for long: no collection of garbage need go through it.
+        gc.freeze()
         LOGGER.info("build %d: %s visitors, %s events", plan.build.number, facts.visitor_count, facts.event_count)
         return Known(shop, models, plan.build.number, plan.started_ms, taken)
 

@@ -140,12 +140,17 @@ class Shop:
         if not isinstance(chain, QuickChain):
             return False
         given, renewed = self._given(self.facts.some_visitors(most))
-        quick, exact = (
-            each.run(given, lambda rows: self._of_days(rows, renewed, 0)).sort_by([(name, "ascending") for name in KEY])
-            for each in (chain, chain.exact)
-        )
-        if not quick.equals(exact):
+        found = []
+        for each in (chain.exact, chain):
+            self._chain = each
+            self._demand.clear()
+            self._prices.clear()
+            rows = each.run(given, lambda rows: self._of_days(rows, renewed, 0))
+            found.append(rows.sort_by([(name, "ascending") for name in KEY]))
+        if not found[0].equals(found[1]):
             self._chain = chain.exact
+            self._demand.clear()
+            self._prices.clear()
         return self._chain is chain
 
     def _given(self, visitors: set[str]) -> tuple[dict[str, Rows], set[int]]:
