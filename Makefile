@@ -136,12 +136,14 @@ lint: setup-dev
 
 soak: setup-dev
 	@SOAK_DUCKDB=$(or $(KILLS),200) SOAK_MYSQL=$(or $(KILLS_MYSQL),50) $(BIN)/python -m pytest -s tests/python/ops/test_soak.py
+	@SOAK_LIVE=$(or $(KILLS_LIVE),50) $(BIN)/python -m pytest tests/python/live/test_service.py -k kill_9
 
 test-spark: setup-dev setup-spark
 	@SPARK_SHOPS=sample,nasty,demo $(BIN)/python -m pytest tests/python/dbt/test_parity_spark.py
 
 fuzz: setup-dev
 	@FUZZ_ROUNDS=$(or $(ROUNDS),20) $(BIN)/python -m pytest tests/python/test_fuzz.py
+	@FUZZ_ROUNDS=$(or $(ROUNDS),20) $(BIN)/python -m pytest tests/python/live/test_service.py -k hostile
 
 bench: setup
 	@$(BIN)/python -m benchmarks.run

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ingest.raw_tables import RAW_TABLES
 from warehouse.errors import FunneliftError
 from warehouse.settings import PROJECT
@@ -68,7 +70,13 @@ def compile_features(settings: Mapping[str, Any], kept: Path) -> Compiled:
     FunneliftError
         When dbt fails.
     """
-    chosen = {name: value for name, value in settings.items() if not name.startswith("raw_")}
+    # Only what differs from the project's own settings: a build notes all of them.
+    usual = yaml.safe_load((PROJECT / "dbt_project.yml").read_text(encoding="utf-8")).get("vars", {})
+    chosen = {
+        name: value
+        for name, value in settings.items()
+        if not name.startswith("raw_") and (name not in usual or usual[name] != value)
+    }
     path = kept / f"compiled-{_fingerprint(chosen)}.json"
     if not path.is_file():
         kept.mkdir(parents=True, exist_ok=True)

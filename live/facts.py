@@ -12,10 +12,11 @@ import numpy.typing as npt
 
 from live.chain import ITEMS, Chain
 from live.compile import Compiled
-from live.quick import QuickChain, UnportableError
+from live.quick import QuickChain
 from live.slices import Slices
 from ml.data.build import Build, whole_build
 from warehouse.base import RAW_SCHEMA, Warehouse
+from warehouse.sqlite import UnportableError
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
+from ingest.mapping import REFUND
 from live.event import Event, RefusedError, parse_events, refused
 from live.service import Service
 
@@ -89,7 +90,7 @@ class Door:
         if known is None:
             raise refused(503, "not ready yet", "service")
         body = await _body_of(headers, receive, service.settings.body_bytes)
-        events = parse_events(body, known.shop.facts.kinds)
+        events = parse_events(body, (*known.shop.facts.kinds, REFUND))
         return await asyncio.wrap_future(service.submit(events))
 
 

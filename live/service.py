@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from ingest.mapping import REFUND
 from live.compile import compile_features
 from live.decide import Assignment, Decision, Ledger, Policy, told_by
 from live.event import Event, RefusedError, refused
@@ -118,7 +119,7 @@ class Service:
         """Read the log: what came before a restart counts as if it came now."""
         for line in self._log.read(EVENTS):
             event = Event.model_validate(line)
-            if self._events.setdefault(event.key(), event) is event:
+            if self._events.setdefault(event.key(), event) is event and event.event != REFUND:
                 self._new.append(self._raw(event))
         for line in self._log.read(ASSIGNMENTS):
             arm = Assignment(
@@ -242,8 +243,10 @@ class Service:
         self._events |= fresh
         raw = []
         for event in events:
-            raw.append(self._raw(event))
-            self._new.append(raw[-1])
+            # A refund is no act of a visitor: it is kept for the warehouse, and no session changes by it.
+            if event.event != REFUND:
+                raw.append(self._raw(event))
+                self._new.append(raw[-1])
         problems = self._decide(raw)
         self.metrics.events.inc(len(events))
         for waiting, mine in accepted:

@@ -28,7 +28,7 @@ class Client:
     """One kept connection to the service."""
 
     def __init__(self, port: int, token: str | None = None) -> None:
-        self._port = port
+        self.port = port
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def send(self, body: Any, headers: dict[str, str] | None = None) -> tuple[int, Any]:
@@ -39,7 +39,7 @@ class Client:
     def ask(
         self, method: str, path: str, content: bytes | None = None, headers: dict[str, str] | None = None
     ) -> tuple[int, Any]:
-        with closing(HTTPConnection("127.0.0.1", self._port, timeout=SECONDS)) as connection:
+        with closing(HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)) as connection:
             connection.request(method, path, content, {**self._headers, **(headers or {})})
             answer = connection.getresponse()
             text = answer.read()

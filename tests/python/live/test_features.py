@@ -1,5 +1,6 @@
 """Features of running sessions are those of the mart, cell by cell, however the events arrive."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -16,6 +17,8 @@ from worlds import random_world, read_retailrocket, worlds
 
 # The shop's clock needs all events of all visitors; no decision looks at it.
 OF_CLOCK = {"is_mature"}
+# Many more with FUNNELIFT_EXAMPLES=200, say.
+EXAMPLES = int(os.environ.get("FUNNELIFT_EXAMPLES", "8"))
 
 
 def part_of(world: World, events: list[Event]) -> World:
@@ -60,7 +63,10 @@ def is_decided(row: dict[str, object], so_far: list[Event], live: list[Event]) -
 @given(st.data())
 # A shrunk example costs minutes.
 @settings(
-    max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), phases=(Phase.explicit, Phase.generate)
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.explicit, Phase.generate),
 )
 def test_late_repeated_and_out_of_order_events_end_in_the_rows_of_a_full_build(
     live_models: Compiled, data: st.DataObject

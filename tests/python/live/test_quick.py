@@ -9,7 +9,7 @@ import pytest
 from live.chain import Chain
 from live.compile import Compiled
 from live.facts import quick_chain
-from live.quick import QuickChain, UnportableError, portable
+from live.quick import QuickChain
 from live.shop import Shop
 from live_shop import full_build, raw_events, shop_of, unlike
 from reference import Event
@@ -84,18 +84,6 @@ def test_a_model_that_sqlite_does_not_know_leaves_duckdb_alone(
     chain = Chain(replace(live_models, models=strange), 0)
     assert quick_chain(chain, 0) is chain
     assert "DuckDB alone" in caplog.text
-
-
-def test_what_differs_between_the_engines_is_put_right_in_the_text() -> None:
-    found = portable(
-        "select cast(cast(a as decimal(28, 4)) * cast(least(b, (c)) as decimal(18, 4)) as decimal(18, 4)), "
-        'd // 7, cast(\'0.1\' as double), date \'1970-01-01\' + cast(e as integer) from "live"."funnelift"."t"'
-    )
-    assert found == (
-        "select to_amount(to_amount(a) * to_amount(least(b, (c)))), d / 7, to_double('0.1'), cast(e as integer) from t"
-    )
-    with pytest.raises(UnportableError):
-        portable("select try_cast(a as decimal(18, 4))")
 
 
 def plain_world() -> Any:

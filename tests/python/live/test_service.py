@@ -2,8 +2,10 @@
 
 import argparse
 import json
+import os
 import shutil
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -23,7 +25,10 @@ from live_server import Client, lines, process, running
 from ml.config import Config, load_config
 from synthetic_shop import SyntheticShop
 
-REPLAYED = 700
+# All events with FUNNELIFT_REPLAYED=1000000, many kills with SOAK_LIVE=50, many bodies with FUZZ_ROUNDS=20.
+REPLAYED = int(os.environ.get("FUNNELIFT_REPLAYED", "700"))
+KILLS = int(os.environ.get("SOAK_LIVE", "2"))
+BODIES = 150 * int(os.environ.get("FUZZ_ROUNDS", "1"))
 OF_CLOCK = ("is_mature",)
 
 
@@ -42,7 +47,8 @@ class Past:
         found = connection.execute(
             "select event_ms, visitor_id, event_rank, item_id, transaction_id from funnelift.int_events "
             "join funnelift.int_visitors using (visitor_key) join funnelift.int_items using (item_key) "
-            "where event_ms >= (select event_ms from funnelift.int_events order by event_ms desc limit 1 offset ?) "
+            "where event_ms >= (select min(event_ms) from (select event_ms from funnelift.int_events "
+            "order by event_ms desc limit ?)) "
             "order by event_ms, event_key",
             [REPLAYED],
         ).fetchall()
@@ -137,6 +143,9 @@ def test_the_log_loads_as_it_is_and_a_second_time_changes_nothing(
     with running(past.config, settings) as (_, client):
         assert client.send(past.events[:60])[0] == 200
         assert client.send([view("own", event_id="e1", price=12.5, quantity=2, categoryid="c")])[0] == 200
+        refund = {**view("own", event_id="e2", price=3), "event": "refund", "transactionid": "o1"}
+        told = client.send([refund, refund])[1]
+        assert (told["accepted"], told["repeated"], told["decisions"]) == (1, 1, [])
     assert not list(settings.log.glob("*/*.open"))
     monkeypatch.setenv("FUNNELIFT_TARGET", "duckdb")
     monkeypatch.setenv("FUNNELIFT_DUCKDB_PATH", str(tmp_path / "w.duckdb"))
@@ -154,7 +163,7 @@ def test_the_log_loads_as_it_is_and_a_second_time_changes_nothing(
             "(select price * quantity from funnelift_raw.raw_events where event_id = 'e1')"
         ).fetchone()
     assert counts is not None
-    assert counts[:3] == (61, 0, 0)
+    assert counts[:3] == (62, 0, 0)
     assert counts[3] == len(lines(settings.log, ASSIGNMENTS)) > 0
     assert counts[4] == 25
 
@@ -222,7 +231,7 @@ def test_hostile_bodies_never_make_a_fault_of_the_server(open_service: tuple[Any
     client, random = open_service[1], Random(3)
     values = [None, "", "v", "x" * 200, "\x00", "é", "🛒", "' or 1=1", -1, 0, 1e308, 10**40, True, [], {}, [[]], "NaN"]
     names = ["visitorid", "event", "itemid", "timestamp", "price", "quantity", "event_id", "transactionid", "__x__"]
-    for _ in range(150):
+    for _ in range(BODIES):
         event: dict[str, Any] = view("fuzzed")
         for name in random.sample(names, random.randint(1, 4)):
             event[name] = random.choice(values)
@@ -234,6 +243,26 @@ def test_hostile_bodies_never_make_a_fault_of_the_server(open_service: tuple[Any
         assert status in {200, 400, 409, 422}, content
     assert client.ask("GET", "/decisions/" + "%00%ff" * 50)[0] == 200
     assert client.ask("GET", "/healthz") == (200, {"alive": True})
+
+
+@pytest.mark.parametrize(
+    ("head", "body", "status"),
+    [
+        (b"Content-Length: -1", b"", 400),
+        (b"Content-Length: 2000000", b"", 413),
+        (b"Transfer-Encoding: chunked", b"f4241\r\n" + b" " * 1_000_001 + b"\r\n0\r\n\r\n", 413),
+        (b"Transfer-Encoding: chunked", b"zz\r\n", 400),
+        (b"X: " + b"x" * 100_000, b"", 400),
+    ],
+)  # fmt: skip
+def test_requests_that_lie_about_their_length_are_refused(
+    open_service: tuple[Any, Client], head: bytes, body: bytes, status: int
+) -> None:
+    client = open_service[1]
+    with socket.create_connection(("127.0.0.1", client.port), timeout=30) as connection:
+        connection.sendall(b"POST /events HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n\r\n" + body)
+        assert int(connection.recv(4096).split(b" ")[1]) == status
+    assert client.send(view("after"))[0] == 200
 
 
 def test_a_token_is_asked_for_and_told_nowhere(past: Past, models: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -314,7 +343,7 @@ def test_kill_9_under_load_loses_no_answered_event_and_changes_no_arm(past: Past
     settings = past.settings("killed", models)
     answered: dict[str, list[Any]] = {}
     options = ["--log", str(settings.log), "--config", str(past.shop.folder / "quick.json"), "--explore", "1"]
-    for round_ in range(2):
+    for round_ in range(KILLS):
         with process(past.environment, options) as (started, client):
             for key, decisions in answered.items():
                 visitor = key.split(":")[0]
