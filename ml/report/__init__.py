@@ -1,1 +1,1 @@
-"""The report: five pages in one HTML file that needs no network."""
+"""The report: its pages in one HTML file that needs no network."""
