@@ -5,9 +5,10 @@
 
 In each world arms and effects are drawn anew for every visitor, as `ml.train` draws them. The figure is the share of
 the oracle's gain on the test split: the area between the curve of the true effect gained and a random order's, over
-that of ranking by the true effect. DIR holds randomised trials. Each split draws training, calibration and test rows
-anew, and the figure is the Qini coefficient on the test rows. Every figure is a mean with its standard error over
-worlds or splits; those of one trial share its rows, so that error is of the splitting alone.
+that of ranking by the true effect. Beside it stands what each strategy truly earns at its own share. DIR holds
+randomised trials. Each split draws training, calibration and test rows anew, and the figure is the Qini coefficient
+on the test rows. Every figure is a mean with its standard error over worlds or splits; those of one trial share its
+rows, so that error is of the splitting alone.
 """
 
 import argparse
@@ -20,17 +21,21 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
-from benchmarks.uplift_study import Silent
+from benchmarks.uplift_study import STRATEGIES, Silent
 from ml.config import Config, load_config
 from ml.data.features import MART, Mart, read_mart
-from ml.data.rows import build_dataset, take
+from ml.data.rows import Dataset, build_dataset, take
 from ml.experiment.experiment import Experiment, Truth
 from ml.experiment.file import Columns, from_file
 from ml.experiment.mart import from_mart
+from ml.policy.choice import best_share
+from ml.policy.estimates import ShareSums
+from ml.policy.scored import scored
 from ml.uplift.curves import qini_coefficient, rank_order
 from ml.uplift.learners import fit_learners
 from ml.uplift.names import CHOSEN, RANDOM, RESPONSE, T_LEARNER, TITLES
-from ml.uplift.scores import Scores, score_rows
+from ml.uplift.ranks import smallest_share
+from ml.uplift.scores import Scores, score_rows, score_table
 from warehouse.contract import read_contracts
 from warehouse.errors import FunneliftError
 from warehouse.open import open_warehouse
@@ -104,8 +109,10 @@ def main() -> None:
         if options.duckdb:
             config = load_config(None, {"duckdb_path": options.duckdb, "manifest": options.manifest}, {})
             segments: list[Segment] = []
-            print_row(f"world ({options.worlds})", worlds(config, options.worlds, segments))
+            earned: list[Found] = []
+            print_row(f"world ({options.worlds})", worlds(config, options.worlds, segments, earned))
             print_segments(segments)
+            print_earned(earned)
         files = [(trial, options.trials / trial.file) for trial in TRIALS if options.trials]
         files += [(trial, options.hillstrom) for trial in MAIL if options.hillstrom]
         for trial, path in files:
@@ -146,6 +153,26 @@ def print_segments(segments: list[Segment]) -> None:
         print(f"| {name} | {rows:,.0f} | {figures} | {inside} of {len(own)} worlds |", flush=True)
 
 
+def print_earned(earned: list[Found]) -> None:
+    """Print what each strategy's share, chosen on the calibration rows, truly earns a session of the test rows."""
+    print("\n| strategy | true profit a session |\n| --- | ---: |")
+    table = np.array([[found[name] for name in STRATEGIES] for found in earned])
+    for name, values in zip((*STRATEGIES, "uplift - response"), (*table.T, table[:, 0] - table[:, 1]), strict=True):
+        error = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else np.nan
+        print(f"| {name} | {values.mean():.3f} ± {error:.3f} |", flush=True)
+
+
+def true_profits(data: Dataset, experiment: Experiment, truth: Truth, scores: Scores, config: Config) -> Found:
+    """Choose each strategy's share on the calibration rows, and count what it is expected to earn on the test rows."""
+    policy, test = config.policy, experiment.rows("test")
+    planned, _ = ShareSums(scored(score_table(data.identity, experiment, scores), "calibration", config)).observed()
+    effect = truth.effect[test]
+    profit = policy.revenue_per_conversion * effect - policy.cost * (data.label[test] + effect)
+    chosen = {name: best_share(planned[name], policy, policy.cost) for name in STRATEGIES}
+    ranks = {name: smallest_share(scores.percentiles[STRATEGIES[name]][test]) for name in STRATEGIES}
+    return {name: float((profit * (ranks[name] <= chosen[name])).mean()) for name in STRATEGIES}
+
+
 def learned(experiment: Experiment, mart: Mart, config: Config) -> tuple[str, Scores, dict[str, Floats]]:
     """Return what was chosen, what it says of all rows, and every score of the test rows."""
     fits = fit_learners(experiment, mart, config, Silent())
@@ -168,7 +195,7 @@ def segments_of(experiment: Experiment, truth: Truth, scores: Scores) -> Iterabl
             yield Segment(name, len(rows), true, predicted, measured, 1.96 * error)
 
 
-def worlds(config: Config, number: int, segments: list[Segment]) -> Iterable[tuple[str, Found]]:
+def worlds(config: Config, number: int, segments: list[Segment], earned: list[Found]) -> Iterable[tuple[str, Found]]:
     """Draw arms and effects of all visitors anew, and set each ranking against the oracle's."""
     mart = read_mart(read_contracts(config.manifest))
     with open_warehouse(config) as warehouse:
@@ -185,6 +212,7 @@ def worlds(config: Config, number: int, segments: list[Segment]) -> Iterable[tup
             effect = experiment.truth.effect[experiment.rows("test")]
             chosen, scores, by_learner = learned(experiment, mart, quick(config, world))
             segments += segments_of(experiment, experiment.truth, scores)
+            earned.append(true_profits(data, experiment, experiment.truth, scores, config))
             oracle = area(effect, effect)
             yield chosen, {name: area(score, effect) / oracle for name, score in by_learner.items()}
 
