@@ -106,12 +106,8 @@ endif
 	@$(WITH_ENV) $(BIN)/python -m ingest load --replace-synthetic --raw "$(or $(RAW),$(DEMO_RAW))" $(if $(MAPPING),--mapping "$(MAPPING)")
 	@echo "3/4 dbt build: models and their tests"
 	@$(WITH_ENV) $(BIN)/dbt --quiet build --vars '{eda_dataset: $(EDA_DATASET)}'
-ifeq ($(TARGET),spark)
-	@echo "4/4 Training on Spark is not there yet: the marts are built, the prediction tables are empty (docs/spark.md)"
-else
 	@echo "4/4 Train, evaluate, write predictions"
 	@$(WITH_ENV) $(BIN)/python -m ml.train
-endif
 
 live: setup
 	@$(WITH_ENV) $(BIN)/python -m live replay

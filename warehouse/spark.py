@@ -15,6 +15,7 @@ from warehouse.contract import Column
 from warehouse.duckdb import DuckDBRawTables, DuckDBWarehouse
 from warehouse.errors import FunneliftError, UsageError
 from warehouse.settings import PROJECT, LoadSettings, WarehouseSettings
+from warehouse.spark_session import SparkMarts
 
 if TYPE_CHECKING:
     import duckdb
@@ -25,18 +26,13 @@ ENVIRONMENT = "FUNNELIFT_SPARK_WAREHOUSE"
 LOADS, COPIES, LIST, MARK = "loads.duckdb", "raw", "raw_tables.json", "raw_tables_are_copied"
 
 
-class SparkWarehouse(Warehouse):
-    """A folder with raw tables as Parquet, which Spark's sessions read; only loads work on it from here."""
-
-    settings_names = ENVIRONMENT
-    swaps_together = False
-    has_transactions = False
-    has_primary_keys = False
+class SparkWarehouse(SparkMarts):
+    """A folder with raw tables as Parquet, which Spark's sessions read, and Spark's own tables."""
 
     @classmethod
     def open(cls, settings: WarehouseSettings) -> AbstractContextManager[Warehouse]:
-        """See Warehouse; refused, because nothing trains on Spark yet."""
-        _not_yet("training")
+        """See Warehouse; a Spark session on the folder that FUNNELIFT_SPARK_WAREHOUSE names."""
+        return cls.open_folder(warehouse_folder())
 
     @classmethod
     def begin_load(
@@ -156,6 +152,6 @@ def _column(column: Column) -> str:
 
 def _not_yet(what: str) -> NoReturn:
     raise FunneliftError(
-        f"{what} is not there yet on Spark: only loads (python -m ingest) and dbt work there. Choose the target duckdb "
-        "or mysql (docs/spark.md)"
+        f"{what} is not there yet on Spark: copy the folder of FUNNELIFT_SPARK_WAREHOUSE while nothing works on it "
+        "(docs/spark.md)"
     )

@@ -2,13 +2,14 @@
 
 import json
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from math import isclose
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar
 
 import duckdb
 import pyarrow.parquet as pq
@@ -46,23 +47,41 @@ class Relation:
 
 
 @dataclass(frozen=True)
-class Warehouse:
+class Warehouse(ABC):
     """An engine: how commands reach it, and how the tests read it."""
 
     name: str
     environment: Mapping[str, str]
-    query: Callable[[str], Relation]
+    is_copied: ClassVar[bool] = False
+
+    @property
+    def python(self) -> str:
+        """The interpreter that has the engine's driver."""
+        return sys.executable
 
     def dbt(self, commands: Sequence[Sequence[str]]) -> list[list[str]]:
         """What to run for some commands of dbt, given by their arguments."""
         return [[str(Path(sys.executable).with_name("dbt")), *command] for command in commands]
 
+    @abstractmethod
     def read(self, table: str) -> Relation:
         """All rows of a table or view."""
+
+    @abstractmethod
+    def answer(self, analysis: Path) -> Relation:
+        """What a compiled analysis gives."""
+
+
+@dataclass(frozen=True)
+class AskedWarehouse(Warehouse):
+    """The engine's own driver answers queries."""
+
+    query: Callable[[str], Relation]
+
+    def read(self, table: str) -> Relation:
         return self.query(f"select * from funnelift.{table}")
 
     def answer(self, analysis: Path) -> Relation:
-        """What a compiled analysis gives."""
         return self.query(analysis.read_text(encoding="utf-8"))
 
 
@@ -71,6 +90,11 @@ class SparkWarehouse(Warehouse):
     """Tables are read from their files; views and analyses from copies that Spark made after dbt's commands."""
 
     folder: Path
+    is_copied: ClassVar[bool] = True
+
+    @property
+    def python(self) -> str:
+        return str(PYTHON)
 
     def dbt(self, commands: Sequence[Sequence[str]]) -> list[list[str]]:
         """One process for all of them: a session takes long to start."""
@@ -95,33 +119,29 @@ def without_zone(cell: Any) -> Any:
     return cell.replace(tzinfo=None) if isinstance(cell, datetime) else cell
 
 
-def on_duckdb(path: Path) -> Warehouse:
+def on_duckdb(path: Path) -> AskedWarehouse:
     def query(sql: str) -> Relation:
         with duckdb.connect(path, read_only=True) as connection:
             cursor = connection.execute(sql)
             return Relation([column[0] for column in cursor.description], cursor.fetchall())
 
-    return Warehouse("DuckDB", {"FUNNELIFT_TARGET": "duckdb", "FUNNELIFT_DUCKDB_PATH": str(path)}, query)
+    return AskedWarehouse("DuckDB", {"FUNNELIFT_TARGET": "duckdb", "FUNNELIFT_DUCKDB_PATH": str(path)}, query)
 
 
 def on_spark(folder: Path, cluster: Mapping[str, str]) -> Warehouse:
     """A warehouse in a folder, for the sessions of a cluster."""
-
-    def query(sql: str) -> NoReturn:
-        raise NotImplementedError(f"no session to ask: {sql}")
-
     place = {"FUNNELIFT_TARGET": "spark", "FUNNELIFT_SPARK_WAREHOUSE": str(folder / "warehouse")}
-    return SparkWarehouse("Spark", {**cluster, **place}, query, folder)
+    return SparkWarehouse("Spark", {**cluster, **place}, folder)
 
 
-def on_server(server: DatabaseServer) -> Warehouse:
+def on_server(server: DatabaseServer) -> AskedWarehouse:
     def query(sql: str) -> Relation:
         with closing(server.session()) as session:
             return Relation(*session.named_rows(sql))
 
     with closing(server.session()) as session:
         kind = "MariaDB" if session.server.is_mariadb else "MySQL"
-        return Warehouse(f"{kind} {session.server.text}", server.environment, query)
+        return AskedWarehouse(f"{kind} {session.server.text}", server.environment, query)
 
 
 def is_same(expected: Any, found: Any, tolerance: float) -> bool:

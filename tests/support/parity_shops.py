@@ -88,14 +88,16 @@ class RawFiles:
         for load in self.loads:
             run(sys.executable, "-m", "ingest", "load", *load)
         variables = ("--vars", json.dumps(self.variables))
-        for command in warehouse.dbt(
-            [["build", *variables], ["compile", "--select", "resource_type:analysis", *variables]]
-        ):
+        compiling = ["compile", "--select", "resource_type:analysis", *variables]
+        for command in warehouse.dbt([["build", *variables], compiling]):
             run(*command)
         if self.is_trained_on:
             settings = folder / "training.json"
             settings.write_text(json.dumps(TRAINING))
-            run(sys.executable, "-m", "ml.train", "--config", str(settings))
+            run(warehouse.python, "-m", "ml.train", "--config", str(settings))
+            # The views show what was published, and copies of them have to be made again.
+            for command in warehouse.dbt([compiling]) if warehouse.is_copied else ():
+                run(*command)
         nodes = json.loads((folder / "target" / "manifest.json").read_text())["nodes"].values()
         made = [
             node["alias"]

@@ -18,7 +18,8 @@ from pyspark.sql.types import TimestampType
 def copy(session: SparkSession, sql: str, target: Path) -> None:
     found = session.sql(sql)
     times = [field.name for field in found.schema if isinstance(field.dataType, TimestampType)]
-    found.withColumns({name: col(name).cast("timestamp_ntz") for name in times}).coalesce(1).write.parquet(str(target))
+    plain = found.withColumns({name: col(name).cast("timestamp_ntz") for name in times})
+    plain.coalesce(1).write.mode("overwrite").parquet(str(target))
 
 
 def main(commands: list[list[str]], folder: Path) -> int:
@@ -31,6 +32,11 @@ def main(commands: list[list[str]], folder: Path) -> int:
     views = [row["viewName"] for row in session.sql("show views in funnelift").collect() if not row["isTemporary"]]
     for view in views:
         copy(session, f"select * from funnelift.{view}", folder / view)
+    # A table without rows may have no file, and then no columns for whoever reads files.
+    for row in session.sql("show tables in funnelift").collect():
+        files = Path(os.environ["FUNNELIFT_SPARK_WAREHOUSE"], "funnelift.db", row["tableName"])
+        if not row["isTemporary"] and row["tableName"] not in views and not any(files.glob("*.parquet")):
+            copy(session, f"select * from funnelift.{row['tableName']}", folder / row["tableName"])
     for path in sorted(Path(os.environ["DBT_TARGET_PATH"], "compiled", "funnelift", "analyses").glob("*.sql")):
         copy(session, path.read_text(encoding="utf-8"), folder / path.stem)
     return 0

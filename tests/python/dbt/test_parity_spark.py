@@ -10,7 +10,18 @@ from pathlib import Path
 import pytest
 
 from parity import on_duckdb, on_spark
-from parity_shops import BI_KEYS, KEYS, Pair, RawFiles, assert_same, demo, nasty, sample
+from parity_shops import (
+    BI_KEYS,
+    KEYS,
+    PREDICTION_TOLERANCE,
+    PUBLISHED,
+    Pair,
+    RawFiles,
+    assert_same,
+    demo,
+    nasty,
+    sample,
+)
 from paths import ROOT
 from spark_cluster import start_cluster
 
@@ -33,7 +44,7 @@ def pair(
     folder = tmp_path_factory.mktemp(request.param)
     shop: RawFiles = {
         "sample": lambda: sample(shared_data),
-        "nasty": lambda: nasty(folder, is_trained_on=False),
+        "nasty": lambda: nasty(folder, is_trained_on=True),
         "demo": lambda: demo(folder),
     }[request.param]()
     (folder / "duckdb").mkdir()
@@ -49,6 +60,11 @@ def test_every_model_has_the_same_rows(pair: Pair) -> None:
 
 def test_people_read_the_same(pair: Pair) -> None:
     assert_same(pair, "bi", BI_KEYS)
+
+
+def test_the_published_tables_are_the_same(pair: Pair) -> None:
+    if pair.expected.published:
+        assert_same(pair, "published", PUBLISHED, PREDICTION_TOLERANCE)
 
 
 def test_every_analysis_gives_the_same_answer(pair: Pair) -> None:

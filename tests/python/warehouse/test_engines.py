@@ -28,6 +28,7 @@ from warehouse.mysql_client.session import RUN_LOCKS
 from warehouse.open import ENGINES, find_engine
 from warehouse.settings import LoadSettings, WarehouseSettings
 from warehouse.spark import SparkRawTables
+from warehouse.spark_session import session_settings
 
 TABLES = {
     "raw_visits": (
@@ -243,9 +244,22 @@ def test_a_load_that_dies_before_its_copies_are_made_is_mended_by_the_next(
 
 
 def test_what_spark_cannot_do_yet_is_said(tmp_path: Path) -> None:
-    settings = load_config(None, {"target": "spark"}, {})
-    with pytest.raises(FunneliftError, match="training is not there yet on Spark"):
-        find_engine("spark").open(settings)
+    with pytest.raises(FunneliftError, match="a backup is not there yet on Spark"):
+        find_engine("spark").back_up(LoadSettings("spark"), tmp_path)
+
+
+def test_a_spark_session_has_the_settings_of_dbts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = session_settings({"FUNNELIFT_SPARK_MASTER": "spark://host:7077", "FUNNELIFT_SPARK_WAREHOUSE": str(tmp_path)})
+    assert told["spark.master"] == "spark://host:7077"
+    assert told["spark.sql.warehouse.dir"] == str(tmp_path)
+    assert told["spark.sql.session.timeZone"] == "UTC"
+    assert not [value for value in told.values() if "{" in value]
+    monkeypatch.setenv("FUNNELIFT_SPARK_WAREHOUSE", str(tmp_path / "none"))
+    with (
+        pytest.raises(FunneliftError, match="load and build first"),
+        find_engine("spark").open(load_config(None, {"target": "spark"}, {})),
+    ):
+        pass
 
 
 # --- publications, on every engine that has them

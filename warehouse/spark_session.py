@@ -1,0 +1,236 @@
+"""A Spark session on the warehouse: what modelling commands read and publish there.
+
+Rows cross between Spark and this process as Parquet files in the warehouse folder. So the driver holds none of them,
+and workers write and read in parallel.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Self, cast
+from uuid import uuid4
+
+from warehouse.base import BATCH_ROWS, SCHEMA, Among, Joined, Publication, Warehouse
+from warehouse.errors import FunneliftError
+from warehouse.settings import PROJECT
+from warehouse.yaml_files import read_yaml
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+CROSSING, NEW = "crossing", "__new"
+# pyspark has no types of its own for what is used here, and is installed where Spark is set up alone.
+Frame = Any
+
+
+class SparkMarts(Warehouse):
+    """An open session. No other process has the warehouse meanwhile: one Derby database says what Spark knows of it."""
+
+    settings_names = "FUNNELIFT_SPARK_WAREHOUSE"
+    swaps_together = False
+    has_transactions = False
+    has_primary_keys = False
+
+    def __init__(self, session: Any, folder: Path) -> None:
+        self._session, self._folder = session, folder
+
+    @classmethod
+    @contextmanager
+    def open_folder(cls, folder: Path) -> Iterator[Self]:
+        """Start a session on the warehouse in a folder, and end it with the block.
+
+        Parameters
+        ----------
+        folder : Path
+            The warehouse's folder.
+
+        Yields
+        ------
+        SparkMarts
+            The open warehouse.
+
+        Raises
+        ------
+        FunneliftError
+            When there is no warehouse, no Spark, or another process has it.
+        """
+        if not folder.is_dir():
+            raise FunneliftError(f"no warehouse at {folder} (FUNNELIFT_SPARK_WAREHOUSE): load and build first")
+        try:
+            from pyspark.sql import SparkSession
+        except ImportError:
+            raise FunneliftError(
+                "Spark is not in this environment: run `make setup-spark` and activate .venv-spark (docs/spark.md)"
+            ) from None
+        builder = cast(Any, SparkSession.builder).enableHiveSupport()
+        for name, value in session_settings().items():
+            builder = builder.config(name, value)
+        try:
+            session = builder.getOrCreate()
+            session.catalog.databaseExists(SCHEMA)
+        except Exception as error:
+            raise FunneliftError(
+                f"no Spark session on {folder}: {_first_line(error)}. Another process may have the warehouse"
+            ) from None
+        crossing = folder / CROSSING / uuid4().hex
+        try:
+            crossing.mkdir(parents=True)
+            yield cls(session, crossing)
+        finally:
+            session.stop()
+            shutil.rmtree(crossing, ignore_errors=True)
+
+    def columns(self, table: str, schema: str = SCHEMA) -> list[str]:
+        """See Warehouse."""
+        if not self._session.catalog.tableExists(f"{_quoted(schema)}.{_quoted(table)}"):
+            return []
+        return list(self._table(table, schema).columns)
+
+    def query(self, sql: str, values: Sequence[object] = ()) -> list[dict[str, Any]]:
+        """See Warehouse."""
+        found = self._session.sql(sql, args=list(values)) if values else self._session.sql(sql)
+        return [row.asDict() for row in _without_zone(found).collect()]
+
+    def read(
+        self, table: str, columns: Sequence[str], among: Among | None = None, schema: str = SCHEMA
+    ) -> tuple[int, Iterator["pa.RecordBatch"]]:
+        """See Warehouse; the workers write the rows to files, which are read here a batch at a time."""
+        rows = self._table(table, schema)
+        if among is not None:
+            other = self._table(among.table).where(f"{_quoted(among.number)} > {int(among.above)}")
+            rows = rows.join(other.select(among.key), among.key, "leftsemi")
+        return self._fetched(rows.select(*columns))
+
+    def read_joined(self, table: str, columns: Sequence[str], other: Joined) -> Iterator["pa.RecordBatch"]:
+        """See Warehouse."""
+        chosen = self._table(other.table)
+        chosen = chosen.where(chosen[other.where].isin(list(other.values)))
+        chosen = chosen.select(*dict.fromkeys((*other.key, *other.columns)))
+        rows = self._table(table).select(*dict.fromkeys((*other.key, *columns)))
+        renamed = {name: f"{name}__other" for name in other.columns if name in rows.columns and name not in other.key}
+        for name, new in renamed.items():
+            chosen = chosen.withColumnRenamed(name, new)
+        joined = rows.join(chosen, list(other.key))
+        _, batches = self._fetched(joined.select(*columns, *(renamed.get(name, name) for name in other.columns)))
+        for batch in batches:
+            yield batch.rename_columns([*columns, *other.columns])
+
+    def publish(self, publications: Sequence[Publication]) -> None:
+        """See Warehouse; all tables are written beside the old ones, which then go one after the other."""
+        for publication in publications:
+            publication.check_columns(self.columns(publication.name))
+        for publication in publications:
+            self._write(publication)
+        for publication in publications:
+            name = f"{SCHEMA}.{_quoted(publication.name)}"
+            self._session.sql(f"drop table if exists {name}")
+            self._session.sql(f"alter table {SCHEMA}.{_quoted(publication.name + NEW)} rename to {name}")
+
+    def _table(self, table: str, schema: str = SCHEMA) -> Frame:
+        return self._session.table(f"{_quoted(schema)}.{_quoted(table)}")
+
+    def _fetched(self, rows: Frame) -> tuple[int, Iterator["pa.RecordBatch"]]:
+        """Let the workers write rows to files; the files are gone when all batches have been taken."""
+        import pyarrow.dataset as ds
+
+        place = self._folder / uuid4().hex
+        _without_zone(rows).write.parquet(str(place))
+        files = ds.dataset(place, format="parquet")
+
+        def batches() -> Iterator["pa.RecordBatch"]:
+            yield from (batch for batch in files.to_batches(batch_size=BATCH_ROWS) if len(batch))
+            shutil.rmtree(place, ignore_errors=True)
+
+        return files.count_rows(), batches()
+
+    def _sent(self, rows: "pa.Table") -> Frame:
+        """Rows of this process as Spark reads them."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        place = self._folder / uuid4().hex
+        place.mkdir()
+        plain = pa.schema(
+            [
+                field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field
+                for field in rows.schema
+            ]
+        )
+        pq.write_table(rows.cast(plain), place / "part.parquet", coerce_timestamps="us")
+        return self._session.read.parquet(str(place))
+
+    def _write(self, publication: Publication) -> None:
+        """Write a table's rows, those that stay of the old one included, under its new name."""
+        contract, key = publication.contract, list(publication.key)
+        rows = self._sent(publication.rows).select(*contract.column_names)
+        if publication.append and self.columns(publication.name):
+            old = self._table(publication.name)
+            if publication.removes is not None:
+                old = old.join(self._sent(publication.removes), key, "leftanti")
+            rows = _without_zone(old.select(*contract.column_names)).unionByName(rows)
+        if key:
+            self._check_key(publication.name, rows, key)
+        types = {field.name: field.dataType.simpleString() for field in self._shape_of(publication)}
+        rows = rows.selectExpr(*(f"cast({_quoted(name)} as {types[name]}) as {_quoted(name)}" for name in types))
+        new = f"{SCHEMA}.{_quoted(publication.name + NEW)}"
+        self._session.sql(f"drop table if exists {new}")
+        rows.write.format(os.environ.get("FUNNELIFT_SPARK_FORMAT", "parquet")).saveAsTable(new)
+
+    def _shape_of(self, publication: Publication) -> Any:
+        """The columns of the table that `dbt build` made, which has the contract's types."""
+        if not self.columns(publication.name):
+            raise FunneliftError(f"no table funnelift.{publication.name}: run `dbt build` first")
+        return self._table(publication.name).schema
+
+    def _check_key(self, table: str, rows: Frame, key: list[str]) -> None:
+        """Spark keeps no keys, so they are looked at before anything is replaced."""
+        broken = rows.groupBy(*key).count()
+        condition = " or ".join(["count > 1", *(f"{_quoted(column)} is null" for column in key)])
+        if found := broken.where(condition).take(1):
+            values = ", ".join(f"{column} = {found[0][column]}" for column in key)
+            raise FunneliftError(f"nothing was published, a key is broken: {table} has {values} twice, or nothing")
+
+
+def session_settings(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Read the settings of dbt's session from profiles.yml, so that both have the same.
+
+    Parameters
+    ----------
+    environment : mapping
+        Environment variables.
+
+    Returns
+    -------
+    dict of str to str
+        Setting to its value.
+    """
+    from jinja2 import Environment
+
+    jinja = Environment(autoescape=False)
+    jinja.filters["as_number"] = str
+    names = {
+        "env_var": lambda name, default="": environment.get(name, default),
+        "flags": SimpleNamespace(PROFILES_DIR=str(PROJECT)),
+    }
+    settings = read_yaml(PROJECT / "profiles.yml")["funnelift"]["outputs"]["spark"]["server_side_parameters"]
+    return {name: jinja.from_string(str(value)).render(names) for name, value in settings.items()}
+
+
+def _without_zone(rows: Frame) -> Frame:
+    """Times as the clock of the session, UTC, shows them: Spark would hand moments over in the machine's own zone."""
+    from pyspark.sql.functions import col
+    from pyspark.sql.types import TimestampType
+
+    times = [field.name for field in rows.schema if isinstance(field.dataType, TimestampType)]
+    return rows.withColumns({name: col(_quoted(name)).cast("timestamp_ntz") for name in times}) if times else rows
+
+
+def _quoted(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:300]
