@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 HOUR_MS = 3_600_000
+# How long, in the shop's time, a repeated event is known and a decision told once the warehouse has the event.
+KEPT_MS = 48 * HOUR_MS
 # Folder, in that of results, of the SQL that was compiled before.
 KEPT = "live-sql"
 LOGGER = logging.getLogger("live")
@@ -37,13 +39,17 @@ LOGGER = logging.getLogger("live")
 
 @dataclass(frozen=True)
 class Known:
-    """What the warehouse and the models say, as of one look at them; replaced as a whole."""
+    """What the warehouse and the models say, as of one look at them; replaced as a whole.
+
+    `taken` is the place of the last event that the look saw; `held` are places of those that the warehouse has.
+    """
 
     shop: Shop
     models: Models
     build_number: int
     built_ms: int
     taken: int
+    held: frozenset[int]
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,9 @@ class Service:
         self._policy = Policy(settings, self._ledger)
         self._events: dict[str, Event] = {}
         self._decided: dict[tuple[str, str], Decision] = {}
-        self._new: list[RawEvent] = []
+        # Events that the warehouse does not have yet, and how many there have been.
+        self._new: dict[str, RawEvent] = {}
+        self._count = 0
         self._queue: queue.Queue[Waiting | None] = queue.Queue()
         self._next: Known | None = None
         self._threads: list[threading.Thread] = []
@@ -93,6 +101,7 @@ class Service:
         try:
             self._remember()
             self.known = self._look()
+            self._forget(self.known)
         except BaseException:
             self._log.close()
             raise
@@ -119,8 +128,9 @@ class Service:
         """Read the log: what came before a restart counts as if it came now."""
         for line in self._log.read(EVENTS):
             event = Event.model_validate(line)
-            if self._events.setdefault(event.key(), event) is event and event.event != REFUND:
-                self._new.append(self._raw(event))
+            key = event.key()
+            if self._events.setdefault(key, event) is event and event.event != REFUND:
+                self._new[key] = self._raw(event)
         for line in self._log.read(ASSIGNMENTS):
             arm = Assignment(
                 line["visitorid"], line["treatment"], line["propensity"], line["assigned_at"], line["stratum"]
@@ -136,9 +146,10 @@ class Service:
         self._ledger.add(decision, cost)
 
     def _raw(self, event: Event) -> RawEvent:
+        self._count += 1
         return RawEvent(
             event.timestamp or 0, event.visitorid, event.event, event.itemid, event.transactionid, _money(event.price),
-            event.categoryid, _money(event.quantity), event.event_id, len(self._new) + 1,
+            event.categoryid, _money(event.quantity), event.event_id, self._count,
         )  # fmt: skip
 
     def _look(self) -> Known:
@@ -154,14 +165,16 @@ class Service:
                 arm = Assignment(row["visitor_id"], row["treatment"], row["propensity"], row["assigned_ms"])
                 self._ledger.arms.setdefault(arm.visitor_id, arm)
         facts, chain = lay_out(tables, compile_features(plan.settings, self.config.results / KEPT))
-        shop, taken = Shop(facts, chain), len(self._new)
+        shop, new = Shop(facts, chain), list(self._new.values())
         if not shop.settle_engine():
             LOGGER.warning("features come from DuckDB alone, which is slower: SQLite would give others here")
-        shop.add(self._new[:taken])
+        held = shop.held(new)
+        shop.add(event for event in new if event.place not in held)
         # What was read stays for long: no collection of garbage need go through it.
         gc.freeze()
         LOGGER.info("build %d: %s visitors, %s events", plan.build.number, facts.visitor_count, facts.event_count)
-        return Known(shop, models, plan.build.number, plan.started_ms, taken)
+        taken = new[-1].place if new else 0
+        return Known(shop, models, plan.build.number, plan.started_ms, taken, held)
 
     def _watch(self) -> None:
         """Look at the warehouse anew when a build or a training has ended; until then nobody waits for it."""
@@ -220,8 +233,23 @@ class Service:
 
     def _take_over(self, new: Known) -> None:
         """Go on with what was read last; events that came while it was read are added."""
-        new.shop.add(self._new[new.taken :])
+        new.shop.add(event for event in self._new.values() if event.place > new.taken)
         self.known, self._next = new, None
+        self._forget(new)
+
+    def _forget(self, known: Known) -> None:
+        """Let go of what the warehouse has, so that memory does not grow with the service's age."""
+        self._new = {key: event for key, event in self._new.items() if event.place not in known.held}
+        oldest = max((event.timestamp or 0 for event in self._events.values()), default=0) - KEPT_MS
+        self._events = {
+            key: event for key, event in self._events.items() if key in self._new or (event.timestamp or 0) >= oldest
+        }
+        self._decided = {key: told for key, told in self._decided.items() if told.decided_ms >= oldest}
+        self.latest = {
+            visitor: kept
+            for visitor, told in self.latest.items()
+            if (kept := [decision for decision in told if decision.decided_ms >= oldest])
+        }
 
     def _answer(self, batch: Sequence[Waiting]) -> None:
         """Make a batch's events durable, decide, and answer each request."""
@@ -241,13 +269,10 @@ class Service:
                 waiting.answer.set_exception(refused(503, "the log cannot be written: send it again later", "log"))
             return
         self._events |= fresh
-        raw = []
-        for event in events:
-            # A refund is no act of a visitor: it is kept for the warehouse, and no session changes by it.
-            if event.event != REFUND:
-                raw.append(self._raw(event))
-                self._new.append(raw[-1])
-        problems = self._decide(raw)
+        # A refund is no act of a visitor: it is kept for the warehouse, and no session changes by it.
+        raw = {key: self._raw(event) for key, event in fresh.items() if event.event != REFUND}
+        self._new |= raw
+        problems = self._decide(list(raw.values()))
         self.metrics.events.inc(len(events))
         for waiting, mine in accepted:
             waiting.answer.set_result(self._told(waiting.events, mine, problems))
@@ -386,6 +411,7 @@ class Service:
             "dry_run": self.settings.dry_run,
             "stopped": self.settings.stop_file.exists(),
             "waiting": self._queue.qsize(),
+            "events_not_built": len(self._new),
         }
 
 

@@ -92,8 +92,32 @@ class Shop:
 
     def is_over(self, visitor: str, ms: int) -> bool:
         """Whether a visitor has since sent events of another session than the one that ran at a moment."""
-        timeout = 1000 * int(self.facts.plan.settings.get("session_timeout_seconds", 1800))
-        return any(event.timestamp > ms + timeout for event in self._events.get(visitor, ()))
+        ends = ms + 1000 * int(self.facts.plan.settings.get("session_timeout_seconds", 1800))
+        past, _ = self._past_of(visitor)
+        return any(row[0] > ends for row in past) or any(event[0] > ends for event in self._events.get(visitor, ()))
+
+    def held(self, events: Sequence[RawEvent]) -> frozenset[int]:
+        """Tell which events the warehouse has already.
+
+        Parameters
+        ----------
+        events : sequence of RawEvent
+            Events of the log.
+
+        Returns
+        -------
+        frozenset of int
+            The places of those that stand in the history: with their id, or else with all their values.
+        """
+        by_visitor: dict[str, list[RawEvent]] = {}
+        for event in events:
+            by_visitor.setdefault(event.visitorid, []).append(event)
+        found = set[int]()
+        for visitor, own in by_visitor.items():
+            past, _ = self._past_of(visitor)
+            known = {_identity(row) for row in past}
+            found |= {event.place for event in own if _identity(event) in known}
+        return frozenset(found)
 
     def add(self, events: Iterable[RawEvent]) -> None:
         """Take in events; features are worked out when they are asked for."""
@@ -189,6 +213,10 @@ class Shop:
             named = {row[order] for row in found if row[order] is not None}
             waiting = {visitor for name in named for visitor in self._orders.get(name, ())} - seen
         return raw, renewed
+
+    def _past_of(self, visitor: str) -> tuple[list[Row], set[int]]:
+        self._recall([visitor] if visitor not in self._past else [])
+        return self._past[visitor]
 
     def _recall(self, visitors: list[str]) -> None:
         """Get the visitors' rows of the history."""
@@ -317,6 +345,12 @@ class Shop:
             self._columns[CATEGORIES] = tuple(found.column_names)
             place = found.column_names.index("category_id")
             self._categories |= {row[place]: row for row in tuples(found)}
+
+
+def _identity(row: Sequence[Any]) -> Row:
+    """What tells a row of raw_events from every other: its event id, else all that the event says."""
+    event_id = row[RAW_COLUMNS.index("event_id")]
+    return tuple(row[: RAW_COLUMNS.index("event_id")]) if event_id is None else (event_id,)
 
 
 def _forget_after(days: "dict[int, Any] | None", day: int) -> None:

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from random import Random
 
@@ -116,3 +117,17 @@ def test_a_wrong_shop_is_noticed(live_models: Compiled, wrong: str) -> None:
         known = [event for event in known if event.timestamp < ordered[half].timestamp - 86_400_000]
     with pytest.raises(AssertionError):
         check_decisions(live_models, world, known, ordered[half:])
+
+
+def test_the_shop_tells_which_events_the_warehouse_has(live_models: Compiled) -> None:
+    world = random_world(3)
+    events = raw_events(world.events)
+    half = len(events) // 2
+    shop = shop_of(live_models, replace(world, events=world.events[:half]))
+    new = {event.place for event in events[half:] if event[:8] not in {old[:8] for old in events[:half]}}
+    assert shop.held(events) == {event.place for event in events} - new
+    changed = [event._replace(price=Decimal("77.7700")) for event in events[:half]]
+    assert shop.held(changed) == frozenset()
+    last = max(events[:half], key=lambda event: event.timestamp)
+    assert shop.is_over(last.visitorid, last.timestamp - 7_200_000)
+    assert not shop.is_over(last.visitorid, last.timestamp)

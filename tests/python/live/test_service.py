@@ -327,6 +327,36 @@ def test_a_fault_in_a_batch_is_answered_and_the_next_one_works(
     assert "kept" in {line.get("event_id") for line in lines(service.settings.log, EVENTS)}
 
 
+def test_what_a_build_has_taken_in_is_let_go(synthetic_shop: SyntheticShop, models: Path, tmp_path: Path) -> None:
+    past = Past(synthetic_shop, tmp_path)
+    with running(past.config, past.settings("taken", models)) as (service, client):
+        first = client.send(past.events[:60])[1]["decisions"]
+        assert client.send(view("own", timestamp=past.events[0]["timestamp"], event_id="e1"))[0] == 200
+        assert client.ask("GET", "/readyz")[1]["events_not_built"] == 61
+        shutil.copy(synthetic_shop.trained, past.warehouse)
+        (past.results / "models" / "new").mkdir()
+        before, deadline = service.known, time.monotonic() + 60
+        while service.known is before and time.monotonic() < deadline:
+            time.sleep(0.1)
+            # What was read is taken over with the next request.
+            assert client.send(past.events[0])[1]["repeated"] == 1
+        assert client.ask("GET", "/readyz")[1]["events_not_built"] == 1
+        repeated = client.send(past.events[:60])[1]
+        assert (repeated["accepted"], repeated["decisions"]) == (0, first)
+        # Two days later in the shop's time they are strangers, and the warehouse is who counts them once.
+        later = past.events[-1]["timestamp"] + 3 * 86_400_000
+        assert client.send(view("late", timestamp=later, event_id="e2"))[0] == 200
+        (past.results / "models" / "new").rmdir()
+        after = service.known
+        while service.known is after and time.monotonic() < deadline + 60:
+            time.sleep(0.1)
+            client.send(view("late", timestamp=later, event_id="e2"))
+        assert client.ask("GET", "/readyz")[1]["events_not_built"] == 2
+        assert client.send(view("own", timestamp=past.events[0]["timestamp"], event_id="e1"))[1]["repeated"] == 1
+        assert client.ask("GET", f"/decisions/{first[0]['visitor_id']}")[1]["decisions"] == []
+        assert client.send(past.events[:60])[1]["accepted"] == 60
+
+
 def test_without_a_model_decisions_are_marked_and_nothing_fails(past: Past, models: Path, tmp_path: Path) -> None:
     shutil.copytree(models, tmp_path / "empty" / KEPT)
     config = past.config.model_copy(update={"results": tmp_path / "empty"})
