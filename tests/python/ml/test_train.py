@@ -270,7 +270,7 @@ def test_tables_say_what_a_row_is(trained: Place) -> None:
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
-        ({"target": "oracle"}, "FUNNELIFT_TARGET: 'oracle' is no target; use duckdb or mysql"),
+        ({"target": "oracle"}, "FUNNELIFT_TARGET: 'oracle' is no target; use duckdb, mysql or spark"),
         ({"duckdb_path": Path("nowhere/warehouse.duckdb")}, "no warehouse at nowhere/warehouse.duckdb"),
         ({"duckdb_path": Path("funnelift.duckdb")}, "must not be called funnelift.duckdb"),
         ({"duckdb_path": Path("a'b.duckdb")}, "must have no quote in its name, as a'b.duckdb has"),
