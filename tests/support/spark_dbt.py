@@ -6,6 +6,7 @@ lists of dbt's arguments. Each view and compiled analysis becomes Parquet files 
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -28,6 +29,8 @@ def main(commands: list[list[str]], folder: Path) -> int:
         if not outcome.success:
             print(outcome.exception or f"dbt {command[0]} failed")
             return 1
+    # Copies of an earlier moment would hide what has come since.
+    shutil.rmtree(folder, ignore_errors=True)
     session = SparkSession.builder.getOrCreate()
     views = [row["viewName"] for row in session.sql("show views in funnelift").collect() if not row["isTemporary"]]
     for view in views:

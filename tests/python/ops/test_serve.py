@@ -101,3 +101,9 @@ def test_a_server_that_builds_by_itself_is_left_alone(
     assert "its bi_* tables would be replaced" in capsys.readouterr().out
     with closing(server.session()) as session:
         assert Relation(*session.named_rows("show tables from funnelift like 'bi%'")).rows == []
+
+
+def test_a_text_that_may_be_blank_is_no_null_on_the_server() -> None:
+    """Blank text in a column that may be null arrives as null; bi_status says by a blank that nothing is missing."""
+    (missing,) = (column for column in contracts()["bi_status"].columns if column.name == "missing")
+    assert not missing.is_nullable
