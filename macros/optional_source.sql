@@ -46,10 +46,40 @@
 {% endmacro %}
 
 {# A raw table, where it is there; else none. #}
-{% macro existing_source(name) %}
-    {%- set wanted = source('raw', name) -%}
-    {{ return(adapter.get_relation(wanted.database, wanted.schema, wanted.identifier) if execute else none) }}
+{% macro existing_source(name) %}{{ return(found_source(source('raw', name)) if execute else none) }}{% endmacro %}
+
+{#
+    A source's relation, where it is there; else none. dbt lists a schema that holds no models when the first node asks for it,
+    one table after the other, and nodes that ask meanwhile see a part of the list. What is not in it is looked up.
+#}
+{% macro found_source(wanted) %}
+    {%- set listed = adapter.get_relation(wanted.database, wanted.schema, wanted.identifier) -%}
+    {%- if listed is none and run_query(look_up_source(wanted)) | length > 0 -%}{{ return(wanted) }}{%- endif -%}
+    {{ return(listed) }}
 {% endmacro %}
+
+{# A query with a row where a table or view is there. Names are compared as the engine compares them. #}
+{% macro look_up_source(wanted) %}{{ return(adapter.dispatch('look_up_source')(wanted)) }}{% endmacro %}
+{% macro default__look_up_source(wanted) -%}
+    select 1 as found
+    from information_schema.tables
+    where
+        lower(table_catalog) = lower({{ dbt.string_literal(dbt.escape_single_quotes(wanted.database)) }})
+        and lower(table_schema) = lower({{ dbt.string_literal(dbt.escape_single_quotes(wanted.schema)) }})
+        and lower(table_name) = lower({{ dbt.string_literal(dbt.escape_single_quotes(wanted.identifier)) }})
+{%- endmacro %}
+{% macro mysql__look_up_source(wanted) -%}
+    select 1 as found
+    from information_schema.tables
+    where table_schema = {{ mysql_text(wanted.schema, 64) }} and table_name = {{ mysql_text(wanted.identifier, 64) }}
+{%- endmacro %}
+{% macro spark__look_up_source(wanted) -%}
+    {%- if run_query('show schemas like ' ~ spark_text(wanted.schema)) | length > 0 -%}
+        show tables in {{ adapter.quote(wanted.schema) }} like {{ spark_text(wanted.identifier) }}
+    {%- else -%}
+        select 1 as found where 1 = 0
+    {%- endif -%}
+{%- endmacro %}
 
 {# The columns of a relation, in small letters; none of no relation. #}
 {% macro columns_of(relation) %}

@@ -1,6 +1,6 @@
 {# A source that is not there cannot be late: a shop whose events were in the warehouse already has no raw_loads. #}
 {% macro default__collect_freshness(source, loaded_at_field, filter) %}
-    {%- set is_there = adapter.get_relation(source.database, source.schema, source.identifier) is not none -%}
+    {%- set is_there = found_source(source) is not none -%}
     {% call statement('collect_freshness', fetch_result=True, auto_begin=False) -%}
         select
             {{ 'max(' ~ loaded_at_field ~ ')' if is_there else current_timestamp() }} as max_loaded_at,

@@ -9,7 +9,7 @@ from typing import Any
 from dbt.cli.main import dbtRunner
 
 from compiled import Outcome, environment, invoke
-from parity import Relation, Warehouse
+from parity import AskedWarehouse, Relation
 from paths import ROOT
 
 
@@ -17,7 +17,7 @@ from paths import ROOT
 class Trial:
     """A project on one engine."""
 
-    warehouse: Warehouse
+    warehouse: AskedWarehouse
     folder: Path
 
     def run(self, *arguments: str, **variables: Any) -> Outcome:
@@ -44,7 +44,7 @@ class Trial:
         return self.warehouse.query(f"select {columns} from funnelift.{table}")
 
 
-def make_trial(warehouse: Warehouse, folder: Path, files: Mapping[str, str]) -> Trial:
+def make_trial(warehouse: AskedWarehouse, folder: Path, files: Mapping[str, str]) -> Trial:
     folder.mkdir()
     project = {
         "name": "trial",

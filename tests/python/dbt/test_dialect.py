@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from compiled import Outcome
-from parity import Relation, Warehouse, differences, on_duckdb, on_server
+from parity import AskedWarehouse, Relation, differences, on_duckdb, on_server
 from servers import DatabaseServer
 from trial import Trial, make_trial
 
@@ -245,7 +245,7 @@ class Catalog:
     readers: dict[str, set[str]]
 
 
-def catalog(warehouse: Warehouse) -> Catalog:
+def catalog(warehouse: AskedWarehouse) -> Catalog:
     def rows(sql: str) -> Sequence[tuple[Any, ...]]:
         return warehouse.query(f"{sql} where table_schema = 'funnelift'").rows
 

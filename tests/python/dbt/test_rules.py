@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from parity import Warehouse, on_duckdb, on_server
+from parity import AskedWarehouse, on_duckdb, on_server
 from servers import DatabaseServer
 from trial import make_trial
 
@@ -102,7 +102,7 @@ FILES = {
 
 
 @pytest.fixture(params=["duckdb", "server"])
-def warehouse(request: pytest.FixtureRequest, tmp_path: Path) -> Warehouse:
+def warehouse(request: pytest.FixtureRequest, tmp_path: Path) -> AskedWarehouse:
     """Each engine; the server only where the test is asked for it."""
     if request.param == "duckdb":
         return on_duckdb(tmp_path / "warehouse.duckdb")
@@ -120,7 +120,7 @@ def named(messages: str, table: str) -> list[dict[str, int]]:
 
 
 @pytest.mark.end_to_end
-def test_a_build_names_every_broken_rule(warehouse: Warehouse, tmp_path: Path) -> None:
+def test_a_build_names_every_broken_rule(warehouse: AskedWarehouse, tmp_path: Path) -> None:
     outcome = make_trial(warehouse, tmp_path / "project", FILES).run("build")
     assert not outcome.success
     statuses = {result.node.name: str(result.status) for result in outcome.result}
