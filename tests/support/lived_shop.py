@@ -1,19 +1,56 @@
-"""A warehouse that lives: the commands that work on it, and how it differs from another."""
+"""A warehouse that lives: the commands that work on it, what a life is made of, and how it differs from another."""
 
+import csv
 import os
 import signal
 import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 from parity import Warehouse, differences
 from paths import ROOT
+from reference import Event
+from training import quick_settings
 from warehouse.contract import Contract, read_project
+from worlds import shop_events
 
 # When the loads were made is all that may differ.
 CONTRACTS = [contract for contract in read_project().of_layer("marts", "bi") if contract.name != "bi_status"]
 # Numbers that are given once, in the order in which a warehouse met their texts.
 NUMBERED = {"visitor_key": "visitor_id", "category_key": "category_id"}
+LINE = ["timestamp", "visitorid", "event", "itemid", "transactionid"]
+
+
+def write(folder: Path, name: str, events: list[Event]) -> Path:
+    with (folder / f"{name}.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(LINE)
+        writer.writerows(event[: len(LINE)] for event in events)
+    return folder / f"{name}.csv"
+
+
+def life(folder: Path, seed: int) -> Iterator[tuple[str, ...]]:
+    """Commands without an end: the shop's days arrive, some late, and what was loaded by mistake is taken back."""
+    random = Random(seed)
+    events = shop_events(random)
+    settings = ["--config", str(quick_settings(folder))]
+    late = random.sample(events, len(events) // 5)
+    cut = len(events) * 3 // 4
+    history = write(folder, "history", [event for event in events[:cut] if event not in late])
+    yield "ingest", "load", "--raw", str(history)
+    yield "dbt", "build"
+    yield "ml.train", *settings, "--force"
+    for number in range(10_000):
+        arriving = events[cut : cut + 20] + [event for event in random.sample(late, 20) if event < events[cut]]
+        cut = min(cut + 20, len(events) - 1)
+        file = write(folder, f"day{number}", arriving)
+        yield "ingest", "load", "--raw", str(file)
+        yield "dbt", "build"
+        yield ("ml.train", *settings, "--force") if number % 4 == 0 else ("ml.score", *settings)
+        yield ("ml.score", *settings) if number % 4 == 0 else ("ingest", "loads")
+        if number % 2 == 0:
+            yield "ingest", "unload", file.name
 
 
 class Shop:
@@ -27,9 +64,10 @@ class Shop:
         """Start a command, which can be killed with all that it starts."""
         places = {"FUNNELIFT_RESULTS": "results", "DBT_TARGET_PATH": "target", "DBT_LOG_PATH": "logs"}
         environment = {name: str(self.folder / place) for name, place in places.items()}
-        words = [str(Path(sys.executable).with_name("dbt")), "--no-use-colors", *command[1:]]
+        python = self.warehouse.python
+        words = [str(Path(python).with_name("dbt")), "--no-use-colors", *command[1:]]
         return subprocess.Popen(
-            words if command[0] == "dbt" else [sys.executable, "-m", *command],
+            words if command[0] == "dbt" else [python, "-m", *command],
             env={**os.environ, **self.warehouse.environment, **environment},
             cwd=ROOT,
             stdout=subprocess.PIPE,

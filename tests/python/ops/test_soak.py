@@ -1,28 +1,26 @@
 """A command that is killed at any moment, and run once more, leaves what an undisturbed one leaves.
 
 Two shops live the same life. In one every command is killed first, at a moment drawn from how long the other
-took for it. `make soak` does it many times; the tests do it once for each command.
+took for it. `make soak` does it many times; the tests do it once for each command. The life that nobody disturbs is
+lived once for both engines.
 """
 
-import csv
 import os
+import shutil
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from random import Random
 
 import pytest
 
 from contracts import PUBLISHED
-from lived_shop import CONTRACTS, Shop
+from lived_shop import CONTRACTS, Shop, life
 from parity import Warehouse, on_duckdb, on_server
-from reference import Event
 from servers import start_private_mariadb
-from training import quick_settings
-from worlds import shop_events
 
 pytestmark = pytest.mark.end_to_end
 # How many commands are killed on each engine.
@@ -30,6 +28,8 @@ KILLS = {
     "duckdb": int(os.environ.get("SOAK_DUCKDB", "5")),
     "mysql": int(os.environ.get("SOAK_MYSQL", "5")),
 }
+# Commands that both shops begin with: load, build, train.
+BEGINNING = 3
 # What lists trainings and scorings: one that was killed once it had published, and was run again, stands there twice.
 LISTS = {"ml_runs", "uplift_runs", "score_runs"}
 COMPARED = [
@@ -46,13 +46,12 @@ SUMS = {
     "uplift_scores": "outcome",
 }
 LEFT_OVERS = ("__", ".tmp", ".part", ".wal")
-HEADER = ["timestamp", "visitorid", "event", "itemid", "transactionid"]
 
 
 def look(warehouse: Warehouse, table: str) -> tuple[int, int]:
     """How many rows a table has, and a sum over them."""
-    count, total = warehouse.query(f"select count(*) as n, sum({SUMS[table]}) as total from funnelift.{table}").rows[0]
-    return int(count), int(total or 0)
+    rows, total = warehouse.query(f"select count(*) as n, sum({SUMS[table]}) as total from funnelift.{table}").rows[0]
+    return int(rows), int(total or 0)
 
 
 def looks(warehouse: Warehouse) -> dict[str, tuple[int, int]]:
@@ -90,35 +89,34 @@ class Reader:
             self.faults.append(repr(error))
 
 
-def write(folder: Path, name: str, events: list[Event]) -> Path:
-    with (folder / f"{name}.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(HEADER)
-        writer.writerows(event[: len(HEADER)] for event in events)
-    return folder / f"{name}.csv"
+@dataclass
+class Calm:
+    """The life that nobody disturbs, on DuckDB: lived as far as it is asked for, and kept as it stood at each step."""
+
+    folder: Path
+    steps: list[tuple[tuple[str, ...], float, Shop]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.seed = int(os.environ.get("SOAK_SEED", "7"))
+        self.database = self.folder / "calm.duckdb"
+        self.shop = Shop(on_duckdb(self.database), self.folder / "calm")
+        self.life = life(self.folder, self.seed)
+
+    def step(self, number: int) -> tuple[tuple[str, ...], float, Shop]:
+        """A command, the seconds that it took, and the shop as it left it."""
+        while len(self.steps) <= number:
+            command, began = next(self.life), time.monotonic()
+            self.shop.run(*command)
+            took, kept = time.monotonic() - began, self.folder / f"step{len(self.steps)}"
+            left = Shop(on_duckdb(kept / self.database.name), kept)
+            shutil.copy(self.database, kept)
+            self.steps.append((command, took, left))
+        return self.steps[number]
 
 
-def life(folder: Path, seed: int) -> Iterator[tuple[str, ...]]:
-    """Commands without an end: the shop's days arrive, some late, and what was loaded by mistake is taken back."""
-    random = Random(seed)
-    events = shop_events(random)
-    settings = ["--config", str(quick_settings(folder))]
-    late = random.sample(events, len(events) // 5)
-    cut = len(events) * 3 // 4
-    history = write(folder, "history", [event for event in events[:cut] if event not in late])
-    yield "ingest", "load", "--raw", str(history)
-    yield "dbt", "build"
-    yield "ml.train", *settings, "--force"
-    for number in range(10_000):
-        arriving = events[cut : cut + 20] + [event for event in random.sample(late, 20) if event < events[cut]]
-        cut = min(cut + 20, len(events) - 1)
-        file = write(folder, f"day{number}", arriving)
-        yield "ingest", "load", "--raw", str(file)
-        yield "dbt", "build"
-        yield ("ml.train", *settings, "--force") if number % 4 == 0 else ("ml.score", *settings)
-        yield ("ml.score", *settings) if number % 4 == 0 else ("ingest", "loads")
-        if number % 2 == 0:
-            yield "ingest", "unload", file.name
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> Calm:
+    return Calm(tmp_path_factory.mktemp("calm"))
 
 
 def left_behind(shop: Shop) -> list[str]:
@@ -136,26 +134,23 @@ def left_behind(shop: Shop) -> list[str]:
 
 
 @pytest.mark.parametrize("target", ["duckdb", pytest.param("mysql", marks=pytest.mark.server)])
-def test_what_was_killed_and_run_again_equals_what_was_never_disturbed(target: str, tmp_path: Path) -> None:
+def test_what_was_killed_and_run_again_equals_what_was_never_disturbed(target: str, calm: Calm, tmp_path: Path) -> None:
     (tmp_path / "server").mkdir()
     server = start_private_mariadb(tmp_path / "server") if target == "mysql" else None
     try:
         warehouse = on_server(server) if server else on_duckdb(tmp_path / "soaked.duckdb")
-        soak(Shop(on_duckdb(tmp_path / "calm.duckdb"), tmp_path / "calm"), Shop(warehouse, tmp_path / "soaked"), target)
+        soak(calm, Shop(warehouse, tmp_path / "soaked"), target)
     finally:
         if server is not None:
             server.stop()
 
 
-def soak(calm: Shop, soaked: Shop, target: str) -> None:
-    """Live the same life in both, and kill each command of one of them first."""
-    seed = int(os.environ.get("SOAK_SEED", "7"))
-    moments, table, reads = Random(seed), Counter[tuple[str, str]](), 0
-    for number, command in enumerate(life(calm.folder, seed)):
-        began = time.monotonic()
-        calm.run(*command)
-        took = time.monotonic() - began
-        if number < 3 or command == ("ingest", "loads"):
+def soak(calm: Calm, soaked: Shop, target: str) -> None:
+    """Live the same life as the calm shop, and kill each command first."""
+    moments, table, reads = Random(calm.seed), Counter[tuple[str, str]](), 0
+    for number in count():
+        command, took, beside = calm.step(number)
+        if number < BEGINNING or command == ("ingest", "loads"):
             # What both begin with.
             soaked.run(*command)
             continue
@@ -172,14 +167,14 @@ def soak(calm: Shop, soaked: Shop, target: str) -> None:
         assert reader.faults == []
         table[what, "killed" if killed else "ended before"] += 1
         reads += reader.reads
-        assert soaked.differs(calm, COMPARED) == [], command
+        assert soaked.differs(beside, COMPARED) == [], command
         after = looks(soaked.warehouse)
         for name, seen in reader.seen.items():
             assert seen <= {before[name], after[name]}, (command, name)
         assert left_behind(soaked) == []
         print(f"{target} | {number} | {what} | {'killed' if killed else 'ended before'}", flush=True)
-        if sum(count for (_, how), count in table.items() if how == "killed") >= KILLS[target]:
+        if sum(times for (_, how), times in table.items() if how == "killed") >= KILLS[target]:
             break
-    for (what, how), count in sorted(table.items()):
-        print(f"{target} | {what} | {how} | {count}")
+    for (what, how), times in sorted(table.items()):
+        print(f"{target} | {what} | {how} | {times}")
     print(f"{target} | reads beside | {reads}")
