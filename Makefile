@@ -5,8 +5,8 @@
 # make live    start the live service on the demo's warehouse and send it the last day, to see decisions come in
 # make docs    dbt's documentation with the metrics of the last training, and the gate's Data Docs, under results/docs
 # make check   set-up, then lint, types, SQL lint and the fast tests: no server, browser, whole shop or statistics
-# make test    set-up, then every check
-# make test-spark   the same rows on a Spark cluster of the tests' own, the nasty shop too (docs/spark.md)
+# make test    set-up, then every check; on Spark with the smallest shop, where Spark is set up (make setup-spark)
+# make test-spark   all shops on a Spark cluster, and its faults (docs/spark.md)
 # make fuzz    hostile files, mappings, vars and settings, ROUNDS=20 times as many as the tests (long)
 # make soak    kill commands at random (long)
 # make bench   the benchmarks (long)      make lock   pin the dependencies anew (needs uv)      make clean
@@ -125,7 +125,7 @@ fast: setup-dev
 	@$(PYTEST) -m "not server and not browser and not spark and not end_to_end and not statistics"
 
 test: lint
-	@$(PYTEST) --durations=10 -rs -m "not spark"
+	@$(PYTEST) --durations=10 -rs -m "not long"
 
 lint: setup-dev
 	@$(BIN)/pre-commit run --all-files
@@ -135,7 +135,7 @@ soak: setup-dev
 	@SOAK_LIVE=$(or $(KILLS_LIVE),50) $(BIN)/python -m pytest tests/python/live/test_service.py -k kill_9
 
 test-spark: setup-dev setup-spark
-	@SPARK_SHOPS=sample,nasty,demo $(BIN)/python -m pytest tests/python/dbt/test_parity_spark.py
+	@$(BIN)/python -m pytest --durations=10 -m spark
 
 fuzz: setup-dev
 	@FUZZ_ROUNDS=$(or $(ROUNDS),20) $(BIN)/python -m pytest tests/python/test_fuzz.py

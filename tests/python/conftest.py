@@ -8,6 +8,7 @@ import pytest
 
 from paths import ROOT
 from servers import DatabaseServer, lacking, named_server, serve, start_private_mariadb
+from spark_cluster import Cluster, start_cluster
 from synthetic_shop import SyntheticShop
 
 # What a test needs, told by its fixtures, at whatever distance.
@@ -18,7 +19,7 @@ MARKS_OF_FIXTURES = {
     "synthetic_shop": "end_to_end",
     "spark_cluster": "spark",
 }
-SLOW_MARKS = ("server", "browser", "end_to_end", "statistics")
+SLOW_MARKS = ("server", "browser", "spark", "end_to_end", "statistics")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -72,6 +73,13 @@ def synthetic_shop(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> 
 def mysql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabaseServer]:
     """One MySQL or MariaDB server for all tests of a process; skipped, or under CI failed, where there is none."""
     yield from serve(tmp_path_factory.mktemp("mysql"))
+
+
+@pytest.fixture(scope="module")
+def spark_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A Spark cluster of two workers; skipped, or under CI failed, where Spark is not set up."""
+    with start_cluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
 
 
 @pytest.fixture

@@ -5,8 +5,9 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from paths import ROOT
@@ -44,48 +45,68 @@ def require_spark() -> None:
         lacking("no Java 17 on this machine: install openjdk-17-jre-headless, or name its folder by JAVA_HOME")
 
 
+@dataclass
+class Cluster:
+    """A master and workers that run, and the variables with which a session works on them."""
+
+    folder: Path
+    master: str
+    variables: Mapping[str, str]
+    daemons: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**self.variables, "FUNNELIFT_SPARK_MASTER": self.master, "FUNNELIFT_SPARK_SHUFFLE_PARTITIONS": "2"}
+
+    def start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a daemon of Spark; its log has its number."""
+        (home,) = (ROOT / ".venv-spark" / "lib").glob("python3.*/site-packages/pyspark")
+        command = [str(home / "bin" / "spark-class"), f"org.apache.spark.deploy.{name}", "--host", "127.0.0.1"]
+        with (self.folder / f"{len(self.daemons)}.log").open("wb") as log:
+            daemon = subprocess.Popen(
+                [*command, *arguments], env=self.variables, stdout=log, stderr=log, cwd=self.folder
+            )
+        self.daemons.append(daemon)
+        return daemon
+
+    def start_worker(self) -> subprocess.Popen[bytes]:
+        """Start a worker of one core."""
+        work = str(self.folder / f"work{len(self.daemons)}")
+        place = ("--webui-port", "0", "--work-dir", work, self.master)
+        return self.start("worker.Worker", "--cores", "1", "--memory", "1g", *place)
+
+    def await_workers(self, number: int) -> None:
+        """Wait until the master has seen so many workers since it started."""
+        log, deadline = self.folder / "0.log", time.monotonic() + START_SECONDS
+        while log.read_text(encoding="utf-8").count("Registering worker") < number:
+            if time.monotonic() > deadline or self.daemons[0].poll() is not None:
+                raise RuntimeError(f"the Spark cluster did not start:\n{log.read_text(encoding='utf-8')[-2000:]}")
+            time.sleep(0.2)
+
+
 @contextmanager
-def start_cluster(folder: Path) -> Iterator[dict[str, str]]:
-    """Start a master and its workers, each with one core; yields the variables with which a session works on them."""
+def start_cluster(folder: Path) -> Iterator[Cluster]:
+    """Start a master and its workers, each with one core."""
     require_spark()
-    (home,) = (ROOT / ".venv-spark" / "lib").glob("python3.*/site-packages/pyspark")
     (folder / "conf").mkdir()
     (folder / "conf" / "spark-defaults.conf").write_text("".join(f"{key} {value}\n" for key, value in QUICK.items()))
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("SPARK_")}
-    environment |= {
+    variables = {key: value for key, value in os.environ.items() if not key.startswith("SPARK_")}
+    variables |= {
         "SPARK_CONF_DIR": str(folder / "conf"),
         "SPARK_LOCAL_IP": "127.0.0.1",
         "SPARK_DAEMON_MEMORY": "128m",
         "SPARK_DAEMON_JAVA_OPTS": "-XX:TieredStopAtLevel=1",
         "JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1",
     }
-    master = f"spark://127.0.0.1:{free_port()}"
-    daemons: list[subprocess.Popen[bytes]] = []
-
-    def start(name: str, *arguments: str) -> None:
-        command = [str(home / "bin" / "spark-class"), f"org.apache.spark.deploy.{name}", "--host", "127.0.0.1"]
-        with (folder / f"{len(daemons)}.log").open("wb") as log:
-            daemons.append(
-                subprocess.Popen([*command, *arguments], env=environment, stdout=log, stderr=log, cwd=folder)
-            )
-
+    port = str(free_port())
+    cluster = Cluster(folder, f"spark://127.0.0.1:{port}", variables)
     try:
-        start("master.Master", "--port", master.rpartition(":")[2], "--webui-port", "0")
-        for number in range(WORKERS):
-            work = str(folder / f"work{number}")
-            start("worker.Worker", "--cores", "1", "--memory", "1g", "--webui-port", "0", "--work-dir", work, master)
-        await_text(folder / "0.log", ["Registering worker"] * WORKERS, daemons)
-        yield {**environment, "FUNNELIFT_SPARK_MASTER": master, "FUNNELIFT_SPARK_SHUFFLE_PARTITIONS": "2"}
+        cluster.start("master.Master", "--port", port, "--webui-port", "0")
+        for _ in range(WORKERS):
+            cluster.start_worker()
+        cluster.await_workers(WORKERS)
+        yield cluster
     finally:
-        for daemon in reversed(daemons):
+        for daemon in reversed(cluster.daemons):
             daemon.terminate()
             daemon.wait(START_SECONDS)
-
-
-def await_text(log: Path, wanted: Sequence[str], daemons: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Wait until a daemon's log says something as often as it is wanted."""
-    deadline = time.monotonic() + START_SECONDS
-    while log.read_text(encoding="utf-8").count(wanted[0]) < len(wanted):
-        if time.monotonic() > deadline or any(daemon.poll() is not None for daemon in daemons):
-            raise RuntimeError(f"the Spark cluster did not start:\n{log.read_text(encoding='utf-8')[-2000:]}")
-        time.sleep(0.2)

@@ -1,10 +1,8 @@
 """The same raw files give the same rows on Spark, compared cell by cell with DuckDB, on a cluster of two workers.
 
-`make test-spark` runs this; SPARK_SHOPS names the shops: sample, nasty, demo.
+`make test` takes the sample, `make test-spark` the other shops too.
 """
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,21 +21,15 @@ from parity_shops import (
     sample,
 )
 from paths import ROOT
-from spark_cluster import start_cluster
+from spark_cluster import Cluster
 
-SHOPS = os.environ.get("SPARK_SHOPS", "sample").split(",")
-
-
-@pytest.fixture(scope="module")
-def spark_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    with start_cluster(tmp_path_factory.mktemp("cluster")) as environment:
-        yield environment
+SHOPS = ("sample", *(pytest.param(shop, marks=pytest.mark.long) for shop in ("nasty", "demo")))
 
 
 @pytest.fixture(scope="module", params=SHOPS)
 def pair(
     request: pytest.FixtureRequest,
-    spark_cluster: dict[str, str],
+    spark_cluster: Cluster,
     shared_data: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Pair:
@@ -50,7 +42,7 @@ def pair(
     (folder / "duckdb").mkdir()
     (folder / "spark").mkdir()
     expected = shop.build(on_duckdb(folder / "duckdb" / "warehouse.duckdb"), folder / "duckdb")
-    found = shop.build(on_spark(folder / "spark", spark_cluster), folder / "spark")
+    found = shop.build(on_spark(folder / "spark", spark_cluster.environment), folder / "spark")
     return Pair("Spark", expected, found)
 
 
