@@ -59,10 +59,11 @@ class Split(Section):
 
 
 class Sampling(Section):
-    """How many rows without a purchase are trained on."""
+    """How many rows are trained on, and how many of them without a purchase."""
 
     min_negatives: PositiveInt
     negatives_per_positive: PositiveFloat
+    max_rows: Annotated[int, Field(ge=2)]
 
 
 class CatBoostSettings(Section):
@@ -112,8 +113,9 @@ class Calibration(Section):
 
 
 class EvaluationSettings(Section):
-    """How intervals are made."""
+    """How many rows are evaluated, and how intervals are made."""
 
+    max_rows: PositiveInt
     bootstrap_resamples: Annotated[int, Field(ge=20)]
     confidence: Share
 
@@ -295,6 +297,7 @@ class Config(Section):
     duckdb_memory_limit: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)? ?[KMGT]i?B$")]
     results: Path
     models_kept: PositiveInt
+    rows_in_memory: Annotated[int, Field(ge=0)]
     manifest: Path
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     threads: PositiveInt

@@ -15,7 +15,8 @@ from ml.cli import Progress, parse_arguments, run
 from ml.config import Config
 from ml.data.build import Build, check_same_build, whole_build
 from ml.data.features import MART, PREDICTIONS, Mart, check_columns, read_mart
-from ml.data.rows import Dataset, build_dataset
+from ml.data.read import read_rows
+from ml.data.rows import Dataset
 from ml.data.split import Bounds, split_at
 from ml.data.values import check_values
 from ml.files import model_folder
@@ -164,11 +165,11 @@ def _registered(warehouse: Warehouse, run_id: str) -> dict[str, Any]:
 def _predictions(this: Run, warehouse: Warehouse, mart: Mart, saved: SavedModel, stamp: Stamp) -> Publication:
     config, progress = this.config, this.progress
     with progress.step("reading the feature mart"):
-        row_count, batches = warehouse.read(MART, mart.columns)
-        data = replace(build_dataset(batches, row_count, mart), plausible_from_ms=plausible_from_ms(warehouse))
+        data = read_rows(warehouse, mart, config, this.folder)
+        data = replace(data, plausible_from_ms=plausible_from_ms(warehouse))
     with progress.step("gate: nulls and ranges"):
         check_values(data, mart, config)
-    with progress.step(f"scoring and explaining {row_count:,} rows"):
+    with progress.step(f"scoring and explaining {len(data):,} rows"):
         champion = load_model(model_folder(config.results, saved.run_id), mart, config.threads)
         predictions = explained_predictions(champion, data, _splits(data, saved), config.threads)
     contract = this.contracts[PREDICTIONS]

@@ -11,6 +11,7 @@ from ml.cli import Progress, parse_arguments, run
 from ml.config import Config
 from ml.data.build import Build, check_same_build, whole_build
 from ml.data.features import MART, PREDICTIONS, SCORES, Mart, check_columns, read_mart
+from ml.data.read import folder_for
 from ml.data.rows import Dataset, build_dataset
 from ml.data.values import check_values
 from ml.experiment.revenue import read_revenue
@@ -139,7 +140,8 @@ def _changes(this: Scoring, warehouse: Warehouse, since: int | None, progress: P
     among = None if since is None else Among(CHANGES, "visitor_id", "build_number", since)
     with progress.step("reading the rows of visitors that changed"):
         row_count, batches = warehouse.read(MART, this.mart.columns, among)
-        data = build_dataset(batches, row_count, this.mart) if row_count else None
+        folder = folder_for(row_count, this.config, this.config.results)
+        data = build_dataset(batches, row_count, this.mart, folder=folder) if row_count else None
         plausible_from = plausible_from_ms(warehouse)
         old = {table: warehouse.table(this.contracts[table], among) for table in this.stamps}
         needs_revenue = this.uplift is not None and this.uplift.needs_revenue

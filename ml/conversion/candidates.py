@@ -3,8 +3,8 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import numpy.typing as npt
 
+from ml.arrays import Rows
 from ml.cli import Steps
 from ml.config import Config, RiskBands
 from ml.conversion.bands import Thresholds
@@ -15,11 +15,11 @@ from ml.conversion.model import Training
 from ml.conversion.models import MODELS
 from ml.data.features import Mart
 from ml.data.rows import Dataset
-from ml.data.split import Splits, sample_negatives
+from ml.data.split import Splits, sample_bounded, sample_negatives
 
 
 def training_rows(data: Dataset, mart: Mart, splits: Splits, config: Config) -> Training:
-    """Sample the training split and put the calibration split beside it.
+    """Sample the training split and put the calibration split beside it, or a sample where that is too large.
 
     Parameters
     ----------
@@ -38,30 +38,35 @@ def training_rows(data: Dataset, mart: Mart, splits: Splits, config: Config) -> 
         What every model is fitted on.
     """
     chosen, weights = sample_negatives(splits.rows("train"), data.label, config.sampling, config.seed)
-    calibration = splits.rows("calibration")
+    stop, stop_weights = sample_bounded(
+        splits.rows("calibration"), data.label, config.sampling.max_rows, config.seed
+    )  # fmt: skip
     return Training(
-        inputs=data.inputs.iloc[chosen],
+        inputs=data.taken(chosen),
         label=data.label[chosen],
         weights=weights,
-        stop_inputs=data.inputs.iloc[calibration],
-        stop_label=data.label[calibration],
+        stop_inputs=data.taken(stop),
+        stop_label=data.label[stop],
         mart=mart,
         seed=config.seed,
         threads=config.threads,
+        stop_weights=stop_weights,
     )
 
 
 def fit_candidates(
-    training: Training, calibration_visitor: npt.NDArray[np.int32], config: Config, progress: Steps
-) -> dict[str, Fit]:
-    """Fit every model, and calibrate it on the rows on which it stopped.
+    training: Training, data: Dataset, calibration: Rows, config: Config, progress: Steps
+) -> dict[str, Fit]:  # fmt: skip
+    """Fit every model, and calibrate it on the whole calibration split.
 
     Parameters
     ----------
     training : Training
-        Rows to fit on, and the calibration split.
-    calibration_visitor : ndarray of shape (n_calibration_rows,)
-        Visitor number of the calibration split's rows.
+        Rows to fit on, and rows to stop on.
+    data : Dataset
+        All rows.
+    calibration : ndarray of int
+        Positions of the calibration split's rows.
     config : Config
         Settings of the models and of the calibration.
     progress : Steps
@@ -75,8 +80,9 @@ def fit_candidates(
 
     def fit(name: str) -> Fit:
         model = MODELS[name].fit(training, getattr(config.models, name))
-        log_odds = model.log_odds(training.stop_inputs)
-        return calibrate(model, log_odds, training.stop_label, calibration_visitor, config.calibration)
+        asked = [training.stop_inputs] if training.stop_weights is None else data.parts(calibration)
+        log_odds = np.concatenate([model.log_odds(part) for part in asked])
+        return calibrate(model, log_odds, data.label[calibration], data.visitor[calibration], config.calibration)
 
     titles = ", ".join(kind.title for kind in MODELS.values())
     # Side by side, because none of them keeps all cores busy.
@@ -105,6 +111,6 @@ def choose_champion(candidates: dict[str, Fit], data: Dataset, splits: Splits, b
     """
     best = min(candidates.values(), key=lambda fit: fit.log_loss)
     calibration = splits.rows("calibration")
-    log_odds = best.model.log_odds(data.inputs.iloc[calibration])
+    log_odds = np.concatenate([best.model.log_odds(part) for part in data.parts(calibration)])
     thresholds = Thresholds.from_scores(log_odds, data.decision_point[calibration], bands)
     return Champion(best.model, best.calibrator, thresholds, Constants.from_rows(data, splits.rows("train")))

@@ -42,7 +42,7 @@ class Constants:
         own = {str(point): rows[points.codes[rows] == code] for code, point in enumerate(points.categories)}
         return cls(
             {
-                point: tuple(str(name) for name, column in data.inputs.items() if _is_constant(column, at))
+                point: tuple(name for name, column in data.columns() if _is_constant(column, at))
                 for point, at in own.items()
                 if len(at)
             }

@@ -2,11 +2,12 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
-from ml.arrays import Floats, Labels, Rows, finite_or_none
+from ml.arrays import Floats, Labels, Rows, Weights, finite_or_none
 from ml.bootstrap import Bootstrap, visitor_codes
 from ml.conversion.calibration import Fit
 from ml.conversion.curve import CalibrationBin, calibration_curve
@@ -37,7 +38,9 @@ class Evaluation:
     Parameters
     ----------
     rows : ndarray of shape (n_test_rows,)
-        Positions of the test rows in the data set.
+        Positions in the data set of the test rows that are evaluated.
+    split_rows : int
+        How many rows the test split has.
     label : ndarray of shape (n_test_rows,)
         1 where the test row converted.
     probabilities : dict of str to ndarray of shape (n_test_rows,)
@@ -49,18 +52,26 @@ class Evaluation:
     """
 
     rows: Rows
+    split_rows: int
     label: Labels
     probabilities: dict[str, Floats]
     metrics: list[Metric]
     curves: list[CalibrationBin]
+
+    @property
+    def is_sample(self) -> bool:
+        """Whether some visitors alone are evaluated."""
+        return len(self.rows) < self.split_rows
 
     def overall(self, model: str) -> dict[str, Metric]:
         """Return a model's metrics on all test rows by name."""
         return {entry.metric: entry for entry in self.metrics if (entry.model, entry.slice) == (model, "overall")}
 
 
-def evaluate(fits: dict[str, Fit], data: Dataset, splits: Splits, *, bins: int, bootstrap: Bootstrap) -> Evaluation:
-    """Evaluate every model on the test split.
+def evaluate(
+    fits: dict[str, Fit], data: Dataset, splits: Splits, *, bins: int, bootstrap: Bootstrap, max_rows: int
+) -> Evaluation:  # fmt: skip
+    """Evaluate every model on the test split, or on some visitors of it where it is too large.
 
     Parameters
     ----------
@@ -74,17 +85,22 @@ def evaluate(fits: dict[str, Fit], data: Dataset, splits: Splits, *, bins: int, 
         Bins of the calibration curves and of the expected calibration error.
     bootstrap : Bootstrap
         Resamples of the visitors.
+    max_rows : int
+        How many rows at most are evaluated, or nearly so.
 
     Returns
     -------
     Evaluation
         Metrics with intervals, calibration curves, and the probabilities they come from.
     """
-    rows = splits.rows("test")
-    inputs, label = data.inputs.iloc[rows], data.label[rows]
+    test = splits.rows("test")
+    rows = some_visitors(data, test, max_rows)
+    label = data.label[rows]
     with ThreadPoolExecutor(bootstrap.threads) as pool:
-        said = pool.map(lambda fit: fit.probability(inputs), fits.values())
-        probabilities = dict(zip(fits, said, strict=True))
+        said = [
+            list(pool.map(lambda fit, part=part: fit.probability(part), fits.values())) for part in data.parts(rows)
+        ]
+    probabilities = {name: np.concatenate(own) for name, own in zip(fits, zip(*said, strict=True), strict=True)}
     slices = slices_of(data, rows, splits.rows("train"))
     curves = [
         entry
@@ -94,7 +110,37 @@ def evaluate(fits: dict[str, Fit], data: Dataset, splits: Splits, *, bins: int, 
         for entry in calibration_curve(model, name, probability[own], label[own], bins)
     ]
     metrics = slice_metrics(probabilities, label, data.visitor[rows], slices, bins=bins, bootstrap=bootstrap)
-    return Evaluation(rows, label, probabilities, metrics, curves)
+    return Evaluation(rows, len(test), label, probabilities, metrics, curves)
+
+
+def some_visitors(data: Dataset, rows: Rows, max_rows: int) -> Rows:
+    """Keep rows of some visitors where there are too many rows.
+
+    A visitor's id alone decides, and fewer rows or a lower bound take visitors away and bring none. So the sample is
+    the same on every engine, and tomorrow's holds the visitors of today's that it has room for.
+
+    Parameters
+    ----------
+    data : Dataset
+        All rows.
+    rows : ndarray of int
+        Positions of some rows.
+    max_rows : int
+        How many of them to keep, or nearly so.
+
+    Returns
+    -------
+    ndarray of int
+        Those kept, all or none of each visitor's.
+    """
+    if len(rows) <= max_rows:
+        return rows
+    import pandas as pd
+    import pyarrow as pa
+
+    ids = data.identity.column("visitor_id").take(pa.array(rows)).to_numpy()
+    place = pd.util.hash_array(ids, categorize=False)
+    return rows[place < np.uint64(max_rows / len(rows) * 2**64)]
 
 
 def slices_of(data: Dataset, rows: Rows, train_rows: Rows) -> dict[str, Rows]:
@@ -125,6 +171,11 @@ def slices_of(data: Dataset, rows: Rows, train_rows: Rows) -> dict[str, Rows]:
     slices["visitor=returning"] = np.flatnonzero(~new)
     slices["visitor=unseen_in_training"] = np.flatnonzero(~seen[data.visitor[rows]])
     return {name: positions for name, positions in slices.items() if len(positions)}
+
+
+def _metrics(ranked: RankedScores, present: Rows, weights: Weights) -> Floats:
+    # Of a few resamples at a time: all of them, copied for a slice of most visitors, would be the largest thing here.
+    return ranked.metrics(weights.take(present, axis=1))
 
 
 def slice_metrics(
@@ -163,12 +214,11 @@ def slice_metrics(
     found = []
     for name, rows in slices.items():
         present, own = np.unique(codes[rows], return_inverse=True)
-        weights = resamples[:, present]
         counts = (len(rows), int(label[rows].sum()), len(present))
         for model, probability in probabilities.items():
             ranked = RankedScores(probability[rows], label[rows], own, len(present), bins)
             values = ranked.metrics(np.ones((1, len(present)), np.uint8))[0]
-            resampled = bootstrap.run(ranked.metrics, weights)
+            resampled = bootstrap.run(partial(_metrics, ranked, present), resamples)
             for metric, value, column in zip(METRICS, values, resampled.T, strict=True):
                 lower, upper = bootstrap.interval(column)
                 found.append(

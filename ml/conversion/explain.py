@@ -80,7 +80,7 @@ def explain(
     in_sample[np.random.default_rng(seed).choice(test_rows, min(plot_rows, len(test_rows)), replace=False)] = True
 
     def explain_chunk(chunk: Rows) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.bool_], Floats, Floats]:
-        values = model.contributions(data.inputs.iloc[chunk])
+        values = model.contributions(data.taken(chunk))
         top, pushes_up = top_reasons(values, mart, champion.constants.of(points[chunk], mart))
         tested = in_test[chunk]
         magnitude, codes = np.abs(values[tested]), points.codes[chunk][tested]
@@ -90,14 +90,14 @@ def explain(
     chunks = [rows[start : start + SHAP_ROWS] for start in range(0, len(rows), SHAP_ROWS)]
     with ThreadPoolExecutor(threads) as pool:
         tops, pushes, sums, samples = zip(*pool.map(explain_chunk, chunks), strict=True)
-    sample_inputs, sample_values = data.inputs.iloc[np.flatnonzero(in_sample)], np.concatenate(samples)
+    sample_inputs, sample_values = data.taken(np.flatnonzero(in_sample)), np.concatenate(samples)
     totals = np.zeros((len(points.categories), len(mart.features)))
     for chunk_sums in sums:
         totals += chunk_sums
     return Explanation(
         rows=rows,
         # Not the rows themselves: a copy of them would be the largest thing in memory beside the data.
-        reasons=reason_texts(data.inputs, mart, np.concatenate(tops), np.concatenate(pushes), at=rows),
+        reasons=reason_texts(data, mart, np.concatenate(tops), np.concatenate(pushes), at=rows),
         effects=_effects(totals, points.take(test_rows), champion, directions_of(sample_inputs, sample_values, mart)),
         sample_values=sample_values,
         sample_inputs=sample_inputs,

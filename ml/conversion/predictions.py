@@ -80,7 +80,7 @@ def predict(
     Predictions
         One per row, in the order of the data set.
     """
-    log_odds = champion.model.log_odds(data.inputs)
+    log_odds = np.concatenate([champion.model.log_odds(part) for part in data.parts()])
     probability = champion.calibrator.probability(log_odds)
     risk_band = champion.thresholds.risk_band(log_odds, data.decision_point)
     return Predictions(data, split, probability, risk_band, explained, reasons)

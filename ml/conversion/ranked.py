@@ -1,5 +1,7 @@
 """Metrics of probabilities in rank order, so that a resample needs no sort."""
 
+from itertools import chain
+
 import numpy as np
 
 from ml.arrays import Floats, Labels, Rows, Weights
@@ -46,9 +48,11 @@ class RankedScores:
         edges = equal_count_edges(probability, bins)
         bin_of_row = np.repeat(np.arange(len(edges)), np.diff([*edges, len(label)]))
         error = probability - label
-        columns = [row_log_loss(probability, label), error**2, np.ones(len(label))]
-        columns += [np.where(bin_of_row == number, error, 0) for number in range(len(edges))]
-        self.sums = np.stack([np.bincount(self.visitor, column, visitors) for column in columns], axis=1)
+        plain = (row_log_loss(probability, label), error**2, np.ones(len(label)))
+        binned = (np.where(bin_of_row == number, error, 0) for number in range(len(edges)))
+        self.sums = np.empty((visitors, len(plain) + len(edges)))
+        for place, column in enumerate(chain(plain, binned)):
+            self.sums[:, place] = np.bincount(self.visitor, column, visitors)
 
     def metrics(self, weights: Weights) -> Floats:
         """Return the values of `METRICS` under weights of the visitors.

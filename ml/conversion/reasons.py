@@ -9,9 +9,9 @@ import numpy.typing as npt
 from ml.arrays import Floats, Rows
 from ml.conversion.champion import Champion
 from ml.data.features import NONE, Feature, Mart
+from ml.data.rows import Dataset
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pyarrow as pa
 
 REASONS = 3
@@ -19,42 +19,41 @@ SHAP_ROWS = 25_000
 LEAVING, BUYING = "Towards leaving", "Towards buying"
 
 
-def reasons_of(
-    champion: Champion, inputs: "pd.DataFrame", points: "pd.Categorical", threads: int
-) -> "list[pa.DictionaryArray]":
+def reasons_of(champion: Champion, data: Dataset, explained: Rows, threads: int) -> "list[pa.DictionaryArray]":
     """Return the top reasons of rows, without a summary.
 
     Parameters
     ----------
     champion : Champion
         The model that scores.
-    inputs : DataFrame
-        Features of the rows to explain.
-    points : Categorical of shape (n_rows,)
-        Their decision points.
+    data : Dataset
+        Rows.
+    explained : ndarray of int
+        Positions of those to explain, ascending.
     threads : int
         Threads to use; the reasons do not depend on it.
 
     Returns
     -------
     list of pyarrow.DictionaryArray
-        For each reason one text per row.
+        For each reason one text per explained row.
     """
-    model, mart = champion.model, champion.model.mart
+    model, mart, points = champion.model, champion.model.mart, data.decision_point
 
-    def reasons(part: slice) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.bool_]]:
+    def reasons(part: Rows) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.bool_]]:
         constant = champion.constants.of(points[part], mart)
-        rows = inputs if len(parts) == 1 else inputs.iloc[part]
+        # Not a copy of all rows: what was made of them for scoring serves again.
+        rows = data.inputs if len(part) == len(data) else data.taken(part)
         return top_reasons(model.contributions(rows), mart, constant)
 
-    parts = [slice(start, start + SHAP_ROWS) for start in range(0, len(inputs), SHAP_ROWS)]
+    parts = [explained[start : start + SHAP_ROWS] for start in range(0, len(explained), SHAP_ROWS)]
     if len(parts) == 1:
         done = [reasons(parts[0])]
     else:
         with ThreadPoolExecutor(threads) as pool:
             done = list(pool.map(reasons, parts))
     top, pushes_up = (np.concatenate(found) for found in zip(*done, strict=True))
-    return reason_texts(inputs, mart, top, pushes_up)
+    return reason_texts(data, mart, top, pushes_up, at=explained)
 
 
 def top_reasons(
@@ -88,27 +87,22 @@ def top_reasons(
 
 
 def reason_texts(
-    inputs: "pd.DataFrame",
-    mart: Mart,
-    top: npt.NDArray[np.int16],
-    pushes_up: npt.NDArray[np.bool_],
-    *,
-    at: Rows | None = None,
+    data: Dataset, mart: Mart, top: npt.NDArray[np.int16], pushes_up: npt.NDArray[np.bool_], *, at: Rows
 ) -> "list[pa.DictionaryArray]":
     """Write each reason out, as "Towards leaving: events in the session so far (events_so_far = 1)".
 
     Parameters
     ----------
-    inputs : DataFrame
-        Features of the explained rows, or of all rows.
+    data : Dataset
+        Rows.
     mart : Mart
         Features with their descriptions.
     top : ndarray of shape (n_rows, n_reasons)
         Feature positions.
     pushes_up : ndarray of shape (n_rows, n_reasons)
         Whether each pushes towards buying.
-    at : ndarray of int, optional
-        Positions of the explained rows in `inputs`; all of them without it.
+    at : ndarray of int
+        Positions of the explained rows in the data set.
 
     Returns
     -------
@@ -123,7 +117,7 @@ def reason_texts(
         rows, places = np.nonzero(top == index)
         if not len(rows):
             continue
-        column, own = inputs[feature.name], rows if at is None else at[rows]
+        column, own = data.inputs[feature.name], at[rows]
         if feature.kind == "categorical":
             values, found = np.asarray(column.cat.categories), column.cat.codes.to_numpy()[own].astype(np.int64)
         else:
@@ -132,6 +126,7 @@ def reason_texts(
             texts += [f"{LEAVING}: {phrase(feature, value)}", f"{BUYING}: {phrase(feature, value)}"]
         start = len(texts) - 2 * len(values)
         codes[rows, places] = start + 2 * found + pushes_up[rows, places]
+        data.let_go()
     dictionary = pa.array(texts, pa.string())
     return [pa.DictionaryArray.from_arrays(pa.array(column), dictionary) for column in codes.T]
 

@@ -45,6 +45,7 @@ class XGBoostModel:
         stop = xgboost.DMatrix(
             _with_levels(training.stop_inputs, levels),
             training.stop_label,
+            weight=training.stop_weights,
             enable_categorical=True,
             nthread=training.threads,
         )

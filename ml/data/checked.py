@@ -7,7 +7,8 @@ from functools import cached_property
 from ml.data.counts import Summary, check_counts
 from ml.data.features import MART, Mart, check_columns
 from ml.data.leakage import FeatureAuc, check_leakage
-from ml.data.rows import Dataset, build_dataset
+from ml.data.read import read_rows
+from ml.data.rows import Dataset
 from ml.data.values import check_values
 from ml.run import Run
 from warehouse.base import Warehouse
@@ -53,8 +54,7 @@ def read_checked(run: Run, warehouse: Warehouse, mart: Mart) -> Checked:
     """
     with run.progress.step("reading the feature mart"):
         check_columns(mart, warehouse.columns(MART))
-        row_count, batches = warehouse.read(MART, mart.columns)
-        data = build_dataset(batches, row_count, mart)
+        data = read_rows(warehouse, mart, run.config, run.folder)
     with run.progress.step("gate: counts, conversion rate, nulls, ranges, leakage"):
         summary = check_counts(warehouse, data)
         data = replace(data, plausible_from_ms=summary.first_plausible_ms)

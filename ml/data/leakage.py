@@ -1,6 +1,6 @@
 """No single feature may give the answer away."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -70,10 +70,12 @@ def check_leakage(data: Dataset, mart: Mart, config: Config) -> list[FeatureAuc]
     found = []
     for code, point in enumerate(points.categories):
         rows = np.flatnonzero((points.codes == code) & (data.is_mature == 1))
-        found += evaluate_features(
+        for entry in evaluate_features(
             data.inputs, mart.features, data.label, data.visitor,
             rows=rows, group=str(point), settings=config.leakage,
-        )  # fmt: skip
+        ):  # fmt: skip
+            found.append(entry)
+            data.let_go()
     found.sort(key=lambda entry: (-entry.auc, entry.feature, entry.decision_point))
     refuse_leaks(found, config.leakage)
     return found
@@ -88,7 +90,7 @@ def evaluate_features(
     rows: Rows,
     group: str,
     settings: Leakage,
-) -> list[FeatureAuc]:
+) -> Iterator[FeatureAuc]:
     """Measure how much each feature alone says about the label among some rows of any features table.
 
     Parameters
@@ -106,15 +108,14 @@ def evaluate_features(
     settings : Leakage
         Fewest converting rows that can be evaluated, and the highest purity.
 
-    Returns
-    -------
-    list of FeatureAuc
+    Yields
+    ------
+    FeatureAuc
         One entry per feature; none when there are too few converting rows.
     """
     positive, negative = rows[label[rows] == 1], rows[label[rows] == 0]
     if len(positive) < settings.min_positives or not len(negative):
-        return []
-    found = []
+        return
     for feature in features:
         column, buyers = inputs[feature.name], visitor[positive]
         if feature.kind == "numeric":
@@ -125,8 +126,7 @@ def evaluate_features(
             codes = column.cat.codes.to_numpy()
             auc = category_auc(codes[positive], codes[negative], buyers, visitor[negative])
             pure = _pure_level(column.cat.categories, codes[positive], codes[negative], buyers, settings)
-        found.append(FeatureAuc(feature.name, group, auc, len(positive) + len(negative), len(positive), pure))
-    return found
+        yield FeatureAuc(feature.name, group, auc, len(positive) + len(negative), len(positive), pure)
 
 
 def refuse_leaks(found: Sequence[FeatureAuc], settings: Leakage) -> None:

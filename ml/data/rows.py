@@ -1,8 +1,9 @@
 """Rows of the feature mart as compact, ordered model inputs."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 
 from ml.arrays import Codes, Rows
 from ml.data.features import IDENTITY, MART, NONE, STATUSES, Mart
+from ml.data.numbers import Numbers
 from warehouse.errors import FunneliftError
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 TEXTS = ("session_id", "visitor_id", "decided_at")
+# So many rows of a data set on disk are in memory at a time.
+PART_ROWS = 200_000
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,8 @@ class Dataset:
 
     `identity` holds the id columns as Arrow; `inputs` the features (float32 and categories, nulls of a
     category as its own level); the arrays hold one value per row, -1 for a null, which the gate refuses. Rows before
-    `plausible_from_ms` have an implausible time.
+    `plausible_from_ms` have an implausible time. `numbers` is what the numeric features stand in, where that can be a
+    file; `taken`, `parts` and `column` then keep few of them in memory.
     """
 
     identity: "pa.Table"
@@ -36,9 +41,73 @@ class Dataset:
     is_new_visitor: npt.NDArray[np.int8]
     visitor: npt.NDArray[np.int32]
     plausible_from_ms: int = 0
+    numbers: Numbers | None = None
 
     def __len__(self) -> int:
         return len(self.label)
+
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether the numeric features are in a file."""
+        return self.numbers is not None and self.numbers.is_on_disk
+
+    def taken(self, rows: Rows) -> "pd.DataFrame":
+        """Return the features of some rows, in memory.
+
+        Parameters
+        ----------
+        rows : ndarray of int
+            Positions.
+
+        Returns
+        -------
+        DataFrame
+            The rows in their order.
+        """
+        if self.numbers is None or not self.is_on_disk:
+            return self.inputs.iloc[rows]
+        import pandas as pd
+
+        values = self.numbers.values
+        found = np.empty((len(values), len(rows)), dtype=np.float32)
+        for own, column in zip(found, values, strict=True):
+            column.take(rows, out=own, mode="clip")
+            self.numbers.let_go()
+        taken = pd.DataFrame(found.T, columns=self.inputs.columns[: len(values)], index=rows, copy=False)
+        for name in self.inputs.columns[len(values) :]:
+            taken[name] = self.inputs[name].array.take(rows)
+        return taken
+
+    def parts(self, rows: Rows | None = None) -> "Iterator[pd.DataFrame]":
+        """Yield the features of some rows, in parts that fit in memory.
+
+        Parameters
+        ----------
+        rows : ndarray of int, optional
+            Positions; all rows without it.
+
+        Yields
+        ------
+        DataFrame
+            The next rows; a data set in memory has one part.
+        """
+        if not self.is_on_disk:
+            yield self.inputs if rows is None else self.inputs.iloc[rows]
+            return
+        for start in range(0, len(self) if rows is None else len(rows), PART_ROWS):
+            end = start + PART_ROWS
+            yield self.taken(np.arange(start, min(end, len(self))) if rows is None else rows[start:end])
+
+    def columns(self) -> "Iterator[tuple[str, pd.Series]]":
+        """Yield each feature with its values; only one that is looked at is in memory."""
+        for name, column in self.inputs.items():
+            yield str(name), column
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Take numeric features that are in a file out of memory."""
+        if self.numbers is not None:
+            self.numbers.let_go()
 
     @property
     def decision_point(self) -> "pd.Categorical":
@@ -51,8 +120,8 @@ class Dataset:
         digest = hashlib.sha256()
         for array in (self.decided_ms, self.label, self.is_mature, self.visitor):
             digest.update(array.tobytes())
-        for name, column in self.inputs.items():
-            digest.update(str(name).encode())
+        for name, column in self.columns():
+            digest.update(name.encode())
             if column.dtype == "category":
                 digest.update("\0".join(column.cat.categories).encode())
                 digest.update(column.cat.codes.to_numpy().tobytes())
@@ -61,7 +130,7 @@ class Dataset:
         return digest.hexdigest()
 
 
-def build_dataset(batches: Iterable["pa.RecordBatch"], rows: int, mart: Mart) -> Dataset:
+def build_dataset(batches: Iterable["pa.RecordBatch"], rows: int, mart: Mart, *, folder: Path | None = None) -> Dataset:
     """Turn Arrow batches of the mart into compact, ordered model inputs.
 
     Parameters
@@ -72,6 +141,8 @@ def build_dataset(batches: Iterable["pa.RecordBatch"], rows: int, mart: Mart) ->
         How many rows will come.
     mart : Mart
         Roles of the columns.
+    folder : Path, optional
+        Where the numeric features are kept in a file; they are in memory without it.
 
     Returns
     -------
@@ -83,7 +154,9 @@ def build_dataset(batches: Iterable["pa.RecordBatch"], rows: int, mart: Mart) ->
     FunneliftError
         When another number of rows came.
     """
-    columns = _Columns(rows, mart)
+    import pyarrow as pa
+
+    columns = _Columns(rows, mart, folder)
     for batch in batches:
         columns.add(batch)
     if columns.filled != rows:
@@ -93,15 +166,19 @@ def build_dataset(batches: Iterable["pa.RecordBatch"], rows: int, mart: Mart) ->
             f"{MART} is empty: no session reaches a decision point before it buys. Load such events with `python -m "
             "ingest load`, then run `dbt build`"
         )
-    return columns.in_order()
+    data = columns.in_order()
+    del columns
+    # Arrow keeps what it no longer needs: the texts as they came, once more.
+    pa.default_memory_pool().release_unused()
+    return data
 
 
 class _Columns:
     """Columns of the mart in the order in which they arrive, in little memory."""
 
-    def __init__(self, rows: int, mart: Mart) -> None:
+    def __init__(self, rows: int, mart: Mart, folder: Path | None) -> None:
         self.mart, self.filled = mart, 0
-        self.numbers = np.empty((len(mart.numeric), rows), dtype=np.float32)
+        self.numbers = Numbers(len(mart.numeric), rows, folder)
         self.decided_ms = np.empty(rows, dtype=np.int64)
         self.flags = np.empty((3, rows), dtype=np.int8)
         self.texts: list[pa.RecordBatch] = []
@@ -115,8 +192,9 @@ class _Columns:
         start, end = self.filled, self.filled + batch.num_rows
         if end > len(self.decided_ms):
             raise FunneliftError(f"{MART} grew while it was read: expected {len(self.decided_ms)} rows. Run again")
-        for number, name in zip(self.numbers, self.mart.numeric, strict=True):
+        for number, name in zip(self.numbers.values, self.mart.numeric, strict=True):
             number[start:end] = _to_float32(batch.column(name))
+        self.numbers.let_go()
         for flag, name in zip(self.flags, (self.mart.label, *STATUSES), strict=True):
             flag[start:end] = pc.fill_null(batch.column(name).cast(pa.int8()), -1)
         self.decided_ms[start:end] = pc.fill_null(batch.column("decided_ms"), -1)
@@ -137,9 +215,10 @@ class _Columns:
         points = _to_categories(self.categories.pop("decision_point"))
         order = _time_order(self.decided_ms, texts["session_id"], points.codes)
         # One column at a time: the whole matrix twice would be the largest thing in memory, and the texts come next.
-        for row in self.numbers:
+        for row in self.numbers.values:
             row[:] = row[order]
-        inputs = pd.DataFrame(self.numbers.T, columns=self.mart.numeric, copy=False)
+            self.numbers.let_go()
+        inputs = pd.DataFrame(self.numbers.values.T, columns=self.mart.numeric, copy=False)
         points = points.take(order)
         for name in self.mart.categorical:
             known = name == "decision_point"
@@ -157,6 +236,7 @@ class _Columns:
             is_mature=is_mature,
             is_new_visitor=is_new_visitor,
             visitor=to_codes(table.column("visitor_id")),
+            numbers=self.numbers,
         )
 
 
@@ -226,7 +306,8 @@ def take(data: Dataset, rows: npt.NDArray[np.intp]) -> Dataset:
     return replace(
         data,
         identity=data.identity.take(pa.array(rows)),
-        inputs=data.inputs.iloc[rows].reset_index(drop=True),
+        inputs=data.taken(rows).reset_index(drop=True),
+        numbers=None,
         label=data.label[rows],
         decided_ms=data.decided_ms[rows],
         is_mature=data.is_mature[rows],

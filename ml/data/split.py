@@ -130,7 +130,7 @@ def sample_negatives(rows: Rows, label: Labels, settings: Sampling, seed: int) -
     label : ndarray of shape (n_rows,)
         Label of every row of the data set.
     settings : Sampling
-        How many rows without a purchase to keep.
+        How many rows without a purchase to keep, and how many rows at most.
     seed : int
         Seed of the draw.
 
@@ -139,16 +139,53 @@ def sample_negatives(rows: Rows, label: Labels, settings: Sampling, seed: int) -
     ndarray of shape (n_chosen,)
         Positions of the chosen rows, in order.
     ndarray of shape (n_chosen,)
-        Their weights: 1 for converting rows, the inverse of the sampling rate for the others.
+        Their weights: 1 for converting rows, unless they alone are too many; the inverse of the sampling rate for the
+        others.
     """
+    positives = int((label[rows] == 1).sum())
+    wanted = max(settings.min_negatives, round(settings.negatives_per_positive * positives))
+    return _sample(rows, label, wanted, settings.max_rows, seed)
+
+
+def sample_bounded(rows: Rows, label: Labels, max_rows: int, seed: int) -> tuple[Rows, npt.NDArray[np.float32] | None]:
+    """Keep all rows, or, where they are too many, the converting ones and a sample of the others.
+
+    Parameters
+    ----------
+    rows : ndarray of int
+        Positions of rows.
+    label : ndarray of shape (n_rows,)
+        Label of every row of the data set.
+    max_rows : int
+        How many rows at most.
+    seed : int
+        Seed of the draw.
+
+    Returns
+    -------
+    ndarray of shape (n_chosen,)
+        Positions of the chosen rows, in order.
+    ndarray of shape (n_chosen,) or None
+        Weights that undo the sampling; None where all rows are there.
+    """
+    return (rows, None) if len(rows) <= max_rows else _sample(rows, label, len(rows), max_rows, seed)
+
+
+def _sample(
+    rows: Rows, label: Labels, wanted: int, max_rows: int, seed: int
+) -> tuple[Rows, npt.NDArray[np.float32]]:  # fmt: skip
+    """Keep so many rows without a purchase; of those with one, where all are too many, half of the highest number."""
     positive, negative = rows[label[rows] == 1], rows[label[rows] == 0]
-    wanted = max(settings.min_negatives, round(settings.negatives_per_positive * len(positive)))
-    kept = negative
-    if len(negative) > wanted:
-        kept = np.random.default_rng(seed).choice(negative, wanted, replace=False)
-    chosen = np.sort(np.concatenate([positive, kept]))
-    weights = np.where(label[chosen] == 1, 1.0, len(negative) / max(1, len(kept))).astype(np.float32)
-    return chosen, weights
+    draw = np.random.default_rng(seed)
+    bought = min(len(positive), max(max_rows // 2, max_rows - min(wanted, len(negative))))
+    kept, left = positive, negative
+    if len(negative) > (most := min(wanted, max_rows - bought)):
+        left = draw.choice(negative, most, replace=False)
+    if len(positive) > bought:
+        kept = draw.choice(positive, bought, replace=False)
+    chosen = np.sort(np.concatenate([kept, left]))
+    of_positive, of_negative = len(positive) / max(1, len(kept)), len(negative) / max(1, len(left))
+    return chosen, np.where(label[chosen] == 1, of_positive, of_negative).astype(np.float32)
 
 
 def _embargo_begun_earlier(codes: Codes, data: Dataset) -> None:

@@ -579,11 +579,11 @@ def _features(
 
 def _check_leakage(experiment: Experiment, mart: Mart, file_name: str, config: Config) -> list[FeatureAuc]:
     rows = np.arange(len(experiment))
-    found = evaluate_features(
+    measured = evaluate_features(
         experiment.inputs, mart.features, experiment.outcome, experiment.visitor,
         rows=rows, group=file_name, settings=config.leakage,
     )  # fmt: skip
-    found.sort(key=lambda entry: (-entry.auc, entry.feature))
+    found = sorted(measured, key=lambda entry: (-entry.auc, entry.feature))
     refuse_leaks(found, config.leakage)
     return found
 

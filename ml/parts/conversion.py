@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ml.conversion.calibration import Fit
 from ml.conversion.candidates import choose_champion, fit_candidates, training_rows
 from ml.conversion.curve import CalibrationBin
 from ml.conversion.evaluate import Metric, evaluate
@@ -15,7 +16,7 @@ from ml.conversion.explain import FeatureEffect, explain
 from ml.conversion.predictions import predict
 from ml.data.checked import Checked
 from ml.data.features import PREDICTIONS
-from ml.data.split import SPLITS, split_by_time
+from ml.data.split import SPLITS, Splits, split_by_time
 from ml.files import write_json
 from ml.parts.outcome import Outcome
 from ml.parts.succession import judge
@@ -60,12 +61,14 @@ def train_conversion(run: Run, checked: Checked, warehouse: Warehouse, *, force:
     """
     config, progress, data = run.config, run.progress, checked.data
     splits = split_by_time(data, config.split)
-    training = training_rows(data, checked.mart, splits, config)
-    candidates = fit_candidates(training, data.visitor[splits.rows("calibration")], config, progress)
+    candidates, trained_rows = _fitted(run, checked, splits)
     champion = choose_champion(candidates, data, splits, config.risk_bands)
     with progress.step("evaluating all models on the test split"):
         bootstrap = config.bootstrap(config.evaluation.bootstrap_resamples)
-        evaluation = evaluate(candidates, data, splits, bins=config.calibration.bins, bootstrap=bootstrap)
+        evaluation = evaluate(
+            candidates, data, splits,
+            bins=config.calibration.bins, bootstrap=bootstrap, max_rows=config.evaluation.max_rows,
+        )  # fmt: skip
     verdict = judge(run, checked, splits, champion, warehouse, force=force)
     with progress.step("explaining rows the model was not trained on"):
         explained = np.flatnonzero(splits.codes != SPLITS.index("train"))
@@ -82,7 +85,7 @@ def train_conversion(run: Run, checked: Checked, warehouse: Warehouse, *, force:
         record = run_record(
             run, checked, splits, champion.model,
             verdict=verdict, run_number=next_number(warehouse, run.contracts[RUNS]),
-            trained_rows=len(training.label), hashes=hashes, finished=stamp.scored_at,
+            trained_rows=trained_rows, hashes=hashes, finished=stamp.scored_at,
         )  # fmt: skip
         facts = ConversionFacts(
             config, stamp, record, checked, splits,
@@ -90,6 +93,13 @@ def train_conversion(run: Run, checked: Checked, warehouse: Warehouse, *, force:
             evaluation=evaluation, explanation=explanation, predictions=predictions,
         )  # fmt: skip
         return _outcome(run, facts, warehouse)
+
+
+def _fitted(run: Run, checked: Checked, splits: Splits) -> tuple[dict[str, Fit], int]:
+    """Fit every model, and say on how many rows; the rows themselves are let go."""
+    training = training_rows(checked.data, checked.mart, splits, run.config)
+    calibration = splits.rows("calibration")
+    return fit_candidates(training, checked.data, calibration, run.config, run.progress), len(training.label)
 
 
 def _outcome(run: Run, facts: ConversionFacts, warehouse: Warehouse) -> Outcome:
@@ -143,12 +153,13 @@ def _findings(facts: ConversionFacts) -> list[str]:
     made_up = "SYNTHETIC data: " if facts.stamp.is_synthetic else ""
     rate = float(facts.evaluation.label.mean())
     predicted = facts.predictions.probability[facts.evaluation.rows].mean()
+    of_all = f"of {facts.evaluation.split_rows:,} rows, all of some visitors" if facts.evaluation.is_sample else "rows"
     told, rows = facts.checked.summary.wrong_clocks, record.implausible_row_count
     top = [effect.feature for effect in facts.explanation.effects if effect.decision_point == "all"][:3]
     return [
         f"{made_up}{record.session_count:,} sessions, {record.conversion_rate:.3%} convert; "
         f"champion {facts.champion.title} ({facts.stamp.model_version}).",
-        f"Test split ({auc.n_rows:,} rows, {auc.n_positives:,} converted): AUC {metric_text(auc)}, "
+        f"Test split ({auc.n_rows:,} {of_all}, {auc.n_positives:,} converted): AUC {metric_text(auc)}, "
         f"average precision {metric_text(precision)} against a baseline rate of {rate:.4f}.",
         f"Calibration: predicted {predicted:.4%}, observed {rate:.4%}, "
         f"expected calibration error {metric_text(overall['expected_calibration_error'], 5)}.",

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from ml.arrays import Floats
 from ml.conversion.champion import Champion
 from ml.conversion.succession import Difference, log_loss_difference
 from ml.data.checked import Checked
@@ -94,12 +93,11 @@ def _common_rows(splits: Splits, checked: Checked, former: SavedModel) -> Any:
 
 
 def _difference(run: Run, checked: Checked, rows: Any, champion: Champion, former: SavedModel) -> Difference:
-    inputs = checked.data.inputs.iloc[rows]
-    old: Floats = load_model(_folder(run, former), checked.mart, run.config.threads).probability(inputs)
+    before = load_model(_folder(run, former), checked.mart, run.config.threads)
+    said = [(champion.probability(part), before.probability(part)) for part in checked.data.parts(rows)]
+    new, old = (np.concatenate(each) for each in zip(*said, strict=True))
     bootstrap = run.config.bootstrap(run.config.evaluation.bootstrap_resamples)
-    return log_loss_difference(
-        champion.probability(inputs), np.asarray(old), checked.data.label[rows], checked.data.visitor[rows], bootstrap
-    )
+    return log_loss_difference(new, old, checked.data.label[rows], checked.data.visitor[rows], bootstrap)
 
 
 def _folder(run: Run, former: SavedModel) -> Path:

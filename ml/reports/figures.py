@@ -27,7 +27,7 @@ def draw_figures(folder: Path, facts: ConversionFacts) -> list[Path]:
     folder : Path
         Where the PNG files go.
     facts : ConversionFacts
-        What the run found; metrics and curves of the whole test split are shown.
+        What the run found; metrics and curves of the evaluated test rows are shown.
 
     Returns
     -------
@@ -38,9 +38,9 @@ def draw_figures(folder: Path, facts: ConversionFacts) -> list[Path]:
 
     mpl.use("Agg")
     mpl.rcParams.update({"figure.dpi": 120, "axes.grid": True, "grid.alpha": 0.3, "axes.axisbelow": True})
-    label = facts.evaluation.label
+    label, part = facts.evaluation.label, "sample of the test split" if facts.evaluation.is_sample else "test split"
     about = (
-        f"{_data(facts)}test split, n = {len(label):,} rows, {int(label.sum()):,} converted\n"
+        f"{_data(facts)}{part}, n = {len(label):,} rows, {int(label.sum()):,} converted\n"
         f"in brackets: {facts.config.evaluation.confidence:.0%} interval"
     )
     figures = {

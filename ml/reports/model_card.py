@@ -7,6 +7,7 @@ import numpy as np
 
 from ml.conversion.bands import BANDS
 from ml.conversion.curve import wilson_interval
+from ml.conversion.evaluate import Evaluation
 from ml.conversion.ranked import METRICS
 from ml.reports.conversion_facts import ConversionFacts, metric_text
 
@@ -85,8 +86,8 @@ def _data(facts: ConversionFacts) -> list[str]:
         f"({facts.config.split.embargo_seconds:,} s) or of sessions that began in an earlier split, and "
         f"{record.open_row_count:,} rows of sessions still open, are scored and neither trained on nor evaluated. "
         f"{_wrong_clocks(facts)}"
-        f"All converting rows and a sample of the others were trained on ({record.trained_row_count:,} rows), weighted "
-        "back to the full split.",
+        "All converting rows, or as many as `sampling.max_rows` leaves room for, and a sample of the others were "
+        f"trained on ({record.trained_row_count:,} rows), weighted back to the full split.",
         "",
     ]
 
@@ -126,7 +127,8 @@ def _metrics(facts: ConversionFacts) -> list[str]:
     lines = [
         "## Test split",
         "",
-        f"{config.confidence:.0%} intervals from {config.bootstrap_resamples} resamples of visitors.",
+        f"{config.confidence:.0%} intervals from {config.bootstrap_resamples} resamples of visitors."
+        + _sample(facts.evaluation),
         "",
         f"| {' | '.join(header)} |",
         f"|{' --- |' * 2}{' ---: |' * (len(header) - 2)}",
@@ -138,6 +140,15 @@ def _metrics(facts: ConversionFacts) -> list[str]:
             counts = f"{entries[0].n_rows:,} | {entries[0].n_positives:,}"
             lines.append(f"| {name} | {fit.model.title} | {counts} | {' | '.join(cells)} |")
     return [*lines, "", "ECE: expected calibration error over bins of equal count.", ""]
+
+
+def _sample(evaluation: Evaluation) -> str:
+    if not evaluation.is_sample:
+        return ""
+    return (
+        f" Evaluated on {len(evaluation.rows):,} of {evaluation.split_rows:,} test rows: all those of some visitors, whom "
+        "a hash of the id chose. The intervals are for so many."
+    )
 
 
 def _risk_bands(facts: ConversionFacts) -> list[str]:

@@ -85,7 +85,5 @@ def explained_predictions(champion: Champion, data: Dataset, split: "pd.Categori
 
     explained = np.flatnonzero(np.asarray(split) != TRAIN)
     nothing = [pa.array([], pa.string()).dictionary_encode()] * REASONS
-    inputs = data.inputs if len(explained) == len(data) else data.inputs.iloc[explained]
-    asked = inputs, data.decision_point[explained]
-    reasons = reasons_of(champion, *asked, threads) if len(explained) else nothing
+    reasons = reasons_of(champion, data, explained, threads) if len(explained) else nothing
     return predict(champion, data, split, explained, reasons)

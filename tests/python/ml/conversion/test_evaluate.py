@@ -15,7 +15,7 @@ from sklearn.metrics import average_precision_score, brier_score_loss, log_loss,
 import ml_mart
 from ml.bootstrap import Bootstrap
 from ml.conversion.curve import calibration_curve, equal_count_edges, wilson_interval
-from ml.conversion.evaluate import Metric, slice_metrics, slices_of
+from ml.conversion.evaluate import Metric, slice_metrics, slices_of, some_visitors
 from ml.conversion.ranked import METRICS, RankedScores
 from ml.data.features import read_mart
 from ml.data.rows import build_dataset
@@ -154,3 +154,35 @@ def test_slices_are_by_point_and_by_what_is_known_of_the_visitor(tmp_path: Path)
     unseen = set(visitors[test][slices["visitor=unseen_in_training"]])
     assert unseen == set(visitors[test]) - set(visitors[train])
     assert len(slices["visitor=new"]) + len(slices["visitor=returning"]) == len(test)
+
+
+def test_some_visitors_are_evaluated_alike(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text(json.dumps(ml_mart.manifest()))
+    table = pa.Table.from_pandas(ml_mart.marts(6000, seed=3)["session_features"], preserve_index=False)
+    data = build_dataset(table.to_batches(), len(table), read_mart(read_contracts(tmp_path / "manifest.json")))
+    rows = np.arange(len(data) % 2, len(data))
+    assert some_visitors(data, rows, len(rows)) is rows
+    half, third = some_visitors(data, rows, len(rows) // 2), some_visitors(data, rows, len(rows) // 3)
+    assert len(half) == pytest.approx(len(rows) / 2, rel=0.1)
+    assert set(third) < set(half) < set(rows)
+    # All rows of a visitor or none, whatever else is there.
+    assert not set(data.visitor[half]) & set(data.visitor[np.setdiff1d(rows, half)])
+    later = some_visitors(data, rows[1000:], len(rows[1000:]) // 2)
+    assert set(later) == set(half[half >= rows[1000]])
+    # The intervals are for the sample: wider, and both hold the truth of a model that knows its own chances.
+    chance, draw = np.random.default_rng(1).beta(1, 12, len(data)), np.random.default_rng(2).random(len(data))
+    label = (draw < chance).astype(np.int8)
+    loss = [
+        next(
+            entry
+            for entry in slice_metrics(
+                {"m": chance[own]}, label[own], data.visitor[own], {"overall": np.arange(len(own))}, bins=5,
+                bootstrap=Bootstrap(100, 0.99, 1),
+            )
+            if entry.metric == "log_loss"
+        )
+        for own in (rows, third)
+    ]  # fmt: skip
+    truth = float((-chance * np.log(chance) - (1 - chance) * np.log(1 - chance))[rows].mean())
+    assert all(entry.ci_lower < truth < entry.ci_upper for entry in loss)  # type: ignore[operator]
+    assert width(loss[1]) / width(loss[0]) == pytest.approx(np.sqrt(3), rel=0.3)

@@ -8,12 +8,15 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
 import ml_mart
+from ml.cli import Progress
 from ml.config import Calibration, RiskBands, load_config
 from ml.conversion.bands import BANDS, Thresholds
 from ml.conversion.calibration import Calibrator, calibrate, fit_calibrator, row_log_loss
+from ml.conversion.candidates import fit_candidates, training_rows
 from ml.conversion.catboost import CatBoostModel
 from ml.conversion.champion import Champion
 from ml.conversion.constants import Constants
@@ -25,6 +28,7 @@ from ml.conversion.reasons import phrase, reason_texts, reasons_of, top_reasons
 from ml.conversion.xgboost import XGBoostModel
 from ml.data.features import MART, Feature, Mart, read_mart
 from ml.data.rows import Dataset, build_dataset
+from ml.data.split import split_by_time
 from ml.publish.artifacts import ModelError, check_bands
 from warehouse.contract import read_contracts
 from warehouse.errors import FunneliftError
@@ -218,7 +222,7 @@ def test_top_reasons_are_the_strongest_either_way_and_never_one_without_words(da
     assert [mart.names[index] for index in top[0]] == ["item_price", "carts_so_far", "item_category"]
     assert up[0].tolist() == [False, True, False]
     assert mart.names[top[1, 0]] == "views_so_far"
-    texts = reason_texts(rows.inputs.iloc[:2], mart, top, up)
+    texts = reason_texts(rows, mart, top, up, at=np.arange(2))
     price = rows.inputs["item_price"].iloc[0]
     first = texts[0][0].as_py()
     assert first.startswith("Towards leaving: ")
@@ -228,6 +232,24 @@ def test_top_reasons_are_the_strongest_either_way_and_never_one_without_words(da
         texts[2][0].as_py()
         == f"Towards leaving: {phrase(mart.features[position['item_category']], rows.inputs['item_category'].iloc[0])}"
     )
+
+
+@pytest.mark.parametrize("max_rows", [100_000, 300, 100])
+def test_a_bound_on_the_rows_leaves_probabilities_true(data: tuple[Dataset, Mart], max_rows: int) -> None:
+    rows, mart = data
+    config = load_config(None, {"sampling.max_rows": max_rows, "split.calibration_share": 0.15}, environment={})
+    splits = split_by_time(rows, config.split)
+    calibration, test = splits.rows("calibration"), splits.rows("test")
+    training = training_rows(rows, mart, splits, config)
+    sizes = [min(max_rows, each) for each in (len(splits.rows("train")), len(calibration))]
+    assert [len(training.label), len(training.stop_label)] == sizes
+    # Of so few rows half convert, of all some twentieth: without the weights a model would say so.
+    for name, fit in fit_candidates(training, rows, calibration, config, Progress()).items():
+        said, label = expit(fit.model.log_odds(rows.inputs.iloc[test])), rows.label[test]
+        assert said.mean() == pytest.approx(label.mean(), rel=0.6), name
+        # The calibrators have all rows of their split, so calibrated means are within what chance allows.
+        spread = np.sqrt(label.var() * (1 / len(test) + 1 / len(calibration)))
+        assert abs(fit.probability(rows.inputs.iloc[test]).mean() - label.mean()) < 3 * spread, name
 
 
 def test_the_summary_is_the_mean_of_the_test_rows(data: tuple[Dataset, Mart], fitted: dict[str, Model]) -> None:
@@ -309,7 +331,7 @@ def test_what_is_the_same_in_all_rows_of_a_decision_point_is_no_reason_there(
         assert {name for place, name in features if place == point} == set(mart.names) - set(names)
     assert {name for place, name in features if place == "all"} == set(mart.names)
     texts = [found.reasons[place].to_pylist() for place in range(3)]
-    again = reasons_of(champion, rows.inputs, rows.decision_point, 2)
+    again = reasons_of(champion, rows, everything, 2)
     assert texts == [each.to_pylist() for each in again]
     for point, row in zip(np.asarray(rows.decision_point), zip(*texts, strict=True), strict=True):
         said = {text.split("(")[-1].split(" = ")[0].rstrip(")") for text in row}

@@ -1,15 +1,19 @@
 """Roles come from dbt's manifest; inputs are compact, complete and in one order."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
+import ml.data.rows as data_rows
 import ml_mart
 from ml.data.features import NONE, check_columns, read_mart
-from ml.data.rows import build_dataset
+from ml.data.numbers import Numbers
+from ml.data.rows import build_dataset, take
 from warehouse.contract import read_contracts
 from warehouse.errors import FunneliftError
 
@@ -70,6 +74,48 @@ def test_rows_come_in_one_order_and_keep_their_values(tmp_path: Path, features_t
     assert again.fingerprint() == data.fingerprint()
     again.inputs.iloc[3, 5] += 1
     assert again.fingerprint() != data.fingerprint()
+
+
+def test_features_in_a_file_are_the_same(
+    tmp_path: Path, features_table: pa.Table, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    mart = read_mart(read_contracts(manifest_file(tmp_path, ml_mart.manifest())))
+    asked = features_table.to_batches(max_chunksize=97), len(features_table), mart
+    before = {path.name for path in tmp_path.iterdir()}
+    kept, there = build_dataset(*asked), build_dataset(*asked, folder=tmp_path)
+    monkeypatch.setattr(data_rows, "PART_ROWS", 50)
+    assert (kept.is_on_disk, there.is_on_disk) == (False, True)
+    assert {path.name for path in tmp_path.iterdir()} == before
+    assert there.fingerprint() == kept.fingerprint()
+    rows = np.arange(3, len(kept), 3)
+    for data in (kept, there):
+        pd.testing.assert_frame_equal(data.taken(rows), kept.inputs.iloc[rows])
+        pd.testing.assert_frame_equal(pd.concat(data.parts(rows)), kept.inputs.iloc[rows])
+        pd.testing.assert_frame_equal(pd.concat(data.parts(), ignore_index=True), kept.inputs)
+    pd.testing.assert_frame_equal(take(there, rows).inputs, take(kept, rows).inputs)
+    assert len(list(kept.parts())) == 1
+    assert [len(part) for part in there.parts(rows)] == [50, 50, 50, len(rows) - 150]
+
+
+def test_features_in_a_file_are_not_in_memory(tmp_path: Path) -> None:
+    numbers = Numbers(8, 4_000_000, tmp_path)
+
+    def held() -> int:
+        return int(re.findall(r"RssFile:\s+(\d+)", Path("/proc/self/status").read_text())[0]) * 1024
+
+    before = held()
+    numbers.values[:] = 1
+    written = held()
+    numbers.let_go()
+    # 128 MB were written; none of them stays, and they are there when looked at again.
+    assert written - before > 100e6
+    assert held() - before < 10e6
+    assert numbers.values[7, ::1000].sum() == 4000
+
+
+def test_a_disk_without_room_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FunneliftError, match=r"cannot keep the features of .* rows_in_memory"):
+        Numbers(1000, 10**13, tmp_path)
 
 
 def test_a_mart_that_changes_while_it_is_read_is_refused(tmp_path: Path, features_table: pa.Table) -> None:

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from ml.config import Sampling, Split
 from ml.data.rows import Dataset, take
-from ml.data.split import SPLITS, sample_negatives, split_by_time
+from ml.data.split import SPLITS, sample_bounded, sample_negatives, split_by_time
 from warehouse.errors import FunneliftError
 
 DAY = 86_400_000
-SAMPLING = Sampling(min_negatives=1500, negatives_per_positive=2)
+SAMPLING = Sampling(min_negatives=1500, negatives_per_positive=2, max_rows=100_000)
 SETTINGS = Split(train_share=0.7, calibration_share=0.1, embargo_seconds=86_400, min_positives=1)
 
 
@@ -132,3 +132,31 @@ def test_few_rows_are_all_kept() -> None:
     chosen, weights = sample_negatives(np.arange(4), label, SAMPLING, seed=1)
     assert chosen.tolist() == [0, 1, 2, 3]
     assert weights.tolist() == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("max_rows", "bought", "left"),
+    [(3000, 1000, 2000), (2500, 1000, 1500), (1000, 500, 500), (9000, 1000, 2000)],
+)
+def test_a_bound_keeps_conversions_first_and_weights_undo_it(max_rows: int, bought: int, left: int) -> None:
+    label = np.zeros(9000, np.int8)
+    label[::9] = 1
+    rows = np.arange(9000)
+    chosen, weights = sample_negatives(rows, label, SAMPLING.model_copy(update={"max_rows": max_rows}), seed=1)
+    assert ((label[chosen] == 1).sum(), (label[chosen] == 0).sum()) == (bought, left)
+    assert weights[label[chosen] == 1].sum() == pytest.approx(1000)
+    assert weights.sum() == pytest.approx(9000)
+    # A bound that nothing reaches changes nothing.
+    free, _ = sample_negatives(rows, label, SAMPLING, seed=1)
+    assert np.array_equal(chosen, free) == (max_rows >= 3000)
+
+
+def test_few_others_leave_their_room_to_conversions() -> None:
+    label = np.ones(1000, np.int8)
+    label[:100] = 0
+    chosen, weights = sample_bounded(np.arange(1000), label, 500, seed=1)
+    assert ((label[chosen] == 1).sum(), (label[chosen] == 0).sum()) == (400, 100)
+    assert weights is not None
+    assert set(weights[label[chosen] == 0]) == {1.0}
+    assert weights.sum() == pytest.approx(1000)
+    assert sample_bounded(np.arange(1000), label, 1000, seed=1)[1] is None
