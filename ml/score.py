@@ -1,9 +1,11 @@
 """`python -m ml.score`: after a build, bring the predictions up to date by the models that are published."""
 
+import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from threadpoolctl import threadpool_limits
 
@@ -11,19 +13,20 @@ from ml.cli import Progress, parse_arguments, run
 from ml.config import Config
 from ml.data.build import Build, check_same_build, whole_build
 from ml.data.features import MART, PREDICTIONS, SCORES, Mart, check_columns, read_mart
-from ml.data.read import folder_for
+from ml.data.read import folder_for, read_rows
 from ml.data.rows import Dataset, build_dataset
-from ml.data.values import check_values
+from ml.data.values import check_values, values_hold
 from ml.experiment.revenue import read_revenue
 from ml.files import model_folder
 from ml.publish.artifacts import SavedModel, load_model
 from ml.publish.registry import SCORE_RUNS, ScoreRun, next_number, score_runs, scored_up_to
 from ml.run import Stamp
-from ml.scoring.changes import Changes, changes_of
+from ml.scoring.changes import STAMP, Changes, changes_of
 from ml.scoring.conversion import conversion_rows
 from ml.scoring.published import checked_uplift_run, plausible_from_ms, published_model, published_uplift
 from ml.scoring.uplift import PublishedUplift, uplift_rows
-from warehouse.base import Among, Warehouse
+from ml.scoring.workers import BatchScorer, model_files
+from warehouse.base import Among, Remade, Remaking, Warehouse
 from warehouse.contract import Contracts, read_contracts
 from warehouse.open import open_warehouse
 
@@ -66,6 +69,7 @@ class Scoring:
     build: Build
     champion: SavedModel
     uplift: PublishedUplift | None
+    uplift_run: dict[str, Any] | None
     now: datetime
 
     @property
@@ -116,8 +120,12 @@ def score(config: Config, progress: Progress) -> list[str]:
         if all(up_to.get(table) == build.number for table in tables):
             return [f"Nothing to score: all predictions are up to build {build.number}."]
         uplift = None if uplift_run is None else published_uplift(uplift_run, config, mart)
-        this = Scoring(config, contracts, mart, build, champion, uplift, datetime.now(UTC))
-        changes = _changes(this, warehouse, _since(warehouse, up_to, tables, build), progress)
+        this = Scoring(config, contracts, mart, build, champion, uplift, uplift_run, datetime.now(UTC))
+        changes: Sequence[Changes | Remade]
+        if warehouse.has_workers and not (uplift is not None and uplift.needs_revenue):
+            changes = _remade(this, warehouse, progress)
+        else:
+            changes = _changes(this, warehouse, _since(warehouse, up_to, tables, build), progress)
         check_same_build(warehouse, build)
         with progress.step("publishing"):
             _publish(this, warehouse, changes)
@@ -154,6 +162,30 @@ def _changes(this: Scoring, warehouse: Warehouse, since: int | None, progress: P
     return [changes_of(this.contracts[table], old[table], rows) for table, rows in new.items()]
 
 
+def _remade(this: Scoring, warehouse: Warehouse, progress: Progress) -> list[Remade]:
+    """Let the engine's workers score every row; no row comes here."""
+    config, mart, models = this.config, this.mart, this.config.results
+    with progress.step("gate: nulls and ranges, by SQL"):
+        if not values_hold(warehouse, mart, config):
+            # Which rows are wrong, and how many, is told by the rows.
+            check_values(read_rows(warehouse, mart, config, models), mart, config)
+        plausible_from = plausible_from_ms(warehouse)
+    champion, uplift, run = this.champion, this.uplift, this.uplift_run
+    files = {PREDICTIONS: model_files(model_folder(models, champion.run_id), list(champion.hashes))}
+    if run is not None:
+        files[SCORES] = model_files(model_folder(models, run["model_run_id"]), list(json.loads(run["files_json"])))
+    only = {SCORES: ("decision_point", uplift.decision_point)} if uplift is not None else {}
+    made = []
+    for table, stamp in this.stamps.items():
+        contract = this.contracts[table]
+        scorer = BatchScorer(
+            mart, config, contract, stamp, plausible_from, files[table], run if table == SCORES else None
+        )
+        with progress.step(f"scoring on the workers: {table}"):
+            made.append(warehouse.remake(Remaking(contract, MART, tuple(mart.columns), scorer, STAMP, only.get(table))))
+    return made
+
+
 def _scored(
     this: Scoring, data: Dataset, old: "Tables", paid: "pa.Table | None", progress: Progress
 ) -> "Tables":  # fmt: skip
@@ -173,7 +205,7 @@ def _scored(
     return rows
 
 
-def _publish(this: Scoring, warehouse: Warehouse, changes: list[Changes]) -> None:
+def _publish(this: Scoring, warehouse: Warehouse, changes: Sequence[Changes | Remade]) -> None:
     contract = this.contracts[SCORE_RUNS]
     number = next_number(warehouse, contract)
     entries = [
@@ -189,7 +221,7 @@ def _publish(this: Scoring, warehouse: Warehouse, changes: list[Changes]) -> Non
     warehouse.publish([*tables, score_runs(contract, entries)])
 
 
-def _findings(this: Scoring, changes: list[Changes]) -> list[str]:
+def _findings(this: Scoring, changes: Sequence[Changes | Remade]) -> list[str]:
     made_up = "SYNTHETIC data: " if this.champion.is_synthetic else ""
     lines = [
         f"{made_up}{change.contract.name}, by {this.stamps[change.contract.name].model_version}: {change.added:,} rows "

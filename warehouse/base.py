@@ -1,7 +1,7 @@
 """What every engine does: load raw tables, read marts, publish predictions. Each engine has a file beside this one."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 SCHEMA, RAW_SCHEMA = "funnelift", "funnelift_raw"
 BATCH_ROWS = 200_000
+# Before the names of columns of a table as it was.
+OLD = "old__"
 
 
 @dataclass(frozen=True)
@@ -23,12 +25,14 @@ class Publication:
 
     They replace the table, or, with `append`, are added to it. `removes` holds the keys of rows that leave a table that
     is added to, before the rows come in: so a key in both is a row that changes.
+    `place` is where workers of the engine have written the rows, and `rows` is empty then.
     """
 
     contract: Contract
     rows: "pa.Table"
     append: bool = False
     removes: "pa.Table | None" = None
+    place: str | None = None
 
     def __post_init__(self) -> None:
         """Cast the rows; raises FunneliftError where they do not fit the contract."""
@@ -94,6 +98,42 @@ class Joined:
         """Refuse values that are no plain words: an engine may write them into its SQL."""
         if not all(value.isidentifier() for value in self.values):
             raise ValueError(f"{self.values} must be plain words")
+
+
+@dataclass(frozen=True)
+class Remaking:
+    """How an engine's workers make a table of predictions anew from another table, row by row.
+
+    Each row of `table` comes beside the one that the contract's table has under the same key now: its columns have
+    `OLD` before their names, and are null where there is none. `make` is sent to the workers, and takes and returns
+    batches. A row whose values are the same but for those of `stamp` keeps the old ones. `only` is a column and the one
+    value of it that counts.
+    """
+
+    contract: Contract
+    table: str
+    columns: tuple[str, ...]
+    make: "Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]"
+    stamp: tuple[str, ...]
+    only: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Remade:
+    """What workers have made: where the rows are, and how many are new, other than they were, and no more."""
+
+    contract: Contract
+    place: str
+    added: int
+    changed: int
+    removed: int
+
+    @property
+    def publication(self) -> Publication | None:
+        """The new rows, ready to publish; None where there is nothing to do."""
+        if not (self.added or self.changed or self.removed):
+            return None
+        return Publication(self.contract, self.contract.schema.empty_table(), place=self.place)
 
 
 class RawTables(ABC):
@@ -207,6 +247,8 @@ class Warehouse(ABC):
     """Whether rows added to several tables can be undone until they are committed."""
     has_primary_keys: ClassVar[bool]
     """Whether the engine itself refuses a second row with the same key."""
+    has_workers: ClassVar[bool] = False
+    """Whether it has workers that run Python, so that it can `remake` a table."""
 
     @classmethod
     @abstractmethod
@@ -401,6 +443,26 @@ class Warehouse(ABC):
         iterator of pyarrow.RecordBatch
             Rows whose key is in both tables; one batch is in memory at a time.
         """
+
+    def remake(self, remaking: Remaking) -> Remade:
+        """Let the engine's workers make a table of predictions anew; readers see it when it is published.
+
+        Parameters
+        ----------
+        remaking : Remaking
+            From which rows, and by what.
+
+        Returns
+        -------
+        Remade
+            What to publish.
+
+        Raises
+        ------
+        NotImplementedError
+            When the engine has no workers.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no workers")
 
     @abstractmethod
     def publish(self, publications: Sequence[Publication]) -> None:

@@ -6,14 +6,18 @@ and workers write and read in parallel.
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import reduce
+from operator import and_
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self, cast
 from uuid import uuid4
+from zipfile import ZIP_DEFLATED, ZipFile
 
-from warehouse.base import BATCH_ROWS, SCHEMA, Among, Joined, Publication, Warehouse
+from warehouse.base import BATCH_ROWS, OLD, SCHEMA, Among, Joined, Publication, Remade, Remaking, Warehouse
 from warehouse.errors import FunneliftError
 from warehouse.settings import PROJECT
 from warehouse.yaml_files import read_yaml
@@ -33,6 +37,7 @@ class SparkMarts(Warehouse):
     swaps_together = False
     has_transactions = False
     has_primary_keys = False
+    has_workers = True
 
     def __init__(self, session: Any, folder: Path) -> None:
         self._session, self._folder = session, folder
@@ -65,6 +70,8 @@ class SparkMarts(Warehouse):
             raise FunneliftError(
                 "Spark is not in this environment: run `make setup-spark` and activate .venv-spark (docs/spark.md)"
             ) from None
+        # Workers run the Python of this environment, unless the variable names another.
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         builder = cast(Any, SparkSession.builder).enableHiveSupport()
         for name, value in session_settings().items():
             builder = builder.config(name, value)
@@ -118,6 +125,28 @@ class SparkMarts(Warehouse):
         for batch in batches:
             yield batch.rename_columns([*columns, *other.columns])
 
+    def remake(self, remaking: Remaking) -> Remade:
+        """See Warehouse; rows go from worker to worker, and this process has none of them."""
+        from pyspark.sql.functions import count, when
+
+        contract, key = remaking.contract, remaking.contract.grain
+        names = contract.column_names
+        if not self.columns(contract.name):
+            raise FunneliftError(f"no table funnelift.{contract.name}: run `dbt build` first")
+        old = _without_zone(self._table(contract.name).select(*names))
+        make = _Typed(remaking.make, _arrow_schema(old.schema))
+        self._send_code(remaking.make)
+        made = self._written(_beside(self._chosen(remaking), old, key).mapInArrow(make, old.schema))[1]
+        both = _beside(made, old, key)
+        is_known = both[OLD + key[0]].isNotNull()
+        values = (both[name].eqNullSafe(both[OLD + name]) for name in names if name not in remaking.stamp)
+        is_same = is_known & reduce(and_, values)
+        stamps = {name: when(is_same, both[OLD + name]).otherwise(both[name]) for name in remaking.stamp}
+        place, _ = self._written(both.select(*(stamps.get(name, both[name]).alias(name) for name in names)))
+        (found,) = both.select(count(when(~is_known, 1)), count(when(is_known & ~is_same, 1))).collect()
+        removed = old.join(made, list(key), "leftanti").count()
+        return Remade(contract, place, added=found[0], changed=found[1], removed=removed)
+
     def publish(self, publications: Sequence[Publication]) -> None:
         """See Warehouse; all tables are written beside the old ones, which then go one after the other."""
         for publication in publications:
@@ -131,6 +160,30 @@ class SparkMarts(Warehouse):
 
     def _table(self, table: str, schema: str = SCHEMA) -> Frame:
         return self._session.table(f"{_quoted(schema)}.{_quoted(table)}")
+
+    def _chosen(self, remaking: Remaking) -> Frame:
+        rows = self._table(remaking.table)
+        if remaking.only is not None:
+            column, value = remaking.only
+            rows = rows.where(rows[column] == value)
+        return _without_zone(rows.select(*remaking.columns))
+
+    def _written(self, rows: Frame) -> tuple[str, Frame]:
+        """Let the workers write rows to files; returns the folder, and the rows as they stand there."""
+        place = str(self._folder / uuid4().hex)
+        rows.write.parquet(place)
+        return place, self._session.read.parquet(place)
+
+    def _send_code(self, function: object) -> None:
+        """Send the workers the packages that a function needs: its own, and this one."""
+        archive = self._folder / "code.zip"
+        if archive.exists():
+            return
+        with ZipFile(archive, "w", ZIP_DEFLATED) as packed:
+            for package in (type(function).__module__.partition(".")[0], __name__.partition(".")[0]):
+                for file in sorted((PROJECT / package).rglob("*.py")):
+                    packed.write(file, file.relative_to(PROJECT))
+        self._session.sparkContext.addPyFile(str(archive))
 
     def _fetched(self, rows: Frame) -> tuple[int, Iterator["pa.RecordBatch"]]:
         """Let the workers write rows to files; the files are gone when all batches have been taken."""
@@ -165,7 +218,9 @@ class SparkMarts(Warehouse):
     def _write(self, publication: Publication) -> None:
         """Write a table's rows, those that stay of the old one included, under its new name."""
         contract, key = publication.contract, list(publication.key)
-        rows = self._sent(publication.rows).select(*contract.column_names)
+        place = publication.place
+        rows = self._sent(publication.rows) if place is None else self._session.read.parquet(place)
+        rows = rows.select(*contract.column_names)
         if publication.append and self.columns(publication.name):
             old = self._table(publication.name)
             if publication.removes is not None:
@@ -192,6 +247,33 @@ class SparkMarts(Warehouse):
         if found := broken.where(condition).take(1):
             values = ", ".join(f"{column} = {found[0][column]}" for column in key)
             raise FunneliftError(f"nothing was published, a key is broken: {table} has {values} twice, or nothing")
+
+
+class _Typed:
+    """Calls a function on a worker, and gives what it returns the types that Spark was told."""
+
+    def __init__(
+        self, make: "Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]", schema: "pa.Schema"
+    ) -> None:  # fmt: skip
+        self._make, self._schema = make, schema
+
+    def __call__(self, batches: "Iterator[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
+        import pyarrow as pa
+
+        for batch in self._make(batches):
+            yield from pa.Table.from_batches([batch]).cast(self._schema).to_batches()
+
+
+def _beside(rows: Frame, old: Frame, key: Sequence[str]) -> Frame:
+    """Rows, each beside the one of the same key as it was."""
+    old = old.withColumnsRenamed({name: OLD + name for name in old.columns})
+    return rows.join(old, [rows[name] == old[OLD + name] for name in key], "left")
+
+
+def _arrow_schema(shape: Any) -> "pa.Schema":
+    from pyspark.sql.pandas.types import to_arrow_schema
+
+    return to_arrow_schema(shape)
 
 
 def session_settings(environment: Mapping[str, str] = os.environ) -> dict[str, str]:

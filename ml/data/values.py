@@ -4,15 +4,17 @@ import importlib
 import json
 import logging
 import os
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
 
 from ml.config import Config
-from ml.data.features import MART, NONE, STATUSES, Mart
+from ml.data.features import IDENTITY, MART, NONE, STATUSES, Mart
 from ml.data.gates import REBUILD, GateError
 from ml.data.rows import Dataset
+from warehouse.base import Warehouse
 
 # Beside dbt's manifest, as dbt keeps the results of its own tests; `python -m ops docs` makes a page of it.
 GATE_RESULT = "gate_result.json"
@@ -60,6 +62,68 @@ def check_values(data: Dataset, mart: Mart, config: Config) -> int:
         remedy = f"Correct the events or the mart, then `dbt build`; ranges are settings of ml/config.yml.{also}"
         raise GateError("values", *first, remedy)
     return len(expectations)
+
+
+def values_hold(warehouse: Warehouse, mart: Mart, config: Config) -> bool:
+    """Check the same by the engine's own SQL: of each column the lowest value, the highest, and whether one is null.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+        The open warehouse.
+    mart : Mart
+        Roles of the columns.
+    config : Config
+        Ranges and features that are never null.
+
+    Returns
+    -------
+    bool
+        Whether all expectations are met; `check_values` on the rows says which are not, and how often.
+    """
+    flags, names = (mart.label, *STATUSES), (*IDENTITY, "decided_ms")
+    unnamed = " or ".join(f"{name} is null" for name in names)
+    foreign = " or ".join(f"{name} is null or {name} not in (0, 1)" for name in flags)
+    asked = [f"min({name}), max({name}), count({name})" for name in mart.numeric]
+    of_each = [
+        f"{found} as {kind}_{place}"
+        for place, each in enumerate(asked)
+        for kind, found in zip(("lowest", "highest", "known"), each.split(", "), strict=True)
+    ]
+    (row,) = warehouse.query(
+        f"select count(*) as row_count, sum(case when {unnamed} or {foreign} then 1 else 0 end) as bad_count, "
+        f"min(decided_ms) as first_ms, {', '.join(of_each)} from funnelift.{MART}"
+    )
+    if row["bad_count"]:
+        return False
+    try:
+        check_values(_extremes(row, mart), mart, config)
+    except GateError:
+        return False
+    return True
+
+
+def _extremes(row: Mapping[str, Any], mart: Mart) -> Dataset:
+    """Three rows with the lowest values, the highest, and nulls where a column has any."""
+    import pandas as pd
+    import pyarrow as pa
+
+    columns = {}
+    for place, name in enumerate(mart.numeric):
+        lowest, highest, known = (row[f"{kind}_{place}"] for kind in ("lowest", "highest", "known"))
+        ends = [np.nan if value is None else float(value) for value in (lowest, highest)]
+        columns[name] = np.array([*ends, np.nan if known < row["row_count"] else ends[0]], np.float32)
+    inputs = pd.DataFrame(columns).assign(**{name: pd.Categorical(["any"] * 3) for name in mart.categorical})
+    flags, any_id = np.zeros(3, np.int8), pa.array(["any"] * 3)
+    return Dataset(
+        identity=pa.table(dict.fromkeys(IDENTITY, any_id)),
+        inputs=inputs,
+        label=flags,
+        decided_ms=np.full(3, row["first_ms"] or 0, np.int64),
+        is_mature=flags,
+        is_new_visitor=flags,
+        visitor=np.zeros(3, np.int32),
+    )
 
 
 def _expectations(data: Dataset, mart: Mart, config: Config) -> list[Any]:

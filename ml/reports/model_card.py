@@ -146,8 +146,8 @@ def _sample(evaluation: Evaluation) -> str:
     if not evaluation.is_sample:
         return ""
     return (
-        f" Evaluated on {len(evaluation.rows):,} of {evaluation.split_rows:,} test rows: all those of some visitors, whom "
-        "a hash of the id chose. The intervals are for so many."
+        f" Evaluated on {len(evaluation.rows):,} of {evaluation.split_rows:,} test rows: all those of some visitors, "
+        "whom a hash of the id chose. The intervals are for so many."
     )
 
 

@@ -144,7 +144,28 @@ def published_uplift(run: dict[str, Any], config: Config, mart: Mart) -> Publish
     PublishedUplift
         Ready to score.
     """
-    folder = model_folder(config.results, run["model_run_id"])
+    return uplift_in(model_folder(config.results, run["model_run_id"]), run, mart, config.threads)
+
+
+def uplift_in(folder: Path, run: dict[str, Any], mart: Mart, threads: int) -> PublishedUplift:
+    """Load uplift models from a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the files are.
+    run : dict
+        The row of `uplift_runs` that names them.
+    mart : Mart
+        Features.
+    threads : int
+        Threads to use.
+
+    Returns
+    -------
+    PublishedUplift
+        Ready to score.
+    """
     if SCORER_FILE in json.loads(run["files_json"]):
-        return PublishedUplift.of(run, load_scorer(folder, config.threads))
-    return PublishedUplift.of(run, load_uplift(folder, mart, config.threads))
+        return PublishedUplift.of(run, load_scorer(folder, threads))
+    return PublishedUplift.of(run, load_uplift(folder, mart, threads))

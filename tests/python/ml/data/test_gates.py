@@ -17,7 +17,7 @@ from ml.data.features import MART, Feature, Mart, read_mart
 from ml.data.gates import GateError
 from ml.data.leakage import PurePart, category_auc, check_leakage, evaluate_features, numeric_auc, refuse_leaks
 from ml.data.rows import Dataset, build_dataset
-from ml.data.values import check_values
+from ml.data.values import check_values, values_hold
 from warehouse.contract import read_contracts
 from warehouse.errors import FunneliftError
 from warehouse.open import open_warehouse
@@ -56,6 +56,7 @@ def test_marts_that_add_up_pass(changed: Callable[[str], tuple[Config, Dataset, 
     config, data, mart = changed("select 1")
     with open_warehouse(config) as warehouse:
         summary = check_counts(warehouse, data)
+        assert values_hold(warehouse, mart, config)
     assert summary.sessions == len(TABLES["sessions"])
     assert summary.conversion_rate == TABLES["session_funnels"]["has_transaction"].mean()
     assert summary.is_synthetic
@@ -127,6 +128,8 @@ def test_impossible_values_stop_the_run(
     changed: Callable[[str], tuple[Config, Dataset, Mart]], sql: str, gate: str, parts: list[str]
 ) -> None:
     config, data, mart = changed(sql)
+    with open_warehouse(config) as warehouse:
+        assert not values_hold(warehouse, mart, config)
     with pytest.raises(GateError) as failure:
         check_values(data, mart, config)
     assert failure.value.gate == gate
