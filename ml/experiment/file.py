@@ -25,6 +25,7 @@ from ml.experiment.file_columns import (
     value_counts,
     written,
 )
+from ml.experiment.file_doubts import doubts, drawn_together
 from ml.experiment.file_rows import in_both_arms, ordered, repeated
 from ml.experiment.file_strata import chances_of, one_per_unit
 from ml.experiment.file_table import is_comma_file, known_texts, read_table, texts_of
@@ -86,7 +87,8 @@ class Columns:
             treated = ", ".join(map(repr, self.offers)) or repr(self.treated)
             raise FunneliftError(
                 f"treated {treated} and control {self.control!r}: give "
-                f"{'' if self.offers else 'two '}different values, or neither"
+                f"{'' if self.offers else 'two '}different values, or neither; capitals and blanks around a value make "
+                "no difference, so rename an arm that differs by nothing else"
             )
         if self.offers and self.propensity is not None:
             raise FunneliftError(
@@ -263,8 +265,13 @@ def read_rows(path: Path, columns: Columns, config: Config) -> ArmRows:
     taken = _taken(table, path, columns, config.experiment)
     rows = table.take(pa.array(taken.rows))
     notes = [*taken.notes, *repeated(rows, has_unit=columns.visitor is not None)]
+    notes += drawn_together(rows, taken.arm, taken.ids, columns)
     units = len(taken.rows) if taken.ids is None else len(taken.ids.unique())
     mart, inputs, dropped = _features(table, rows, columns, path, units)
+    notes += doubts(
+        columns, list(mart.names), taken.arm,
+        outcome=taken.outcome, value=taken.value, cost=config.policy.cost,
+    )  # fmt: skip
     order = ordered(taken.ids, inputs, taken.arm, taken.outcome, taken.value)
     at = pa.array(order.rows)
     numbers = pa.chunked_array([pa.array(taken.rows[order.rows] + 1)])
@@ -445,7 +452,8 @@ def _outcomes(
 
     is_listed = is_comma_file(path)
     if columns.value is None:
-        return outcomes_of(outcomes, rows, columns.outcome, is_listed=is_listed), None
+        without = table.column(columns.outcome).null_count
+        return outcomes_of(outcomes, rows, columns.outcome, is_listed=is_listed, without=without), None
     texts = known_texts(table.column(columns.value), path, columns.value).take(pa.array(rows))
     value = money_of(texts, rows, columns.value, is_listed=is_listed)
     if columns.value == columns.outcome:

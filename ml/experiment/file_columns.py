@@ -28,7 +28,10 @@ ID_NAME = re.compile(
 )
 ARM_WORDS = BINARY | {"control": 0, "treatment": 1, "treated": 1}
 # A 1 in a column of this name most often means: kept without the treatment.
-CONTROL_NAME = re.compile(r"(^|[^A-Za-z])(hold_?out|held_?out|control|kept_?out|placebo)([^A-Za-z]|$)", re.IGNORECASE)
+CONTROL_NAME = re.compile(
+    r"(^|_)(hold_?out|held_?(out|back)|kept_?(out|back)|hold_?back|with_?held|controls?|placebo|baseline|suppress(ed|ion)?|"
+    r"excluded?|exclusion|untreated|unexposed|blocked|skipped|no|not|non|without)(_|$)"
+)
 # What programs call the numbers that they give rows.
 ROW_NUMBERS = re.compile(
     r"(__index_level_\d+__|"
@@ -71,7 +74,7 @@ def arms_of(texts: "pa.ChunkedArray", column: str, treated: Sequence[str] | None
                 f"treatment column {column} holds {len(levels)} values, not only 0 and 1: {there}. Say which are the "
                 "arms (--treated VALUE --control VALUE); other rows are left out"
             )
-        if CONTROL_NAME.search(column) and all(level.casefold() in BINARY for level in levels):
+        if CONTROL_NAME.search(_in_words(column)) and all(level.casefold() in BINARY for level in levels):
             raise FunneliftError(
                 f"treatment column {column} sounds as if 1 were the control: it holds {there}. Say which value is "
                 "which (--treated VALUE --control VALUE)"
@@ -87,6 +90,11 @@ def arms_of(texts: "pa.ChunkedArray", column: str, treated: Sequence[str] | None
         if number not in arm_of:
             raise FunneliftError(f"treatment column {column} has one arm only, no {name} row: it holds {there}")
     return np.asarray(np.array(arm_of, dtype=np.int8)[encoded.indices.to_numpy()])
+
+
+def _in_words(name: str) -> str:
+    """Return a column's name in small letters, its words apart by underscores: is_control for isControl."""
+    return re.sub(r"[^a-z]+", "_", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).casefold())
 
 
 def value_counts(texts: "pa.ChunkedArray") -> dict[str, int]:
@@ -115,7 +123,7 @@ def spellings(texts: "pa.ChunkedArray", arm: Codes, names: Mapping[int, str]) ->
     return told
 
 
-def outcomes_of(texts: "pa.ChunkedArray", rows: Rows, column: str, *, is_listed: bool) -> Floats:
+def outcomes_of(texts: "pa.ChunkedArray", rows: Rows, column: str, *, is_listed: bool, without: int = 0) -> Floats:
     """Return outcomes: 0 and 1, or words for them, or amounts; `rows` are their positions in the file.
 
     Parameters
@@ -128,6 +136,8 @@ def outcomes_of(texts: "pa.ChunkedArray", rows: Rows, column: str, *, is_listed:
         Its name.
     is_listed : bool
         Whether commas part the file's columns.
+    without : int
+        How many rows were left out because they have none, for the message.
 
     Returns
     -------
@@ -154,9 +164,11 @@ def outcomes_of(texts: "pa.ChunkedArray", rows: Rows, column: str, *, is_listed:
             f"data row {rows[bad[0]] + 1}. Take a yes-or-no outcome"
         )
     if outcome.min() == outcome.max():
+        blanks = f" but {without:,} that have none" if without else ""
+        remedy = "Take an outcome that happens more often, or wait for more data"
         raise FunneliftError(
-            f"outcome column {column} is {outcome[0]:g} in all rows: there is nothing to compare. Take an outcome that "
-            "happens more often, or wait for more data"
+            f"outcome column {column} is {outcome[0]:g} in all rows{blanks}: there is nothing to compare. "
+            f"{'Write 0 where a blank says no' if without else remedy}"
         )
     two = np.unique(outcome)
     if len(two) == 2 and two[0] != 0:

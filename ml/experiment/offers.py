@@ -157,7 +157,9 @@ def resampled_interval(rows: ArmRows, value: Floats, bootstrap: Bootstrap) -> tu
     for start in range(0, bootstrap.resamples, 100):
         some = replace(bootstrap, resamples=min(100, bootstrap.resamples - start), seed=bootstrap.seed + start)
         weights = some.weights(units).T.astype(np.float64)
-        means = ((totals @ weights) / (sizes @ weights)).reshape(len(share), 2, -1)
+        # A resample without a unit of some cell has no mean there, and is left out of the interval.
+        with np.errstate(invalid="ignore"):
+            means = ((totals @ weights) / (sizes @ weights)).reshape(len(share), 2, -1)
         drawn.append(share @ (means[:, 1] - means[:, 0]))
     return bootstrap.interval(np.concatenate(drawn))
 

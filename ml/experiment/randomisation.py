@@ -82,6 +82,9 @@ def check_randomisation(
         ratio_p = float(2 * stats.norm.sf(abs(treated - share * len(first)) / np.sqrt(own.sum())))
         if ratio_p < settings.highest_mismatch_p:
             faults.append(_ratio_fault(treated, len(first), share, ratio_p))
+        faults += _chances_faults(
+            experiment.propensity[first], experiment.treatment[first], settings.highest_mismatch_p
+        )
     elif ratio_is_designed:
         ratio_p = float(stats.chisquare(visitors, visitors.sum() * np.array([share, 1 - share])).pvalue)
         if ratio_p < settings.highest_mismatch_p:
@@ -98,7 +101,8 @@ def check_randomisation(
         "The salt assigned the made-up arms badly: choose another experiment.simulation.salt"
         if experiment.is_simulated
         else "The arms were not assigned at random, visitors were lost from one, a feature was measured after the "
-        "treatment changed it, or groups such as families were drawn (--visitor-column). Find out which: "
+        "treatment changed it, groups such as families were drawn (--visitor-column), or the share of the treated "
+        "differed between groups or days (--stratum-column). Find out which: "
         "correct the assignments, or leave the feature out. experiment.allow_mismatch goes on all the same, and says so"
     )
     errors = [GateError(*fault, remedy) for fault in faults]
@@ -166,6 +170,31 @@ def _ratio_fault(treated: int, visitors: int, share: float, p_value: float) -> t
         f"about {visitors * share:,.0f} treated and {visitors * (1 - share):,.0f} control",
         f"{treated:,} and {visitors - treated:,} ({treated / visitors:.2%} treated, p = {p_value:.2g})",
     )
+
+
+def _chances_faults(
+    chance: npt.NDArray[np.float64], treatment: npt.NDArray[np.int8], highest_p: float
+) -> list[tuple[str, str, str, str]]:
+    """Whether higher chances of treatment come with more treatment, as much as they say."""
+    from scipy import stats
+
+    above, own = chance - chance.mean(), chance * (1 - chance)
+    error = float(np.sqrt((above**2 * own).sum()))
+    if error == 0:
+        return []
+    p_value = float(2 * stats.norm.sf(abs((above * (treatment - chance)).sum()) / error))
+    if p_value >= highest_p:
+        return []
+    high = chance > chance.mean()
+    return [
+        (
+            "chances of treatment",
+            f"treated share of the {int(high.sum()):,} visitors with higher chances than the mean, and of the others",
+            f"about {chance[high].mean():.2%} and {chance[~high].mean():.2%}, as their chances say",
+            f"{treatment[high].mean():.2%} and {treatment[~high].mean():.2%} (p = {p_value:.2g}): they may be "
+            "chances of the control",
+        )
+    ]
 
 
 def _balance_fault(balances: list[Balance], highest_p: float) -> tuple[str, str, str, str]:

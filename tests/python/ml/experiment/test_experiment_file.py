@@ -12,7 +12,7 @@ import pytest
 from ml.config import Config, load_config
 from ml.data.gates import GateError
 from ml.experiment.experiment import SPLITS
-from ml.experiment.file import Columns, FileExperiment, from_file
+from ml.experiment.file import Columns, FileExperiment, from_file, read_rows
 from ml.experiment.randomisation import is_first
 from warehouse.errors import FunneliftError
 
@@ -289,7 +289,15 @@ def same(frame: pd.DataFrame) -> pd.DataFrame:
         (bad(lambda f: f.assign(area=np.arange(6000) % 7), stratum="area"), "units have several values of area"),
         (bad(lambda f: f.assign(chance=1.5), propensity="chance"), "must hold chances between 0 and 1, but 6000 rows"),
         (bad(lambda f: pd.concat([f] * 2), visitor=None, ignore=["customer"]), "6,000 of 12,000 rows are copies"),
-        (bad(same, treated="Mail", control="mail "), "give two different values"),
+        (bad(same, treated="Mail", control="mail "), "give two different values.* capitals and blanks"),
+        *[
+            (bad(lambda f, name=name: f.rename(columns={"arm": name}), treatment=name), f"{name} sounds as if 1 were")
+            for name in ("isControl", "inHoldout", "no_offer", "suppressed", "NOT_TREATED")
+        ],
+        (
+            bad(lambda f: f.assign(bought=np.where(f["bought"] == 1, 1, None))),
+            "is 1 in all rows but [0-9,]+ that have none: .* Write 0 where a blank says no",
+        ),
         (bad(lambda f: f.iloc[:0]), "has no rows"),
         (bad(lambda f: f.assign(age=np.where(f["age"] > 50, np.inf, f["age"]))), "column age has .* infinite values"),
     ],
@@ -523,3 +531,55 @@ def test_copies_of_a_unit_are_told(tmp_path: Path) -> None:
     # Few values in few columns repeat by chance.
     few = world()[["arm", "bought", "member"]]
     assert not read(save(few, tmp_path), visitor=None).notes
+
+
+@pytest.mark.parametrize("kind", ["text", "number", "day", "shop of customers"])
+def test_what_was_drawn_but_not_named_is_told(tmp_path: Path, kind: str) -> None:
+    frame = world().drop(columns="joined")
+    number = frame["customer"].str[1:].astype(int)
+    unit, visitor = "basket_of", None
+    if kind == "shop of customers":
+        rng = np.random.default_rng(2)
+        shop = rng.integers(0, 40, 3000)
+        frame["arm"], number, visitor = (
+            np.isin(shop[number] % 4, (0, 3)).astype(int),
+            pd.Series(shop[number]),
+            "customer",
+        )
+    else:
+        frame = frame.drop(columns="customer")
+    frame[unit] = {
+        "text": "b" + number.astype(str),
+        "day": pd.Timestamp("2000-01-01") + pd.to_timedelta(number, "D"),
+    }.get(kind, number)
+    for ignore in ([], [unit]):
+        notes = read(save(frame, tmp_path), visitor=visitor, ignore=ignore).notes
+        assert any(f"it looks as if {unit} was drawn. Name it (--visitor-column {unit})" in note for note in notes)
+    if visitor is None:
+        assert not read(save(frame, tmp_path), visitor=unit).notes
+
+
+def test_columns_that_only_repeat_are_not_what_was_drawn(tmp_path: Path) -> None:
+    rng = np.random.default_rng(8)
+    frame = world().drop_duplicates("customer").drop(columns=["customer", "joined"])
+    frame["pair"] = np.arange(len(frame)) // 2
+    # Copies of a row are in one arm, whatever was drawn.
+    copies = frame.sample(frac=0.2, random_state=1).assign(age=45.5, pair=lambda f: 5000 + np.arange(len(f)))
+    frame = pd.concat([frame, copies, copies])
+    frame["code"] = np.where(frame["arm"] == 1, rng.choice(["X1", "X2", "X3", "X4"], len(frame)), None)
+    assert not any("was drawn" in note for note in read(save(frame, tmp_path), visitor=None, ignore=["code"]).notes)
+
+
+def test_columns_that_make_one_ask(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    frame = world().assign(sample_weight=rng.choice([1.5, 2.5], 6000))
+    assert any("weights of rows have no part" in note for note in read(save(frame, tmp_path)).notes)
+    notes = read(save(frame.assign(bought=frame["arm"]), tmp_path)).notes
+    assert any("bought is 1 for each of the treated and 0 for all others" in note for note in notes)
+    money = frame.assign(spent=np.where(rng.random(6000) < 0.2, rng.integers(900, 9000, 6000), 0))
+    columns = Columns(treatment="arm", outcome="bought", visitor="customer", value="spent")
+    notes = read_rows(save(money, tmp_path), columns, CONFIG).notes
+    assert any("spent and bought disagree" in note for note in notes)
+    assert any("if they are cents, give the costs in cents too" in note for note in notes)
+    fair = money.assign(spent=frame["bought"] * (rng.gamma(2, 20, 6000) + 0.01).round(2)).drop(columns="sample_weight")
+    assert not read_rows(save(fair, tmp_path), columns, CONFIG).notes

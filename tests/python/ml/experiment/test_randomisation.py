@@ -1,5 +1,7 @@
 """Broken randomisation is caught, and arms that were assigned fairly are left in peace."""
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -172,6 +174,19 @@ def test_visitors_lost_from_one_arm_are_caught_by_who_is_missing() -> None:
     lost = experiment(inputs[kept].reset_index(drop=True), treated[kept], float(treated[kept].mean()))
     with pytest.raises(GateError, match="even, mean among treated"):
         check_randomisation(lost, SETTINGS)
+
+
+def test_chances_of_the_other_arm_are_caught() -> None:
+    # Their sum is right whichever arm they are of.
+    rng = np.random.default_rng(11)
+    inputs, chance = covariates(4000, rng), rng.choice([0.2, 0.5, 0.8], 4000)
+    drawn = experiment(inputs, rng.random(4000) < chance)
+    found = check_randomisation(replace(drawn, propensity=chance), SETTINGS)
+    assert found.ratio_p is not None
+    assert not found.warnings
+    with pytest.raises(GateError, match="chances of the control") as failure:
+        check_randomisation(replace(drawn, propensity=1 - chance), SETTINGS)
+    assert failure.value.gate == "chances of treatment"
 
 
 def test_a_mismatch_that_is_allowed_is_reported() -> None:
