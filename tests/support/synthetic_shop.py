@@ -46,14 +46,15 @@ class SyntheticShop:
             if done.exists():
                 return
             (self.folder / "quick.json").write_text(json.dumps(QUICK))
-            self._run("ingest", "synth", "--out", str(self.raw), "--visitors", VISITORS)
-            self._run("ingest", "load", "--raw", str(self.raw))
-            self._run("dbt.cli.main", "--quiet", "build")
+            self.run("ingest", "synth", "--out", str(self.raw), "--visitors", VISITORS)
+            self.run("ingest", "load", "--raw", str(self.raw))
+            self.run("dbt.cli.main", "--quiet", "build")
             shutil.copy(self.trained, self.untrained)
-            self._run("ml.train", "--config", str(self.folder / "quick.json"))
+            self.run("ml.train", "--config", str(self.folder / "quick.json"))
             done.touch()
 
-    def _run(self, *command: str) -> None:
+    def run(self, *command: str) -> None:
+        """Run a command of the project's on this shop."""
         places = {
             "FUNNELIFT_TARGET": "duckdb",
             "FUNNELIFT_DUCKDB_PATH": str(self.trained),
