@@ -8,7 +8,7 @@
 # make test    set-up, then every check; on Spark with the smallest shop, where Spark is set up (make setup-spark)
 # make test-spark   all shops on a Spark cluster, and its faults (docs/spark.md)
 # make fuzz    hostile files, mappings, vars and settings, ROUNDS=20 times as many as the tests (long)
-# make soak    kill commands at random (long)
+# make soak    kill commands at random, send whole shops to the live service (long)
 # make bench   the benchmarks (long)      make lock   pin the dependencies anew (needs uv)      make clean
 DBT ?=
 TARGET ?=
@@ -133,6 +133,7 @@ lint: setup-dev
 soak: setup-dev
 	@SOAK_DUCKDB=$(or $(KILLS),200) SOAK_MYSQL=$(or $(KILLS_MYSQL),50) $(BIN)/python -m pytest -s tests/python/ops/test_soak.py
 	@SOAK_LIVE=$(or $(KILLS_LIVE),50) $(BIN)/python -m pytest tests/python/live/test_service.py -k kill_9
+	@REPLAYED_SHOPS=nasty,demo $(BIN)/python -m pytest -s tests/python/live/test_replay.py
 
 test-spark: setup-dev setup-spark
 	@$(BIN)/python -m pytest --durations=10 -m spark

@@ -93,7 +93,8 @@ def process(environment: dict[str, str], options: Sequence[str]) -> Iterator[tup
     finally:
         if started.poll() is None:
             started.kill()
-        started.communicate()
+        if started.stderr is not None and not started.stderr.closed:
+            started.communicate()
 
 
 def lines(folder: Path, kind: str) -> list[dict[str, Any]]:

@@ -3,7 +3,6 @@
 import os
 from dataclasses import replace
 from decimal import Decimal
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -14,7 +13,7 @@ from compiled import World
 from live.compile import Compiled
 from live_shop import NOT_FEATURES, full_build, raw_events, shop_of, unlike
 from reference import Event, is_refund
-from worlds import random_world, read_retailrocket, worlds
+from worlds import random_world, worlds
 
 # The shop's clock needs all events of all visitors; no decision looks at it.
 OF_CLOCK = {"is_mature"}
@@ -98,13 +97,6 @@ def test_events_in_order_have_the_marts_features_at_every_decision_point(live_mo
     ordered = sorted(world.events, key=lambda event: event.timestamp)
     half = len(ordered) // 2
     assert check_decisions(live_models, world, ordered[:half], ordered[half:]) > 0
-
-
-def test_the_retailrocket_sample_has_the_marts_features(live_models: Compiled, shared_data: Path) -> None:
-    world = read_retailrocket(shared_data / "retailrocket_sample")
-    ordered = sorted(world.events, key=lambda event: event.timestamp)
-    batches = [ordered[start : start + 100] for start in range(2000, len(ordered), 100)]
-    check_end(live_models, world, ordered[:2000], batches)
 
 
 @pytest.mark.parametrize("wrong", ["a day less", "no history"])
