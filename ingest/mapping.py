@@ -191,7 +191,7 @@ class EventRule(_Model):
     when: Annotated[dict[Name, str | list[str] | Condition], Field(min_length=1)]
 
 
-OPTIONAL_ASSIGNMENT_CELLS = ("stratum", "propensity")
+OPTIONAL_ASSIGNMENT_CELLS = ("stratum", "propensity", "offer")
 LONGEST_OFFER = 64  # as the tables of results hold it
 
 
@@ -203,6 +203,7 @@ class AssignmentColumns(_Model):
     treatment: Name = "treatment"
     stratum: Name | None = None
     propensity: Name | None = None
+    offer: Name | None = None
 
     def names(self) -> list[str]:
         """List the mapped columns of the export.
@@ -266,7 +267,7 @@ class Assignments(_Model):
         Returns
         -------
         dict
-            Cell to column; stratum and propensity where the mapping names them, or the export calls a column so.
+            Cell to column; stratum, propensity and offer where the mapping names them, or the export calls a column so.
         """
         columns = self.columns
         found = {"visitorid": columns.visitor, "assigned_at": columns.assigned_at, "treatment": columns.treatment}

@@ -13,7 +13,7 @@ from ingest.cells import Cells
 from ingest.contract import CATEGORY_TREE, EVENTS, ITEM_PROPERTIES, TREATMENT_ASSIGNMENTS, Layout, rule_names
 from ingest.field_path import column_of
 from ingest.limits import ID_CHARACTERS, PROPERTY_CHARACTERS, VALUE_BYTES
-from ingest.mapping import CANONICAL_EVENTS, IGNORE, Cell, Condition, Mapping, cell_names
+from ingest.mapping import CANONICAL_EVENTS, IGNORE, LONGEST_OFFER, Cell, Condition, Mapping, cell_names
 from ingest.reader import Block
 from ingest.source import Source, is_typed_time, nested_columns
 from warehouse.errors import FunneliftError
@@ -200,7 +200,7 @@ _TREATMENT_ASSIGNMENTS = """
     WITH split AS ({fields}),
     cells AS (
         SELECT line, structure, {visitorid} AS visitorid, {assigned_at} AS t, lower({treatment}) AS arm,
-            {stratum} AS stratum, {propensity} AS chance
+            {stratum} AS stratum, {propensity} AS chance, {offer} AS named
         FROM split
     ),
     timed AS ({timed}),
@@ -208,10 +208,11 @@ _TREATMENT_ASSIGNMENTS = """
         SELECT *,
             list_position(list_transform($arms, lambda name: lower(name)), arm) AS place,
             list_extract($treatments, place) AS treatment,
-            list_extract($offers::VARCHAR[], place) AS offer
+            coalesce(nullif(named, ''), list_extract($offers::VARCHAR[], place)) AS offer
         FROM timed
     )
-    SELECT line, visitorid, ms AS assigned_at, treatment, offer, nullif(stratum, '') AS stratum,
+    SELECT line, visitorid, ms AS assigned_at, treatment, CASE WHEN treatment = 1 THEN offer END AS offer,
+        nullif(stratum, '') AS stratum,
         CASE WHEN regexp_full_match(chance, {number}) THEN try_cast(chance AS DOUBLE) END AS propensity,
         CASE
             WHEN structure IS NOT NULL THEN structure
@@ -220,12 +221,14 @@ _TREATMENT_ASSIGNMENTS = """
             WHEN treatment IS NULL THEN 'unknown_treatment'
             WHEN visitorid = '' THEN 'empty_visitor'
             WHEN greatest({length}(visitorid), {length}(stratum)) > {id_characters} THEN 'id_too_long'
+            WHEN {length}(named) > {offer_characters} THEN 'id_too_long'
             WHEN chance <> '' AND NOT coalesce(propensity > 0 AND propensity < 1, false) THEN 'bad_propensity'
         END AS reason
     FROM typed
 """
 _LIMITS = {
     "id_characters": ID_CHARACTERS,
+    "offer_characters": LONGEST_OFFER,
     "property_characters": PROPERTY_CHARACTERS,
     "value_bytes": VALUE_BYTES,
 }
@@ -251,7 +254,7 @@ _CELLS = {
     ),
     ITEM_PROPERTIES: ("timestamp", "itemid", "property"),
     CATEGORY_TREE: ("categoryid", "parentid"),
-    TREATMENT_ASSIGNMENTS: ("visitorid", "assigned_at", "treatment", "stratum", "propensity"),
+    TREATMENT_ASSIGNMENTS: ("visitorid", "assigned_at", "treatment", "stratum", "propensity", "offer"),
 }
 
 

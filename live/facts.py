@@ -27,7 +27,8 @@ EVENT_COLUMNS = ("event_key", "visitor_key", "item_key", "transaction_id", "own_
                  "own_price", "quantity", "event_id", "event_ms")  # fmt: skip
 ITEM_COLUMNS = ("event_key", "category_id", "price", "is_repeated_order")
 PROPERTY_COLUMNS = ("timestamp", "itemid", "property", "value")
-ASSIGNMENTS, ASSIGNMENT_COLUMNS = "stg_treatment_assignments", ("visitor_id", "treatment", "assigned_ms", "propensity")
+ASSIGNMENTS = "stg_treatment_assignments"
+ASSIGNMENT_COLUMNS = ("visitor_id", "treatment", "assigned_ms", "propensity", "stratum", "offer")
 NO_CATEGORY = -1
 LOGGER = logging.getLogger("live")
 

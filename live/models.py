@@ -1,13 +1,18 @@
 """The published models, and what they say of rows: ml.score's own code."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ml.config import Config
 from ml.data.features import PREDICTIONS, SCORES, Mart, read_mart
-from ml.data.rows import Dataset, build_dataset
+from ml.data.rows import Dataset, build_dataset, take
 from ml.files import model_folder
+from ml.parts.mart_offers import costs_of
+from ml.policy.offer_scores import OfferScorer
 from ml.publish.artifacts import SavedModel, load_model
 from ml.run import Stamp
 from ml.scoring.conversion import conversion_rows
@@ -23,6 +28,8 @@ if TYPE_CHECKING:
     from ml.conversion.champion import Champion
 
 KEY = ("session_id", "decision_point")
+# What each offer costs, beside a row of uplift_scores.
+COSTS = "costs"
 Rows = dict[tuple[str, str], dict[str, Any]]
 
 
@@ -90,7 +97,8 @@ class Models:
         Returns
         -------
         dict
-            Rows of uplift_scores, of those at the decision point of uplift; none without a model.
+            Rows of uplift_scores, of those at the decision point of uplift, and what each offer costs there where
+            models of offers say it; none without a model.
         """
         uplift = self.uplift
         if uplift is None or self.decision_point not in rows["decision_point"].unique().to_pylist():
@@ -99,7 +107,13 @@ class Models:
         contract = self.contracts[SCORES]
         empty = contract.schema.empty_table()
         data = self._dataset(rows)
-        return _by_key(uplift_rows(data, uplift, empty, stamp, contract, mart=self.mart, config=self.config))
+        found = _by_key(uplift_rows(data, uplift, empty, stamp, contract, mart=self.mart, config=self.config))
+        if self._scorer is not None:
+            here = take(data, np.flatnonzero(data.decision_point == self.decision_point))
+            paid = self._scorer.paid(here.inputs).tolist()
+            for session, own in zip(here.identity.column("session_id").to_pylist(), paid, strict=True):
+                found[session, self.decision_point][COSTS] = own
+        return found
 
     def _dataset(self, rows: "pa.Table") -> Dataset:
         """Both models score the same rows, one after the other."""
@@ -108,10 +122,38 @@ class Models:
             self._latest[:] = [(rows, build_dataset(columns.to_batches(), columns.num_rows, self.mart))]
         return self._latest[0][1]
 
-    def cost(self, p_treatment: float | None) -> float:
-        """What an offer costs: its price, or that times the chance that it is redeemed."""
-        policy = self.uplift.policy if self.uplift else self.config.policy
-        return policy.cost * (1.0 if policy.cost_per == "contact" or p_treatment is None else p_treatment)
+    @property
+    def offers(self) -> tuple[str | None, ...]:
+        """The offers' names; None where a single offer has none."""
+        return tuple((self.uplift or self.config).experiment.treated) or (None,)
+
+    def costs(self, score: Mapping[str, Any] | None) -> dict[str | None, float]:
+        """What each offer costs: its price, and what is paid when it is redeemed times the chance of that.
+
+        Parameters
+        ----------
+        score : mapping or None
+            What `scores` says of the row; without it, all who get an offer are taken to redeem it.
+
+        Returns
+        -------
+        dict
+            Cost by offer.
+        """
+        if score is not None and COSTS in score:
+            paid = score[COSTS]
+        elif self._scorer is None and len(self.offers) == 1:
+            policy, chance = (self.uplift or self.config).policy, (score or {}).get("p_treatment")
+            paid = [policy.cost * (1.0 if policy.cost_per == "contact" or chance is None else chance)]
+        else:
+            costs = self._scorer.costs if self._scorer else costs_of([name or "" for name in self.offers], self.config)
+            paid = costs.paid(np.ones((1, len(self.offers))), np.zeros((1, len(self.offers))))[0].tolist()
+        return dict(zip(self.offers, paid, strict=True))
+
+    @property
+    def _scorer(self) -> OfferScorer | None:
+        models = self.uplift.models if self.uplift else None
+        return models if isinstance(models, OfferScorer) else None
 
 
 def load_models(config: Config, warehouse: Warehouse) -> Models:
@@ -145,11 +187,6 @@ def load_models(config: Config, warehouse: Warehouse) -> Models:
         uplift = None if run is None else published_uplift(run, config, mart)
     except FunneliftError as error:
         missing.append(f"no uplift model: {error}")
-    if uplift is not None and not uplift.has_one_price:
-        uplift = None
-        missing.append(
-            "no uplift model: the published run has several offers or costs, and a decision knows one of each"
-        )
     if uplift is None and not any(text.startswith("no uplift model") for text in missing):
         missing.append("no uplift model: none is published")
     return Models(config, contracts, mart, saved, champion, uplift, tuple(missing))

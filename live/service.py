@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ingest.mapping import REFUND
 from live.compile import compile_features
-from live.decide import Assignment, Decision, Ledger, Policy, told_by
+from live.decide import STRATA, Assignment, Decision, Ledger, Policy, told_by
 from live.event import Event, RefusedError, refused
 from live.facts import lay_out, read_plan, read_tables
 from live.log import ASSIGNMENTS, DECISIONS, EVENTS, Log
@@ -132,9 +132,7 @@ class Service:
             if self._events.setdefault(key, event) is event and event.event != REFUND:
                 self._new[key] = self._raw(event)
         for line in self._log.read(ASSIGNMENTS):
-            arm = Assignment(
-                line["visitorid"], line["treatment"], line["propensity"], line["assigned_at"], line["stratum"]
-            )
+            arm = Assignment.of(line)
             self._ledger.arms.setdefault(arm.visitor_id, arm)
         for line in self._log.read(DECISIONS):
             cost = line.pop("cost")
@@ -161,8 +159,12 @@ class Service:
         for text in models.missing:
             LOGGER.warning("%s", text)
         for row in tables.assignments.to_pylist():
-            if row["propensity"] is not None:
-                arm = Assignment(row["visitor_id"], row["treatment"], row["propensity"], row["assigned_ms"])
+            stratum = row["stratum"] or ""
+            if row["propensity"] is not None or stratum.startswith(STRATA):
+                arm = Assignment(
+                    row["visitor_id"], row["treatment"], row["propensity"], row["assigned_ms"], stratum, row["offer"],
+                    is_of_several=row["propensity"] is None,
+                )  # fmt: skip
                 self._ledger.arms.setdefault(arm.visitor_id, arm)
         facts, chain = lay_out(tables, compile_features(plan.settings, self.config.results / KEPT))
         shop, new = Shop(facts, chain), list(self._new.values())
@@ -310,13 +312,14 @@ class Service:
             ["session_id", "decision_point", "visitor_id", "item_id", "is_bot", "decided_ms"]
         ).to_pylist():
             key = (row["session_id"], row["decision_point"])
+            costs = known.models.costs(scores.get(key))
             decision = told_by(predictions.get(key, row), scores.get(key), row["decided_ms"])
             decision, arm = self._policy.decide(
                 decision,
                 acts_here=row["decision_point"] == known.models.decision_point,
                 is_bot=row["is_bot"] == 1,
                 is_late=known.shop.is_over(row["visitor_id"], row["decided_ms"]),
-                cost=lambda told: known.models.cost(told.p_treatment),
+                costs=costs,
             )
             decision = replace(
                 decision,
@@ -327,7 +330,7 @@ class Service:
             if arm is not None:
                 self._ledger.arms[arm.visitor_id] = arm
                 arms.append(arm.line())
-            cost = known.models.cost(decision.p_treatment)
+            cost = costs.get(decision.offer, max(costs.values()))
             self._keep(decision, cost)
             lines.append({**decision.line(), "cost": cost})
             self.metrics.decisions.labels(decision.decision_point, decision.action, decision.arm or "none").inc()

@@ -147,7 +147,7 @@ def _facts(run: Run, checked: Checked, found: MartArms) -> OfferFacts:
         found.assigned.source,
         len(found.arms),
         offers,
-        _costs(names, config),
+        costs_of(names, config),
         {offer.name: offer.found.unrankable for offer in offers if offer.found.unrankable},
         [],
     )
@@ -166,7 +166,21 @@ def _check_names(offers: Sequence[str], config: Config) -> None:
         )
 
 
-def _costs(offers: Sequence[str], config: Config) -> Costs:
+def costs_of(offers: Sequence[str], config: Config) -> Costs:
+    """Return what offers cost by the settings.
+
+    Parameters
+    ----------
+    offers : sequence of str
+        Their names.
+    config : Config
+        Settings.
+
+    Returns
+    -------
+    Costs
+        One number per offer.
+    """
     policy = config.policy
     kinds = ("cost", "contact_cost", "cost_share", "fixed_cost")
     return combined_costs({kind: np.array(policy.costs_of(offers, kind)) for kind in kinds}, policy)

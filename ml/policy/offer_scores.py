@@ -83,6 +83,22 @@ class OfferScorer:
             p_treatment=found.buys[every, place + 1],
         )
 
+    def paid(self, inputs: "pd.DataFrame") -> Floats:
+        """Return what each offer would cost: shape (n_rows, n_offers).
+
+        Parameters
+        ----------
+        inputs : DataFrame
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_offers)
+            Money.
+        """
+        found = self.model.responses.predict(inputs)
+        return self.costs.paid(found.buys[:, 1:], found.spends[:, 1:])
+
     def ranked_among(self, inputs: "pd.DataFrame", ties: Floats) -> "OfferScorer":
         """Return the scorer that ranks against some rows, those of the calibration split."""
         said = self.say(inputs, ties)

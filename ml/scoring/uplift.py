@@ -54,12 +54,6 @@ class PublishedUplift:
         """Whether the rows say what sessions brought."""
         return isinstance(self.models, OfferScorer) and self.experiment.outcome == "revenue"
 
-    @property
-    def has_one_price(self) -> bool:
-        """Whether there is one offer, and `policy.cost` is all that it costs."""
-        models = self.models
-        return not (isinstance(models, OfferScorer) and (len(models.names) > 2 or self.policy.has_further_costs))
-
     @classmethod
     def of(cls, run: dict[str, Any], models: SavedUplift | OfferScorer) -> "PublishedUplift":
         """Take a row of `uplift_runs`.

@@ -710,52 +710,67 @@
 
   // ---- page 6: live, where the live service has decided --------------------------------------------------------
   const livePage = () => {
-    const { live } = data, { looks, days, arms } = live, last = looks[looks.length - 1];
+    const { live } = data, { looks, days, arms, offers } = live, several = offers.length > 1, held = "Held";
+    const lastOf = (offer) => looks.filter((l) => l.offer === offer).pop(), told = offers.filter(lastOf), of = (offer) => (several ? `${offer}: ` : "");
     const visitors = arms.reduce((all, arm) => all + arm.visitors, 0), ofArm = (wanted) => arms.filter((row) => row.arm === wanted).reduce((all, row) => all + row.visitors, 0);
-    const known = arms.reduce((all, arm) => all + arm.known, 0), shown = ofArm(1), share = visitors ? shown / visitors : 0;
-    const source = "select stratum, treatment, propensity, count(*) from funnelift.stg_treatment_assignments where has_conflict = 0 and stratum in ('policy shows', 'policy holds') group by stratum, treatment, propensity";
+    const known = arms.reduce((all, arm) => all + arm.known, 0), shown = visitors - ofArm(held);
+    const source = "select stratum, offer, treatment, propensity, count(*) from funnelift.stg_treatment_assignments where has_conflict = 0 and stratum like 'policy %' group by stratum, offer, treatment, propensity";
+    const verdict = (offer) => {
+      const last = lastOf(offer), subject = several ? offer : "The offer";
+      return { verdict: last.lower > 0 ? `✔ ${subject} adds purchases: ${points(last.effect)}, at least ${points(last.lower)}.` : last.upper < 0 ? `✖ ${subject} costs purchases: ${points(last.effect)}, at most ${points(last.upper)}.`
+        : `? ${several ? `${subject}: not` : "Not"} clear yet: the effect lies between ${points(last.lower)} and ${points(last.upper)}.`, isBad: last.upper < 0 };
+    };
     notes("live", [
-      !last ? "No effect can be told yet: two visitors whose sessions have ended are needed in each arm. Load the log, then run `dbt build` and `python -m ml.report`."
-        : { verdict: last.lower > 0 ? `✔ The offer adds purchases: ${points(last.effect)}, at least ${points(last.lower)}.` : last.upper < 0 ? `✖ The offer costs purchases: ${points(last.effect)}, at most ${points(last.upper)}.`
-          : `? Not clear yet: the effect lies between ${points(last.lower)} and ${points(last.upper)}.`, isBad: last.upper < 0 },
-      last ? "These bounds hold at every look: whoever stops when they leave 0 errs no more often than they say." : null]);
+      ...(told.length ? told.map(verdict) : ["No effect can be told yet: two visitors whose sessions have ended are needed in each arm. Load the log, then run `dbt build` and `python -m ml.report`."]),
+      told.length ? `These bounds hold at every look: whoever stops when they leave 0 errs no more often than they say.${several ? " They hold for each offer alone." : ""}` : null]);
     cards("live", [
       { label: "Visitors who could be shown something", text: big(visitors), lines: [`at decision point ${live.point}`, `${whole(known)} whose session has ended`], meaning: "Each visitor counts once, at the first decision. Nobody counts to whom the kill switch, the cap or the budget forbade it.", source },
-      { label: "Shown the offer", text: visitors ? percent(share) : "none", lines: [`${whole(shown)} of ${whole(visitors)}`, `${whole(visitors - shown)} held by chance`], meaning: "Visitors in the arm that is shown the offer.", source },
-      ...(last ? [{ label: "Effect so far", text: points(last.effect), lines: [`${level} confidence sequence ${points(last.lower)} to ${points(last.upper)}`, `looked at once only: ${points(last.fixed_lower)} to ${points(last.fixed_upper)}`], meaning: "Share that buys after the decision, shown minus held; each visitor weighs one over the chance of the own arm.", source: "select metric, value, ci_lower, ci_upper from funnelift.uplift_metrics where metric like 'average_effect%'" },
-        { label: "Buy if shown, and if held", text: `${percent(last.shown_rate)} / ${percent(last.held_rate)}`, lines: [`${whole(last.n)} visitors, weighted by their chances`], meaning: "The two shares whose difference is the effect.", source: "select outcome, treatment from funnelift.uplift_scores where treatment is not null" }] : []),
+      { label: several ? "Shown an offer" : "Shown the offer", text: visitors ? percent(shown / visitors) : "none", lines: [`${whole(shown)} of ${whole(visitors)}`, `${whole(visitors - shown)} held by chance`], meaning: "Visitors in an arm that is shown something.", source },
+      ...told.flatMap((offer) => {
+        const last = lastOf(offer);
+        return [{ label: several ? `Effect of ${offer} so far` : "Effect so far", text: points(last.effect), lines: [`${level} confidence sequence ${points(last.lower)} to ${points(last.upper)}`, `looked at once only: ${points(last.fixed_lower)} to ${points(last.fixed_upper)}`], meaning: several ? "Share that buys after the decision, shown this offer minus held, among visitors of whom the policy said the same." : "Share that buys after the decision, shown minus held; each visitor weighs one over the chance of the own arm.", source: "select metric, slice, value, ci_lower, ci_upper from funnelift.uplift_metrics where metric like 'average_effect%'" },
+          { label: several ? `Buy if shown ${offer}, and if held` : "Buy if shown, and if held", text: `${percent(last.shown_rate)} / ${percent(last.held_rate)}`, lines: [`${whole(last.n)} visitors, ${several ? "of both arms" : "weighted by their chances"}`], meaning: "The two shares whose difference is the effect.", source: "select offer, outcome, treatment from funnelift.uplift_scores where treatment is not null" }];
+      }),
     ]);
-    if (last) chart("live-effect", {
-      title: "Effect so far", note: `Shown minus held, share that buys, of all visitors until each day, n = ${whole(last.n)} at the end. Shaded: ${level} confidence sequence, narrowest at ${whole(live.tuned_for)} visitors.`, height: 360,
-      label: `At the end ${points(last.effect)}, between ${points(last.lower)} and ${points(last.upper)}.`,
-      traces: ({ blue, band }) => [
-        { type: "scatter", mode: "lines", x: looks.map((l) => l.date), y: looks.map((l) => l.upper), line: { width: 0 }, hoverinfo: "skip", showlegend: false },
-        { type: "scatter", mode: "lines", x: looks.map((l) => l.date), y: looks.map((l) => l.lower), line: { width: 0 }, fill: "tonexty", fillcolor: band, hoverinfo: "skip", showlegend: false },
-        { type: "scatter", mode: "lines+markers", x: looks.map((l) => l.date), y: looks.map((l) => l.effect), line: { color: blue, width: 2 }, marker: { size: 6 }, showlegend: false, hovertemplate: "%{x}: %{y:.2%}<extra></extra>" }],
-      layout: ({ ink }) => ({ xaxis: { type: "date", title: "Assigned until (UTC)", ...(looks.length < 8 ? { tickvals: looks.map((l) => l.date), tickformat: "%-d %b %Y" } : {}) }, yaxis: { tickformat: "+.1%", title: "Effect",
-        // The first looks are so wide that nobody would see the last ones.
-        range: [Math.min(0, ...looks.slice(Math.floor(looks.length / 4)).map((l) => l.lower)) * 1.05, Math.max(0, ...looks.slice(Math.floor(looks.length / 4)).map((l) => l.upper)) * 1.05] },
+    const own = (offer) => looks.filter((l) => l.offer === offer), dates = [...new Set(looks.map((l) => l.date))], late = looks.filter((l) => l.date >= dates[Math.floor(dates.length / 4)]);
+    // The first looks are so wide that nobody would see the last ones.
+    const range = [Math.min(0, ...late.map((l) => l.lower)) * 1.05, Math.max(0, ...late.map((l) => l.upper)) * 1.05];
+    const lines = ["solid", "dash", "dot", "dashdot"], signs = ["circle", "square", "diamond", "cross"];
+    if (told.length) chart("live-effect", {
+      title: "Effect so far", note: `Shown minus held, share that buys, of all visitors until each day, ${told.map((offer) => `${of(offer)}n = ${whole(lastOf(offer).n)}`).join(", ")} at the end. ${several ? "Thin lines" : "Shaded"}: ${level} confidence sequence, narrowest at ${whole(live.tuned_for)} visitors.`, height: 360,
+      label: told.map((offer) => `${of(offer)}at the end ${points(lastOf(offer).effect)}, between ${points(lastOf(offer).lower)} and ${points(lastOf(offer).upper)}.`).join(" "),
+      traces: ({ blue, orange, green, red, band }) => told.flatMap((offer, place) => {
+        const x = own(offer).map((l) => l.date), color = [blue, orange, green, red][place % 4], line = several ? { color, width: 1, dash: "dot" } : { width: 0 }, hidden = { hoverinfo: "skip", showlegend: false, legendgroup: offer };
+        return [
+          { type: "scatter", mode: "lines", x, y: own(offer).map((l) => l.upper), line, ...hidden },
+          { type: "scatter", mode: "lines", x, y: own(offer).map((l) => l.lower), line, ...(several ? {} : { fill: "tonexty", fillcolor: band }), ...hidden },
+          { type: "scatter", mode: "lines+markers", name: plain(offer), legendgroup: offer, x, y: own(offer).map((l) => l.effect), line: { color, width: 2, dash: lines[place % 4] }, marker: { size: 6, symbol: signs[place % 4] }, showlegend: several, hovertemplate: "%{x}: %{y:.2%}<extra></extra>" }];
+      }),
+      layout: ({ ink }) => ({ xaxis: { type: "date", title: "Assigned until (UTC)", ...(dates.length < 8 ? { tickvals: dates, tickformat: "%-d %b %Y" } : {}) }, yaxis: { tickformat: "+.1%", title: "Effect", range },
         shapes: [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: 0, y1: 0, line: { color: ink, dash: "dash", width: 1.5 } }] }),
-      heads: ["Until", "Visitors", "Effect", `${level} confidence sequence`, "Buy if shown", "Buy if held"],
-      rows: looks.map((l) => [l.date, whole(l.n), points(l.effect), `${points(l.lower)} to ${points(l.upper)}`, percent(l.shown_rate), percent(l.held_rate)]),
+      heads: [...(several ? ["Offer"] : []), "Until", "Visitors", "Effect", `${level} confidence sequence`, "Buy if shown", "Buy if held"],
+      rows: looks.map((l) => [...(several ? [l.offer] : []), l.date, whole(l.n), points(l.effect), `${points(l.lower)} to ${points(l.upper)}`, percent(l.shown_rate), percent(l.held_rate)]),
     });
+    const bands = [...offers, held], look = ({ blue, orange, green, red, grey, ink }, name) => {
+      const place = bands.indexOf(name), color = name === held ? (several ? grey : orange) : [blue, orange, green, red][place % 4];
+      return { color, pattern: { shape: name === held ? "/" : ["", "x", ".", "|"][place % 4], fgcolor: ink, bgcolor: color, size: 6, solidity: 0.12 } };
+    };
     chart("live-days", {
       title: "Visitors by day and arm", note: `By the day of the first decision (UTC), n = ${whole(visitors)} visitors.`,
-      traces: ({ blue, orange, ink }) => [["shown", "Shown", blue, ""], ["held", "Held", orange, "/"]].map(([name, title, colour, shape]) => ({ type: "bar", name: title, x: days.map((d) => d.date), y: days.map((d) => d[name]),
-        marker: { color: colour, pattern: { shape, fgcolor: ink, bgcolor: colour, size: 6, solidity: 0.12 } }, hovertemplate: "%{x}: %{y:,}<extra></extra>" })),
+      traces: (paint) => bands.map((name) => ({ type: "bar", name: plain(name), x: days.map((d) => d.date), y: days.map((d) => d[name]), marker: look(paint, name), hovertemplate: "%{x}: %{y:,}<extra></extra>" })),
       layout: { barmode: "stack", legend: { traceorder: "normal" }, xaxis: { type: "date", ...(days.length < 8 ? { tickvals: days.map((d) => d.date), tickformat: "%-d %b %Y" } : {}) }, yaxis: { title: "Visitors", rangemode: "tozero" } },
-      heads: ["Day", "Shown", "Held"], rows: days.map((d) => [d.date, whole(d.shown), whole(d.held)]),
+      heads: ["Day", ...bands], rows: days.map((d) => [d.date, ...bands.map((name) => whole(d[name]))]),
     });
-    const told = { "policy shows": "Policy would show", "policy holds": "Policy would hold, or has none" };
-    const groups = [...new Set(arms.filter((row) => row.visitors).map((row) => row.stratum))], of = (arm) => groups.map((name) => arms.find((row) => row.stratum === name && row.arm === arm));
+    const groups = [...new Set(arms.filter((row) => row.visitors).map((row) => row.stratum))], cells = (arm) => groups.map((name) => arms.find((row) => row.stratum === name && row.arm === arm));
     const rateOf = (row) => (row.known ? row.bought / row.known : NaN), limits = (row) => wilson(row.bought, row.known);
+    const chanceOf = ({ chance }) => (!chance ? "as its share" : chance[0] === chance[1] ? percent(chance[0]) : `${percent(chance[0])} to ${percent(chance[1])}`);
     chart("live-arms", {
       title: "Who buys, by what the policy said", note: `Share of visitors that buy after the decision; bars show ${level} intervals.`,
-      traces: ({ blue, orange, ink }) => [[1, "Shown", blue, ""], [0, "Held", orange, "/"]].map(([arm, title, colour, shape]) => ({ type: "bar", name: title, x: groups.map((name) => told[name]), y: of(arm).map(rateOf),
-        error_y: bars(of(arm).map((row) => limits(row)[0]), of(arm).map((row) => limits(row)[1]), of(arm).map(rateOf), ink), marker: { color: colour, pattern: { shape, fgcolor: ink, bgcolor: colour, size: 6, solidity: 0.12 } }, hovertemplate: "%{x}: %{y:.2%}<extra></extra>" })),
+      traces: (paint) => bands.map((arm) => ({ type: "bar", name: plain(arm), x: groups.map(plain), y: cells(arm).map(rateOf),
+        error_y: bars(cells(arm).map((row) => limits(row)[0]), cells(arm).map((row) => limits(row)[1]), cells(arm).map(rateOf), paint.ink), marker: look(paint, arm), hovertemplate: "%{x}: %{y:.2%}<extra></extra>" })),
       layout: { yaxis: { tickformat: ".0%", rangemode: "tozero", title: "Buy" }, xaxis: { type: "category" } },
       heads: ["Policy", "Arm", "Visitors", "Chance of being shown", "Session ended", "Bought", "Rate", `${level} interval`],
-      rows: groups.flatMap((name) => arms.filter((row) => row.stratum === name && row.visitors).map((row) => [told[name], row.arm ? "Shown" : "Held", whole(row.visitors), row.chance[0] === row.chance[1] ? percent(row.chance[0]) : `${percent(row.chance[0])} to ${percent(row.chance[1])}`,
+      rows: groups.flatMap((name) => arms.filter((row) => row.stratum === name && row.visitors).map((row) => [name, row.arm, whole(row.visitors), chanceOf(row),
         whole(row.known), whole(row.bought), row.known ? percent(rateOf(row)) : "", row.known ? limits(row).map(percent).join(" to ") : ""])),
     });
   };

@@ -1,6 +1,5 @@
 """The loop closes: what the service showed by chance comes back as a real experiment, from its log as it is."""
 
-import argparse
 import json
 import shutil
 from dataclasses import dataclass, replace
@@ -10,26 +9,22 @@ from typing import Any
 import duckdb
 import pytest
 
-from benchmarks.reacting_shop import AVERAGE_EFFECT, DAY_MS, Event, Shopper, shoppers, visit
-from compiled import create_raw_tables, environment, run_dbt
-from ingest import load
+from benchmarks.reacting_shop import AVERAGE_EFFECT, DAY_MS, Shopper, shoppers, visit
+from compiled import create_raw_tables
 from live.log import ASSIGNMENTS, DECISIONS, EVENTS
 from live.service import KEPT
 from live.settings import LiveSettings
-from live_server import Client, lines, running
+from live_loop import SETTINGS, build, load_log, sender
+from live_server import lines, running
 from ml import train
 from ml.cli import Progress
 from ml.report.live import read_live
-from training import QUICK, Place
+from training import Place
 from warehouse.open import open_warehouse
 
 # A build, a training, and a service in between.
 pytestmark = pytest.mark.end_to_end
 
-SETTINGS = QUICK | {
-    "split": {"min_positives": 5, "embargo_seconds": 3600},
-    "experiment": {"decision_point": "engaged", "min_conversions_per_arm": 2, "split": {"min_positives": 5}},
-}
 # Half of the visitors had the first chance of being shown the offer; then the service was started with the other one.
 CHANCES = {"first": 0.5, "then": 0.25}
 HALF = 600
@@ -72,29 +67,6 @@ def loop(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Loop:
     build(place, "build")
     train.train(place.config(), Progress())
     return Loop(place, crowd, decided, settings.log)
-
-
-def sender(client: Client) -> Any:
-    def send(events: list[Event]) -> list[dict[str, Any]]:
-        status, answer = client.send(events)
-        assert (status, answer["degraded"]) == (200, [])
-        return list(answer["decisions"])
-
-    return send
-
-
-def build(place: Place, command: str) -> None:
-    outcome = run_dbt(command, database=place.folder / "warehouse.duckdb")
-    assert outcome.success, outcome.errors
-    (place.folder / "manifest.json").write_bytes((place.folder / "target" / "manifest.json").read_bytes())
-
-
-def load_log(place: Place, log: Path) -> None:
-    parser = argparse.ArgumentParser()
-    load.add_parser(parser.add_subparsers())
-    options = parser.parse_args(["load", "--raw", str(log / "raw"), "--mapping", "live/mapping.yml"])
-    with environment(FUNNELIFT_TARGET="duckdb", FUNNELIFT_DUCKDB_PATH=str(place.folder / "warehouse.duckdb")):
-        assert options.run(options) == 0
 
 
 def test_the_log_is_in_the_warehouse_line_by_line(loop: Loop) -> None:
@@ -150,7 +122,7 @@ def test_the_report_shows_the_effect_that_the_training_measured(loop: Loop) -> N
         [found["value"], found["ci_lower"], found["ci_upper"]], abs=1e-12
     )
     shown = sum(row["action"] == "show" for row in loop.decided.values())
-    assert sum(day["shown"] for day in live["days"]) == shown
+    assert sum(day["Shown"] for day in live["days"]) == shown
     assert sum(arm["visitors"] for arm in live["arms"]) == len(loop.crowd) == last["n"]
 
 

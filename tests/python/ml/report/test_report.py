@@ -458,6 +458,17 @@ inner join (
 group by stratum, treatment
 """
 
+OFFER_RATES = """
+select offer, sum(has_transaction * is_mature) / sum(is_mature) as rate
+from funnelift.stg_treatment_assignments
+inner join (
+    select visitor_id, arg_min(has_transaction, decided_ms) as has_transaction, arg_min(is_mature, decided_ms) as
+        is_mature
+    from funnelift.session_features where decision_point = 'landing' group by visitor_id
+) using (visitor_id)
+group by offer
+"""
+
 
 def test_live_decisions_have_a_page_of_their_own(trained: Place, browser: "Browser", tmp_path: Path) -> None:
     place = copied(trained, tmp_path)
@@ -483,6 +494,23 @@ def test_live_decisions_have_a_page_of_their_own(trained: Place, browser: "Brows
         assert len(rows) == len(cells)
         assert any("80.0 %" in row and "Policy would show" in row for row in rows)
         assert page.locator("#live-effect tbody tr").count() > 20
+    place.execute(
+        "update funnelift.stg_treatment_assignments set stratum = 'policy holds, 1 by lot', propensity = null, "
+        "offer = case when treatment = 1 then if(hash(visitor_id) % 2 = 0, 'coupon <b>', 'call') end"
+    )
+    rate = {row["offer"]: row["rate"] for row in place.rows(OFFER_RATES)}
+    with reading(browser, written(place)) as page:
+        page.click("#live-tab")
+        assert undrawn(page) == []
+        text, said = page.locator("#live-cards").inner_text(), page.locator("#live-notes").inner_text()
+        for offer in ("call", "coupon <b>"):
+            assert f"Effect of {offer} so far" in text
+            assert f"{100 * (rate[offer] - rate[None]):+.2f} pts" in text
+            assert offer in said
+        for figure in page.locator("#live figure").all():
+            figure.locator("summary").click()
+        rows = page.locator("#live-arms tbody tr").all_inner_texts()
+        assert [row.split("\t")[1] for row in rows] == ["call", "coupon <b>", "Held"]
     place.execute("update funnelift.stg_treatment_assignments set treatment = 1")
     with reading(browser, written(place)) as page:
         page.click("#live-tab")
