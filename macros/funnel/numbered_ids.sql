@@ -17,11 +17,5 @@ with ids as (
 
 )
 
-select
-    {{ sorted_groups() }}
-    {{ row_key(key, id) }}
-    {{ id }}
-from ids
-group by {{ id }}
-{{ row_key_order(id) }}
+{{- numbered_once('ids', key, id) }}
 {%- endmacro %}
