@@ -150,13 +150,14 @@ class SparkMarts(Warehouse):
     def publish(self, publications: Sequence[Publication]) -> None:
         """See Warehouse; all tables are written beside the old ones, which then go one after the other."""
         for publication in publications:
+            if not self.columns(publication.name) and self.columns(publication.name + NEW):
+                # A run was killed when the old table had gone; the new one was whole before that.
+                self._rename(publication.name)
             publication.check_columns(self.columns(publication.name))
         for publication in publications:
             self._write(publication)
         for publication in publications:
-            name = f"{SCHEMA}.{_quoted(publication.name)}"
-            self._session.sql(f"drop table if exists {name}")
-            self._session.sql(f"alter table {SCHEMA}.{_quoted(publication.name + NEW)} rename to {name}")
+            self._rename(publication.name)
 
     def _table(self, table: str, schema: str = SCHEMA) -> Frame:
         return self._session.table(f"{_quoted(schema)}.{_quoted(table)}")
@@ -230,9 +231,22 @@ class SparkMarts(Warehouse):
             self._check_key(publication.name, rows, key)
         types = {field.name: field.dataType.simpleString() for field in self._shape_of(publication)}
         rows = rows.selectExpr(*(f"cast({_quoted(name)} as {types[name]}) as {_quoted(name)}" for name in types))
-        new = f"{SCHEMA}.{_quoted(publication.name + NEW)}"
-        self._session.sql(f"drop table if exists {new}")
-        rows.write.format(os.environ.get("FUNNELIFT_SPARK_FORMAT", "parquet")).saveAsTable(new)
+        new = publication.name + NEW
+        self._drop(new)
+        writer = rows.write.format(os.environ.get("FUNNELIFT_SPARK_FORMAT", "parquet"))
+        writer.saveAsTable(f"{SCHEMA}.{_quoted(new)}")
+
+    def _rename(self, table: str) -> None:
+        """Give the new table the place of the old one."""
+        self._drop(table)
+        self._session.sql(f"alter table {SCHEMA}.{_quoted(table + NEW)} rename to {SCHEMA}.{_quoted(table)}")
+
+    def _drop(self, table: str) -> None:
+        """Drop a table, and the folder that a killed run left in its place: Spark makes no table where one is."""
+        self._session.sql(f"drop table if exists {SCHEMA}.{_quoted(table)}")
+        (place,) = self._session.sql(f"describe database {SCHEMA}").where("info_name = 'Location'").collect()
+        path = self._session._jvm.org.apache.hadoop.fs.Path(place["info_value"], table)
+        path.getFileSystem(self._session._jsc.hadoopConfiguration()).delete(path, True)
 
     def _shape_of(self, publication: Publication) -> Any:
         """The columns of the table that `dbt build` made, which has the contract's types."""

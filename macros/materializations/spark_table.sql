@@ -9,9 +9,19 @@
 
     {{ run_hooks(pre_hooks) }}
     {% call statement('drop_leftover') %}drop table if exists {{ new }}{% endcall %}
+    {% do spark_clear_place(new) %}
     {% call statement('main') -%}{{ get_create_table_as_sql(False, new, sql) }}{%- endcall %}
     {% if existing is not none %}{% do adapter.drop_relation(existing) %}{% endif %}
-    {% call statement('rename') %}alter table {{ new }} rename to {{ target_relation }}{% endcall %}
+    {% if graph.get('place_to_clear') %}
+        {# A folder may be where the table is to be, and a cleared one stays; a table can be made there, but not moved. #}
+        {% do spark_clear_place(target_relation) %}
+        {% call statement('copy') -%}
+            {{ get_create_table_as_sql(False, target_relation, 'select * from ' ~ new) }}
+        {%- endcall %}
+        {% call statement('drop_copied') %}drop table {{ new }}{% endcall %}
+    {% else %}
+        {% call statement('rename') %}alter table {{ new }} rename to {{ target_relation }}{% endcall %}
+    {% endif %}
     {{ run_hooks(post_hooks) }}
     {{ return({'relations': [target_relation]}) }}
 {% endmaterialization %}
