@@ -18,7 +18,7 @@ CANONICAL_EVENTS = ("view", "addtocart", "transaction")
 REMOVAL = "removefromcart"
 REFUND = "refund"
 NO_STEPS = (REMOVAL, REFUND)
-TIME_KEYWORDS = ("epoch_s", "epoch_ms", "epoch_us", "iso")
+TIME_KEYWORDS = ("epoch_s", "epoch_ms", "epoch_us", "epoch_ns", "iso")
 IGNORE = "ignore"
 
 

@@ -63,6 +63,7 @@ _TIMES = {
     # Only a plain whole number reads back as it was written; 1.5e12, 007 and 12.7 do not.
     "epoch_ms": "CASE WHEN try_cast(t AS BIGINT)::VARCHAR = t THEN try_cast(t AS BIGINT) END",
     "epoch_us": "CASE WHEN try_cast(t AS BIGINT)::VARCHAR = t THEN try_cast(t AS BIGINT) // 1000 END",
+    "epoch_ns": "CASE WHEN try_cast(t AS BIGINT)::VARCHAR = t THEN try_cast(t AS BIGINT) // 1000000 END",
     "epoch_s": r"""CASE WHEN regexp_full_match(t, '-?\d+(\.\d+)?')
         THEN try_cast(floor(try_cast(t AS DECIMAL(20, 6)) * 1000) AS BIGINT) END""",
     # Only 00:00:00UTC needs the rtrim.

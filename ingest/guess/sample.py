@@ -21,6 +21,7 @@ MAX_NAME_CHARACTERS = 200
 MAX_DEPTH = 6
 DELIMITERS = (",", ";", "\t", "|")
 _LINES_LOOKED_AT = 200
+_LINES_COMPARED = 4
 
 
 @dataclass
@@ -141,9 +142,20 @@ def _layout_of_csv(source: Source) -> tuple[Dialect, list[str] | None]:
     delimiter = max(DELIMITERS, key=lambda mark: _evenness(lines, mark))
     quote = '"' if _is_quoted_well(lines, delimiter) else ""
     first = [cell.strip() for cell in split_line(lines[0], delimiter, quote)]
-    if len(set(first)) == len(first) and all(first) and not any(_is_datum(cell) for cell in first):
+    if _are_names(first, list(_rows(lines[1:_LINES_COMPARED], delimiter))):
+        if twice := sorted({name for name in first if first.count(name) > 1}):
+            raise FunneliftError(f"{source.path}: the header has {', '.join(twice)} more than once")
         return Dialect(delimiter, quote), None
     return Dialect(delimiter, quote, has_header=False), [f"column_{place}" for place in range(1, len(first) + 1)]
+
+
+def _are_names(first: list[str], others: list[list[str]]) -> bool:
+    """Whether the first line names the columns; one name may be blank, as after a delimiter at its end."""
+    if any(_is_datum(cell) for cell in first) or first.count("") > 1:
+        return False
+    # Names that stand twice, or are blank, may be data. A line of data has a time, which is no name.
+    is_plain = len(set(first)) == len(first) and all(first)
+    return is_plain or (bool(others) and all(any(_is_datum(cell.strip()) for cell in line) for line in others))
 
 
 def _evenness(lines: list[str], delimiter: str) -> tuple[float, int]:

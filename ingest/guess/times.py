@@ -11,7 +11,7 @@ _TEXTS_LOOKED_AT = 300
 _DAY = 86_400
 # Seconds from 1990 to 2100.
 _SECONDS = (631_152_000, 4_102_444_800)
-_UNITS = {"epoch_s": 1, "epoch_ms": 1_000, "epoch_us": 1_000_000}
+_UNITS = {"epoch_s": 1, "epoch_ms": 1_000, "epoch_us": 1_000_000, "epoch_ns": 1_000_000_000}
 _ISO = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d{1,9})?(?P<zone> ?UTC|Z|[+-]\d{2}(:?\d{2})?)?")
 _DAYS = ("%Y-%m-%d", "%d.%m.%Y", "%Y/%m/%d", "%d/%m/%Y", "%m/%d/%Y", "%Y%m%d", "%d-%m-%Y")
 _US_DAY = "%m/%d/%Y"

@@ -124,6 +124,34 @@ def test_a_day_before_am_and_pm_has_its_month_first(shop: Shop, proposed: Path) 
         proposed.unlink()
 
 
+def test_nanoseconds_since_1970(shop: Shop, proposed: Path) -> None:
+    file = shop.write("e.csv", "ts,uid,event,sku\n1706695205123456789,u1,view,p1\n1706695206000000000,u1,view,p2\n")
+    assert _map(shop, proposed, file).code == 0
+    assert read_mappings(proposed)[0].time_format == "epoch_ns"
+    assert [row[6] for row in _loaded(shop, proposed, file)] == [1706695205123, 1706695206000]
+
+
+def test_a_delimiter_after_the_last_name_is_a_column_without_a_name(shop: Shop, proposed: Path) -> None:
+    text = '"Event Time","Customer ID","Event Type","Product ID",\n"2024-01-31T10:00:05Z","u1","Product Viewed","p1",\n'
+    file = shop.write("e.csv", text)
+    outcome = _map(shop, proposed, file)
+    assert outcome.code == 0, outcome.output
+    assert [row[:3] for row in _loaded(shop, proposed, file)] == [("u1", "view", "p1")]
+
+
+def test_a_name_that_stands_twice_in_the_header_is_told(shop: Shop, proposed: Path) -> None:
+    file = shop.write("e.csv", "at,uid,event,sku,sku\n2024-01-31T10:00:05Z,u1,view,p1,p2\n")
+    outcome = _map(shop, proposed, file)
+    assert outcome.code == 1
+    assert "the header has sku more than once" in outcome.output
+
+
+def test_a_first_line_of_data_may_say_a_word_twice(shop: Shop, proposed: Path) -> None:
+    file = shop.write("e.csv", "1706695205000,u1,view,view\n1706695206000,u1,view,p1\n")
+    assert _map(shop, proposed, file).code == 0
+    assert read_mappings(proposed)[0].header is not None
+
+
 def test_purchases_below_zero_are_taken_for_refunds(shop: Shop, proposed: Path) -> None:
     """Invoices of a wholesaler: a cancelled line has a number of its own."""
     lines = ["536365,85123A,6,2010-12-01 08:26:00,2.55,17850", "C536379,85123A,-1,2010-12-01 09:41:00,2.55,17850"]
