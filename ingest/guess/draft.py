@@ -155,6 +155,8 @@ class _Guess:
             return step, "no column says what happened; the name of the file does"
         if any(says("transaction", column.name) >= 7 for column in self.sample.columns):
             return "transaction", "no column says what happened; there are order ids"
+        if any(says("quantity", column.name) >= 7 for column in self.sample.columns):
+            return "transaction", "no column says what happened; there are quantities"
         return "view", "no column says what happened"
 
     def _ids(self) -> None:
@@ -176,6 +178,9 @@ class _Guess:
         if not price and self.sample.header:
             price = [column for column in self._free() if _has_fractions(column)][:1]
         if not price:
+            if odd := self._best("price", lambda column: bool(column.texts)):
+                told = f"{odd[0].name} holds no plain numbers, such as {_shown(odd[0].texts[0])}"
+                self._say("columns.price", None, f"{told}; write it as numbers")
             self._refunds([])
             return
         self._column("price", _cell(price), f"such as {_shown(price[0].texts[0])}", *price)

@@ -9,7 +9,8 @@ Step = Literal["view", "addtocart", "removefromcart", "transaction", "refund"]
 NULL_WORDS = ("NA", "N/A", "n/a", r"\N", "(not set)", "(null)", "null", "NULL", "None", "nan", "NaN", "undefined")
 
 _WHO = "visitor|user|client|customer|shopper|member|anonymous|distinct|cookie|device|person|kunde|kunden|besucher"
-_THING = "product|item|sku|article|artikel|variant|goods|offer|asin|aid"
+_WHO += "|cliente|visiteur|utilisateur|usuario|utente"
+_THING = "product|item|sku|article|artikel|variant|goods|offer|asin|aid|produit|producto|prodotto"
 _ID = "id|ids|hash|uuid|key|no|nr|number|code|sku|pseudo_id|id_hash"
 # Role to (pattern of a name in snake case, how much it says); the first that fits counts.
 _NAMES: dict[str, list[tuple[str, int]]] = {
@@ -37,16 +38,22 @@ _NAMES: dict[str, list[tuple[str, int]]] = {
     ],
     "transaction": [
         (r".*(date|time|status|type|total|value|amount|revenue|count|price|name|currency).*", 0),
-        (rf"(order|transaction|purchase|invoice|bestell|bestellung|bestellnummer)_?({_ID})?", 10),
+        (
+            rf"(order|transaction|purchase|invoice|bestell|bestellung|bestellnummer|commande|pedido|ordine)_?({_ID})?",
+            10,
+        ),
         (rf".*(order|transaction|purchase|invoice)_?({_ID})", 7),
     ],
     "price": [
         (r".*(currency|list|old|original|discount|shipping|tax|range).*", 0),
-        (r"(unit_|item_|product_)?(price|preis)", 10),
+        (r"(unit_|item_|product_)?(price|preis|prix|precio|prezzo)", 10),
         (r".*(price|preis)(_.*)?", 7),
         (r"(amount|value|cost|betrag|revenue|total|umsatz|item_revenue|line_total|total_price)", 5),
     ],
-    "quantity": [(r"(item_|product_)?(quantity|qty|units|menge|anzahl|pieces)", 10), (r".*(quantity|qty)", 8)],
+    "quantity": [
+        (r"(item_|product_)?(quantity|qty|units|menge|anzahl|pieces|quantité|quantite|cantidad|quantità)", 10),
+        (r".*(quantity|qty)", 8),
+    ],
     "currency": [(r"(curr?|currency|waehrung|währung|currency_code|price_currency)", 10), (r".*currency(_code)?", 8)],
     "event_id": [
         (rf"(event|message|hit|insert|log|record)_?({_ID})", 10),
@@ -60,7 +67,7 @@ _NAMES: dict[str, list[tuple[str, int]]] = {
     ],
     "event": [
         (r".*(id|time|date|url|value|properties|params|version)", 0),
-        (r"(event|action|event_?(type|name|action)|product_action|aktion|ereignis)", 10),
+        (r"(event|action|event_?(type|name|action)|product_action|aktion|ereignis|événement|evenement|evento)", 10),
         (r"(type|activity|behaviou?r(_type)?|interaction(_type)?|name|what|status|step)", 5),
         (r".*(event|action|type)", 4),
     ],
@@ -85,11 +92,15 @@ _CART = {
     "addtobasket",
     "tocart",
     "add2cart",
+    "panier",
+    "carrito",
+    "carrello",
 }
 _ORDER = {"purchase", "purchased", "purchases", "transaction", "transactions", "buy", "buys", "bought", "order"}
 _ORDER |= {"orders", "ordered", "sale", "sales", "paid", "kauf", "bestellung", "pay"}
+_ORDER |= {"achat", "commande", "compra", "acquisto"}
 _VIEW = {"view", "views", "viewed", "pageview", "click", "clicks", "clicked", "detail", "details", "pdp", "pv", "visit"}
-_VIEW |= {"seen", "ansicht", "pageviews", "look"}
+_VIEW |= {"seen", "ansicht", "pageviews", "look", "vue", "vista"}
 
 
 def snake(name: str) -> str:

@@ -152,6 +152,35 @@ def test_a_first_line_of_data_may_say_a_word_twice(shop: Shop, proposed: Path) -
     assert read_mappings(proposed)[0].header is not None
 
 
+def test_a_french_export(shop: Shop, proposed: Path) -> None:
+    lines = ["vue;p1;12,50;1;", "ajout_panier;p1;12,50;2;", "achat;p1;12,50;2;c1"]
+    dated = "".join(f"2024-03-01 10:00:0{place};u1;{line}\n" for place, line in enumerate(lines))
+    file = shop.write("e.csv", f"date;client;événement;produit;prix;quantité;commande\n{dated}")
+    assert _map(shop, proposed, file).code == 0
+    assert [row[1:6] for row in _loaded(shop, proposed, file)] == [
+        ("view", "p1", None, 12.5, 1.0),
+        ("addtocart", "p1", None, 12.5, 2.0),
+        ("transaction", "p1", "c1", 12.5, 2.0),
+    ]
+
+
+def test_prices_that_are_no_numbers_are_told(shop: Shop, proposed: Path) -> None:
+    file = shop.write("e.csv", "time,user,event,sku,amount\n2024-03-01T10:00:00Z,u1,purchase,p1,€12.50\n")
+    assert _map(shop, proposed, file).code == 0
+    assert "amount holds no plain numbers, such as €12.50" in proposed.read_text()
+
+
+def test_lines_of_orders_are_purchases(shop: Shop, proposed: Path) -> None:
+    lines = [{"product_id": 1, "quantity": 2, "price": "3.50"}, {"product_id": 2, "quantity": 1, "price": 4}]
+    order = {"id": 1, "date": "2024-03-01T10:00:00", "customer_id": 7, "line_items": lines}
+    file = shop.write("export.jsonl", json.dumps(order) + "\n")
+    assert _map(shop, proposed, file).code == 0
+    assert [row[:6] for row in _loaded(shop, proposed, file)] == [
+        ("7", "transaction", "1", None, 3.5, 2.0),
+        ("7", "transaction", "2", None, 4.0, 1.0),
+    ]
+
+
 def test_purchases_below_zero_are_taken_for_refunds(shop: Shop, proposed: Path) -> None:
     """Invoices of a wholesaler: a cancelled line has a number of its own."""
     lines = ["536365,85123A,6,2010-12-01 08:26:00,2.55,17850", "C536379,85123A,-1,2010-12-01 09:41:00,2.55,17850"]
@@ -288,9 +317,9 @@ def test_names_that_are_no_plain_words_stay_what_they_are(shop: Shop, proposed: 
 
 def test_words_of_shops() -> None:
     steps = {
-        "view": ["pv", "Product Viewed", "view_item", "clicks", "detail"],
-        "addtocart": ["add_to_cart", "AddToCart", "carts", "Product Added", "add"],
-        "transaction": ["purchase", "Order Completed", "orders", "checkout_completed", "buy"],
+        "view": ["pv", "Product Viewed", "view_item", "clicks", "detail", "vue", "vista"],
+        "addtocart": ["add_to_cart", "AddToCart", "carts", "Product Added", "add", "ajout_panier", "carrito"],
+        "transaction": ["purchase", "Order Completed", "orders", "checkout_completed", "buy", "achat", "compra"],
         "removefromcart": ["remove_from_cart", "RemoveFromCart", "Product Removed"],
         "refund": ["refund", "Order Refunded", "gutschrift"],
         None: [
