@@ -104,7 +104,7 @@ ifeq ($(RAW),)
 endif
 	@echo "2/4 Load"
 	@$(WITH_ENV) $(BIN)/python -m ingest load --replace-synthetic --raw "$(or $(RAW),$(DEMO_RAW))" $(if $(MAPPING),--mapping "$(MAPPING)")
-	@echo "3/4 dbt build: models and their tests"
+	@echo "3/4 dbt build: models and their tests$(if $(filter spark,$(TARGET)), (some minutes on Spark however small the shop))"
 	@$(WITH_ENV) $(BIN)/dbt --quiet build --vars '{eda_dataset: $(EDA_DATASET)}'
 	@echo "4/4 Train, evaluate, write predictions"
 	@$(WITH_ENV) $(BIN)/python -m ml.train
