@@ -107,4 +107,4 @@ def check_report(server: DatabaseServer, config: Config) -> None:
     last = live["looks"][-1]
     assert last["n"] == sum(row["n"] for row in means.values()) > 20
     assert last["effect"] == pytest.approx(float(means[1]["mean"]) - float(means[0]["mean"]), abs=1e-4)
-    assert sum(day["shown"] for day in live["days"]) == means[1]["visitors"]
+    assert sum(day["Shown"] for day in live["days"]) == means[1]["visitors"]
