@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from ml.arrays import Floats
 from ml.config import CatBoostSettings
+from ml.conversion.fitting import fit_alone
 from ml.conversion.model import HISTOGRAM_BINS, Training, chunks
 from ml.conversion.pool import pool_of
 from ml.data.features import Mart
@@ -66,7 +67,7 @@ class CatBoostModel:
             allow_writing_files=False,
             logging_level="Silent",
         )
-        booster.fit(train, eval_set=stop)
+        fit_alone(booster, train, eval_set=stop)
         return cls(booster, training.mart, training.threads)
 
     @classmethod

@@ -10,6 +10,7 @@ from scipy.special import expit
 
 from ml.arrays import Floats, Labels
 from ml.conversion.catboost import save_booster
+from ml.conversion.fitting import fit_alone
 from ml.conversion.model import HISTOGRAM_BINS, chunks
 from ml.conversion.pool import pool_of
 
@@ -127,7 +128,7 @@ def _fitted(
         allow_writing_files=False,
         logging_level="Silent",
     )
-    return booster.fit(Pool(inputs, target, weight=weights, cat_features=_categorical(inputs)))
+    return fit_alone(booster, Pool(inputs, target, weight=weights, cat_features=_categorical(inputs)))
 
 
 def _categorical(inputs: "pd.DataFrame") -> Sequence[str]:

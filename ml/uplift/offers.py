@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from ml.arrays import Codes, Floats, Rows
 from ml.config import Config
+from ml.conversion.fitting import fit_alone
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -352,7 +353,7 @@ def _classifier(inputs: "pd.DataFrame", label: npt.NDArray[Any], config: Config)
     label = label.astype(np.int8)
     if label.min() == label.max():
         return Constant(float(label[0]))
-    return CatBoostClassifier(**RESPONSE_TREES, **_settings(inputs, config)).fit(inputs, label)
+    return fit_alone(CatBoostClassifier(**RESPONSE_TREES, **_settings(inputs, config)), inputs, label)
 
 
 def _chance(model: Any, inputs: "pd.DataFrame", threads: int) -> Floats:
@@ -369,4 +370,4 @@ def _regressor(
 
     if np.ptp(target) == 0 or inputs.nunique(dropna=False).max() == 1:
         return Constant(float(np.average(target, weights=weights)))
-    return CatBoostRegressor(**trees, **_settings(inputs, config)).fit(inputs, target, sample_weight=weights)
+    return fit_alone(CatBoostRegressor(**trees, **_settings(inputs, config)), inputs, target, sample_weight=weights)

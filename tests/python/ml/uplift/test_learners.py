@@ -1,5 +1,7 @@
 """The T-learner, the other candidates, the choice and the placebo, on experiments whose effects are known."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from catboost import CatBoostRegressor, Pool
+from catboost import CatBoost, CatBoostRegressor, Pool
 
 from ml.arrays import Floats
 from ml.config import Config, load_config
@@ -155,6 +157,23 @@ def test_no_training_row_is_predicted_by_a_model_that_saw_its_visitor(world: Wor
         of_fold = own_fold[experiment.rows("train")]
         assert (before[of_fold] == after[of_fold]).all()
         assert (before[~of_fold] != after[~of_fold]).mean() > 0.9
+
+
+def test_catboost_fits_one_model_at_a_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    running, most, train = [0], [0], CatBoostRegressor._train
+
+    def counted(*arguments: object) -> None:
+        running[0] += 1
+        most[0] = max(most[0], running[0])
+        time.sleep(0.02)
+        train(*arguments)
+        running[0] -= 1
+
+    monkeypatch.setattr(CatBoost, "_train", counted)
+    with ThreadPoolExecutor(2) as pool:
+        fitter = CrossFitter(experiment_of(world), MART, config(max_trees=2))
+        list(pool.map(lambda arm: fitter.cross_fit(fitter.experiment.treatment == arm), (0, 1)))
+    assert most == [1]
 
 
 def test_the_seed_and_the_data_decide_the_models(world: World, learned: Learned, tmp_path: Path) -> None:
