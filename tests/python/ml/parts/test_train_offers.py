@@ -353,12 +353,16 @@ def test_a_scoring_after_offers_says_the_same(offers: Place, tmp_path: Path) -> 
     pd.testing.assert_frame_equal(table(place, "uplift_scores"), before)
 
 
-def test_policies_that_a_live_decision_cannot_tell_are_no_model_there(shop: Place, offers: Place) -> None:
-    for place, is_served in ((shop, True), (offers, False)):
+def test_a_live_decision_knows_what_each_offer_costs(shop: Place, offers: Place) -> None:
+    """Without a score, all who get an offer are taken to redeem it."""
+    costs = {None: 40.0}, {"coupon": 2.0, "call": 2.0, "nagging": 0.0}
+    for place, expected in zip((shop, offers), costs, strict=True):
         with open_warehouse(place.config()) as warehouse:
             models = load_models(place.config(), warehouse)
-        assert (models.uplift is not None) == is_served
-        assert any("several offers" in text for text in models.missing) != is_served
+        assert models.uplift is not None
+        assert models.missing == () or all("no model" in text for text in models.missing)
+        assert models.offers == tuple(expected)
+        assert models.costs(None) == expected
 
 
 def test_an_offer_that_costs_more_than_it_brings_is_given_to_nobody(offers: Place, tmp_path: Path) -> None:
