@@ -147,9 +147,13 @@ def test_a_name_that_stands_twice_in_the_header_is_told(shop: Shop, proposed: Pa
 
 
 def test_a_first_line_of_data_may_say_a_word_twice(shop: Shop, proposed: Path) -> None:
-    file = shop.write("e.csv", "1706695205000,u1,view,view\n1706695206000,u1,view,p1\n")
-    assert _map(shop, proposed, file).code == 0
+    timed = shop.write("e.csv", "1706695205000,u1,view,view\n1706695206000,u1,view,p1\n")
+    assert _map(shop, proposed, timed).code == 0
     assert read_mappings(proposed)[0].header is not None
+    proposed.unlink()
+    untimed = _map(shop, proposed, shop.write("e.csv", "anna,view,view\nbert,view,shoe\n"))
+    assert untimed.code == 1
+    assert "more than once" not in untimed.output
 
 
 def test_a_french_export(shop: Shop, proposed: Path) -> None:
