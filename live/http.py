@@ -16,7 +16,7 @@ from ingest.mapping import REFUND
 from live.event import Event, RefusedError, parse_events, refused
 from live.service import Service
 
-EVENTS_BODY = {
+EVENTS_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
@@ -37,11 +37,13 @@ EVENTS_BODY = {
         },
     }
 }
-DECISION = {
+DECISION: dict[str, Any] = {
     "session_id": "v-1001-1750000000000", "decision_point": "engaged", "visitor_id": "v-1001",
-    "decided_ms": 1750000042000, "action": "show", "why": "arm treatment", "probability": 0.031,
+    "decided_ms": 1750000042000, "action": "show", "why": "arm coupon", "probability": 0.031,
     "risk_band": "medium", "reasons": ["Towards leaving: no cart yet (has_addtocart = 0)"], "p_control": 0.03,
-    "p_treatment": 0.05, "uplift": 0.02, "treat": 1, "arm": "treatment", "propensity": 0.9, "degraded": [],
+    "p_treatment": 0.05, "uplift": 0.02, "treat": 1, "suggested": "coupon", "arm": "coupon", "offer": "coupon",
+    "propensity": 0.9, "model_version": "catboost-0123456789ab", "uplift_version": "mean-0123456789ab",
+    "is_synthetic": False, "is_simulated": False, "degraded": [], "dry_run": False,
 }  # fmt: skip
 ANSWER = {"accepted": 1, "repeated": 0, "decisions": [DECISION], "degraded": []}
 

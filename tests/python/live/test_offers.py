@@ -13,6 +13,8 @@ import pytest
 from benchmarks.reacting_shop import DAY_MS, Shopper, shoppers, visit
 from compiled import create_raw_tables
 from live.decide import Decision, Ledger, Policy
+from live.event import parse_events
+from live.http import DECISION, EVENTS_BODY
 from live.log import ASSIGNMENTS, DECISIONS
 from live.service import KEPT
 from live.settings import LiveSettings
@@ -82,6 +84,13 @@ def test_an_offer_that_has_ended_is_not_shown(tmp_path: Path) -> None:
         assert none is None
         assert (told.action, told.arm) == ("show" if arm.offer == "coupon" else "hold", arm.name)
         assert (told.why == "offer has ended") == (arm.offer == "call")
+
+
+def test_the_examples_of_the_interface_are_whole_and_taken() -> None:
+    assert Decision(**DECISION).line() == DECISION
+    examples = EVENTS_BODY["requestBody"]["content"]["application/json"]["examples"]
+    for example in examples.values():
+        assert parse_events(json.dumps(example["value"]).encode(), ["view", "addtocart", "transaction"])
 
 
 @dataclass(frozen=True)
