@@ -165,7 +165,7 @@ def print_earned(earned: list[Found]) -> None:
 def true_profits(data: Dataset, experiment: Experiment, truth: Truth, scores: Scores, config: Config) -> Found:
     """Choose each strategy's share on the calibration rows, and count what it is expected to earn on the test rows."""
     policy, test = config.policy, experiment.rows("test")
-    planned, _ = ShareSums(scored(score_table(data.identity, experiment, scores), "calibration", config)).observed()
+    planned, _ = ShareSums(scored(score_table(data.identity, experiment, scores), ("calibration",), config)).observed()
     effect = truth.effect[test]
     profit = policy.revenue_per_conversion * effect - policy.cost * (data.label[test] + effect)
     chosen = {name: best_share(planned[name], policy, policy.cost) for name in STRATEGIES}

@@ -8,9 +8,9 @@ on all visitors of the warehouse, for whom the expected effect of every session 
 with the effects of ml/config.yml, the other half the same with no effect anywhere. Give it a warehouse of a million
 visitors, so that worlds share few of them.
 
-Beside what `ml.train` does stands what it could do: choose the share on all rows that were learnt from, by what models
-of other folds say of them, and value the rule on all rows, with a share for each fold that the other folds chose. Or
-choose the share on the calibration rows, as `ml.train` does, and value it on all others, training rows among them.
+Beside what `ml.train` does (the share chosen on the calibration rows, valued on all others) stands what it could do.
+It could value on the test rows alone. Or choose the share on all rows that were learnt from, by what models of other
+folds say of them, and value the rule on all rows, with a share for each fold that the other folds chose.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from ml.experiment.mart import from_mart
 from ml.experiment.simulated import simulate
 from ml.policy.choice import best_share
 from ml.policy.estimates import Scored, ShareSums
-from ml.policy.scored import scored
+from ml.policy.scored import VALUED, scored
 from ml.policy.values import PolicyValue, value_policies
 from ml.uplift.deciles import decile_table
 from ml.uplift.evaluate import Evaluation, evaluate
@@ -45,9 +45,6 @@ from ml.uplift.scores import Scores, score_rows, score_table
 from warehouse.base import Warehouse
 from warehouse.contract import read_contracts
 from warehouse.open import open_warehouse
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 Floats = npt.NDArray[np.float64]
 Shares = dict[str, npt.NDArray[np.int64]]
@@ -167,32 +164,22 @@ def one_world(
     bootstrap = config.bootstrap(config.uplift.bootstrap_resamples)
     evaluation = evaluate(experiment, scores, fits, config.uplift.top_shares, bootstrap)
     rows = score_table(data.identity, experiment, scores)
-    calibration, test = (scored(rows, name, config) for name in ("calibration", "test"))
+    calibration, valued = (scored(rows, names, config) for names in (("calibration",), VALUED))
     bootstrap = config.bootstrap(config.policy.bootstrap_resamples)
-    policy = value_policies(calibration, test, config.policy, float(len(test.arms)), bootstrap)
+    policy = value_policies(calibration, valued, config.policy, float(len(valued.arms)), bootstrap)
     shares = population_shares(fits, scores, experiment.rows("calibration"), population)
-    answer = money_answers(policy, shares, population, config, len(test.arms))
+    answer = money_answers(policy, shares, population, config, len(valued.arms))
     answer |= effect_answers(evaluation, shares, population.effect[population.rows])
     answer |= {f"chosen: {entry.learner}": float(entry.is_chosen) for entry in fits.comparison}
-    everyone = _of_splits(rows, config)
+    everyone = scored(rows, MODEL_SPLITS, config)
     answer |= top_decile_of_all(everyone, scores, experiment, shares, population, config)
     return answer | all_rows_answers(everyone, experiment, shares, population, config)
-
-
-def _of_splits(rows: "pa.Table", config: Config) -> Scored:
-    """The rows of all three splits, in order."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    column = rows.column("dataset_split").cast("string")
-    named = pc.if_else(pc.is_in(column, pa.array(MODEL_SPLITS)), "all", "none")
-    return scored(rows.set_column(rows.column_names.index("dataset_split"), "dataset_split", named), "all", config)
 
 
 def all_rows_answers(
     everyone: Scored, experiment: Experiment, shares: Shares, population: Population, config: Config
 ) -> dict[str, float]:
-    """Value rules on more rows than the test split's, which cross-fitted scores allow."""
+    """Value rules on other rows than those that `ml.train` takes."""
     split = experiment.split[experiment.rows(*MODEL_SPLITS)]
     is_test = split == SPLITS.index("test")
     fold = np.where(is_test, -1, everyone.arms.visitor % config.uplift.folds)
@@ -217,7 +204,7 @@ def all_rows_answers(
             (learnt, "test", is_test, chosen[-1], true[chosen[-1]]),
             (learnt, "all rows", everywhere, limit, true[chosen[-1]]),
             (learnt, "all rows, one share", everywhere, chosen[-1], true[chosen[-1]]),
-            ("share by calibration rows", "all other rows", ~is_calibration, own, true[own]),
+            ("share by calibration rows", "test", is_test, own, true[own]),
         ):
             targeted = rank <= share
             if targeted[which].any():
@@ -279,7 +266,7 @@ def money_answers(
     shares: Shares,
     population: Population,
     config: Config,
-    test_rows: int,
+    valued_rows: int,
 ) -> dict[str, float]:
     """Set the profit of each strategy against what its rule would earn on the population."""
     profit = population_profit(population, config)
@@ -287,15 +274,15 @@ def money_answers(
     significant = False
     for strategy in ("uplift", "response"):
         percent = policy.chosen[strategy]
-        true_profit = float(profit[shares[strategy] <= percent].sum()) * test_rows / len(profit)
-        answer[f"{strategy}: true profit a session"] = true_profit / test_rows
+        true_profit = float(profit[shares[strategy] <= percent].sum()) * valued_rows / len(profit)
+        answer[f"{strategy}: true profit a session"] = true_profit / valued_rows
         answer[f"{strategy}: chosen share"] = percent
         projection = next(
             (p for p in policy.projections if p.strategy == strategy and p.share_percent == percent), None
         )
         if projection is None:
             continue
-        answer[f"{strategy}: estimated minus true profit a session"] = (projection.profit - true_profit) / test_rows
+        answer[f"{strategy}: estimated minus true profit a session"] = (projection.profit - true_profit) / valued_rows
         answer[f"{strategy}: profit interval covers"] = float(
             projection.profit_ci_lower <= true_profit <= projection.profit_ci_upper
         )
@@ -304,7 +291,7 @@ def money_answers(
             answer[f"{strategy}: ipw interval covers"] = float(ipw[0] <= true_profit <= ipw[1])
         significant |= projection.profit_ci_lower > 0
     everybody = next(p for p in policy.projections if p.strategy == "random" and p.share_percent == 100)
-    true_all = float(profit.sum()) * test_rows / len(profit)
+    true_all = float(profit.sum()) * valued_rows / len(profit)
     answer["treat all: profit interval covers"] = float(
         everybody.profit_ci_lower <= true_all <= everybody.profit_ci_upper
     )

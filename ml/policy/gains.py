@@ -36,7 +36,7 @@ def gains(
     Parameters
     ----------
     found, resamples : dict of str to Estimate
-        Each strategy's estimates on the test split, as it is and resampled.
+        Each strategy's estimates on the valued rows, as they are and resampled.
     chosen : dict of str to int
         Each strategy's share in percent.
     settings : PolicySettings

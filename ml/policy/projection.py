@@ -15,11 +15,11 @@ from ml.policy.intervals import bounds
 class Projection:
     """What a strategy earns when it targets a share of the eligible sessions, for `eligible_sessions` of them.
 
-    Measured on the `n_rows` test rows and scaled. `incremental_conversions` is treated minus control among the
-    targeted; `redemptions` the conversions of the targeted under treatment; both with standard errors and covariance,
-    so that profit under other costs and revenues has an interval too. Doubly robust, unless named ipw. Profit is
-    `incremental_margin - cost`, ROI that over cost: null where the cost is not above zero. The ipw figures are null
-    where an arm has no row among the targeted. For `random` the counts of targeted rows are expected ones.
+    Measured on `n_rows` rows of the training and the test split, and scaled. `incremental_conversions` is treated minus
+    control among the targeted; `redemptions` the conversions of the targeted under treatment; both with standard errors
+    and covariance, so that profit under other costs and revenues has an interval too. Doubly robust, unless named ipw.
+    Profit is `incremental_margin - cost`, ROI that over cost: null where the cost is not above zero. The ipw figures
+    are null where an arm has no row among the targeted. For `random` the counts of targeted rows are expected ones.
     """
 
     strategy: str
@@ -54,7 +54,7 @@ class Projection:
 
 @dataclass(frozen=True)
 class Estimates:
-    """One strategy on the test split: both estimators' figures, on the rows as they are and resampled."""
+    """One strategy on the valued rows: both estimators' figures, on the rows as they are and resampled."""
 
     robust: Estimate
     robust_resamples: Estimate
@@ -74,7 +74,7 @@ def project(
     estimates : Estimates
         What targeting each share yields.
     rows : ndarray of shape (2, 101)
-        Control and treated test rows that each share targets.
+        Control and treated rows that each share targets.
     settings : PolicySettings
         Cost and margin.
     confidence : float

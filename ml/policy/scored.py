@@ -1,5 +1,6 @@
 """Rows of `uplift_scores` as a policy sees them."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,28 +17,35 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def scored(rows: "pa.Table", split: str, config: Config) -> Scored:
-    """Take one split of `uplift_scores` as a policy sees it.
+# Splits whose rows value a policy. Training rows do too: models of other folds scored them, which did not see them.
+# The calibration rows chose the share, and would flatter it.
+VALUED = ("train", "test")
+
+
+def scored(rows: "pa.Table", splits: Sequence[str], config: Config) -> Scored:
+    """Take some splits of `uplift_scores` as a policy sees them.
 
     Parameters
     ----------
     rows : pyarrow.Table
         Rows of `uplift_scores`.
-    split : str
-        Name of the split.
+    splits : sequence of str
+        Names of the splits.
     config : Config
         Settings; revenue_per_conversion counts where a row has no value of its own.
 
     Returns
     -------
     Scored
-        The split's rows.
+        Their rows.
     """
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     # A late event can make a session run again, and what came of it is not known then.
     is_known = pc.and_(rows.column("treatment").is_valid(), rows.column("outcome").is_valid())
-    part = rows.filter(pc.and_(pc.equal(rows.column("dataset_split").cast("string"), split), is_known))
+    in_splits = pc.is_in(rows.column("dataset_split").cast("string"), pa.array(splits))
+    part = rows.filter(pc.and_(in_splits, is_known))
 
     def numbers(name: str) -> Floats:
         return np.asarray(part.column(name).to_numpy(), dtype=np.float64)

@@ -33,7 +33,7 @@ def sensitivity(
     planned : Estimate
         What the strategy yields on the calibration split, where its share is chosen.
     found, resamples : Estimate
-        What it yields on the test split, as it is and resampled.
+        What it yields on the valued rows, as they are and resampled.
     settings : PolicySettings
         Cost, revenue and their multiples.
     confidence : float

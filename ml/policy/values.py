@@ -19,7 +19,7 @@ STRATEGIES = ("uplift", "response", "random")
 
 @dataclass(frozen=True)
 class PolicyValue:
-    """All that the test split says about money.
+    """All that the rows which chose nothing say about money.
 
     `chosen` holds each strategy's share in percent, as chosen on the calibration split (0: treat nobody);
     `break_even_share` the largest share in percent at which the uplift strategy's profit is not negative (0: none);
@@ -35,17 +35,18 @@ class PolicyValue:
 
 
 def value_policies(
-    calibration: Scored, test: Scored, settings: PolicySettings, eligible_sessions: float, bootstrap: Bootstrap
+    calibration: Scored, valued: Scored, settings: PolicySettings, eligible_sessions: float, bootstrap: Bootstrap
 ) -> PolicyValue:
-    """Choose each strategy's share on the calibration split and say what it earns by the test split.
+    """Choose each strategy's share on the calibration split and say what it earns by other rows.
 
     The share is the one of the highest doubly robust profit within the budget, among multiples of `share_step`; the
     smallest where several are equal.
 
     Parameters
     ----------
-    calibration, test : Scored
-        Rows of the two splits, ranked against the calibration rows' scores.
+    calibration, valued : Scored
+        Rows that choose the shares, and rows that value them. Both are ranked against the calibration rows' scores, by
+        models that did not see them.
     settings : PolicySettings
         Cost, revenue, margin, budget and the multiples of the sensitivity grid.
     eligible_sessions : float
@@ -67,13 +68,13 @@ def value_policies(
     """
     planned, _ = ShareSums(calibration, eligible_sessions).observed()
     chosen = {strategy: best_share(planned[strategy], settings, settings.cost) for strategy in STRATEGIES}
-    sums = ShareSums(test, eligible_sessions)
+    sums = ShareSums(valued, eligible_sessions)
     robust, weighted = sums.observed()
     robust_resamples, weighted_resamples = sums.resampled(bootstrap)
     if len(robust_resamples["uplift"].targeted) < 2:
         raise FunneliftError(
-            f"policy: {sums.visitors} visitors in the test split are too few for an interval; "
-            "give it a larger share of the time span (experiment.split)"
+            f"policy: {sums.visitors} visitors of the training and the test split are too few for an interval; "
+            "give these a larger share of the time span (experiment.split)"
         )
     own, resamples, confidence = robust["uplift"], robust_resamples["uplift"], bootstrap.confidence
     at_random = np.rint(sums.rows["uplift"][:, -1:] * SHARES).astype(np.int64)
@@ -88,7 +89,7 @@ def value_policies(
                 settings,
                 confidence,
                 chosen=chosen[name],
-                n_rows=len(test.arms),
+                n_rows=len(valued.arms),
                 eligible_sessions=eligible_sessions,
             )
         ],

@@ -32,7 +32,7 @@ def _gain_verdict(facts: UpliftFacts) -> str:
         verdict = "not shown: the profit interval includes 0"
     text = (
         f"**Gain**: {verdict} ({chosen.n_targeted_treatment:,} treated and {chosen.n_targeted_control:,} untreated "
-        f"test {facts.units})."
+        f"{facts.units})."
     )
     if chosen.profit_ipw is None or chosen.profit_ipw_ci_lower is None or chosen.profit_ipw_ci_upper is None:
         return f"{text} A second method (inverse propensity) has too few {facts.units} for an interval."

@@ -14,7 +14,8 @@ def head(facts: UpliftFacts) -> list[str]:
     average = facts.metric("all", "average_effect")
     evaluated = (
         f" Evaluated on {average.n_rows:,} {facts.units} that no model had seen ({average.n_treatment:,} treated, "
-        f"{average.n_control:,} not){span}."
+        f"{average.n_control:,} not){span}. Money rests on {facts.policy.projections[0].n_rows:,}: those and the "
+        f"{facts.units} of the training split, each scored by models that had not seen it."
         if average
         else ""
     )

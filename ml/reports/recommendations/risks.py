@@ -20,7 +20,7 @@ def risks(facts: UpliftFacts) -> list[str]:
         risks.insert(0, "The effects: they are assumptions in the settings. Real shoppers may react otherwise.")
     if chosen is not None:
         risks.append(
-            f"Chance: the plan rests on {chosen.n_targeted:,} of {chosen.n_rows:,} test {facts.units}; the intervals "
-            "say how much that can do."
+            f"Chance: the plan rests on {chosen.n_targeted:,} of {chosen.n_rows:,} {facts.units}, those that did "
+            "not choose the share; the intervals say how much that can do."
         )
     return ["## What would make it wrong", "", *(f"- {risk}" for risk in risks), ""]

@@ -31,6 +31,7 @@ def roi(facts: UpliftFacts) -> "Figure":
         f"cost {money(policy.cost)} per {per}, revenue {worth} per conversion\nband: {facts.confidence} interval",
         f"Share of {facts.units} treated",
         f"Profit {horizon} (your currency)",
+        rows=f"training and test split, n = {facts.policy.projections[0].n_rows:,} {facts.units}",
     )
     lines = {name: _line(facts, name) for name in STRATEGY_LOOKS}
     own = lines["uplift"]

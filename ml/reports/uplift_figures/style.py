@@ -24,14 +24,16 @@ LOOKS: dict[str, tuple[str, Any]] = {
 STRATEGY_LOOKS = {"uplift": LOOKS["t_learner"], "response": LOOKS["response"], "random": LOOKS["random"]}
 
 
-def axes_of(facts: UpliftFacts, title: str, note: str, x_label: str, y_label: str) -> tuple["Figure", Any]:
-    """Start a figure whose title is the message: return it and its axes."""
+def axes_of(
+    facts: UpliftFacts, title: str, note: str, x_label: str, y_label: str, *, rows: str | None = None
+) -> tuple["Figure", Any]:
+    """Start a figure whose title is the message: return it and its axes. `rows` names the rows, if not the test split."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 5.4), layout="constrained")
     axes = figure.subplots()
     message(figure, facts, title)
-    axes.set_title(_wrapped(f"test split, {size_text(facts)}\n{note}", 95), fontsize=9)
+    axes.set_title(_wrapped(f"{rows or f'test split, {size_text(facts)}'}\n{note}", 95), fontsize=9)
     axes.set_xlabel(x_label, fontsize=9)
     axes.set_ylabel(y_label, fontsize=9)
     return figure, axes

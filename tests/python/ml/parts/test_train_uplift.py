@@ -91,21 +91,23 @@ def test_the_decile_table_is_what_anyone_gets_from_the_scores(simulated: Place) 
 def test_the_money_is_what_anyone_gets_from_the_scores(simulated: Place) -> None:
     settings = simulated.config().policy
     scores, runs = table(simulated, "uplift_scores"), table(simulated, "uplift_runs").iloc[-1]
-    test = scores[scores["dataset_split"] == "test"]
-    per_row = runs["sessions_per_day"] * settings.horizon_days / len(test)
-    arm, y = test["treatment"], test["outcome"]
+    # All rows but those that chose the share; training rows are scored by models of other folds.
+    valued = scores[scores["dataset_split"].isin(["train", "test"])]
+    assert valued["dataset_split"].nunique() == 2
+    per_row = runs["sessions_per_day"] * settings.horizon_days / len(valued)
+    arm, y = valued["treatment"], valued["outcome"]
     share = arm.mean()
-    treated = test["p_treatment"] + np.where(arm == 1, (y - test["p_treatment"]) / share, 0)
-    control = test["p_control"] + np.where(arm == 0, (y - test["p_control"]) / (1 - share), 0)
+    treated = valued["p_treatment"] + np.where(arm == 1, (y - valued["p_treatment"]) / share, 0)
+    control = valued["p_control"] + np.where(arm == 0, (y - valued["p_control"]) / (1 - share), 0)
     projections = table(simulated, "roi_projection").set_index(["strategy", "share_percent"])
     assert len(projections) == 300
     for strategy in ("uplift", "response"):
         for percent in (1, 10, 37, 100):
             row = projections.loc[(strategy, percent)]
-            targeted = test[f"{strategy}_percentile"] >= 1 - percent / 100
+            targeted = valued[f"{strategy}_percentile"] >= 1 - percent / 100
             gained = (treated - control)[targeted].sum() * per_row
             cost = settings.cost * treated[targeted].sum() * per_row
-            assert row["n_targeted"] == targeted.sum()
+            assert (row["n_rows"], row["n_targeted"]) == (len(valued), targeted.sum())
             assert row["incremental_conversions"] == pytest.approx(gained)
             assert row["cost"] == pytest.approx(cost)
             assert row["profit"] == pytest.approx(settings.revenue_per_conversion * gained - cost)

@@ -289,7 +289,7 @@ def test_a_split_without_both_arms_or_visitors_enough_is_refused(monkeypatch: py
             with pytest.raises(FunneliftError, match=rf"{8 * arm} treated and {8 - 8 * arm} control rows"):
                 value(calibration, test, policy())
     monkeypatch.setattr(Bootstrap, "weights", lambda self, visitors: np.zeros((self.resamples, visitors), np.uint8))
-    with pytest.raises(FunneliftError, match="8 visitors in the test split are too few"):
+    with pytest.raises(FunneliftError, match="8 visitors of the training and the test split are too few"):
         value(TOY, TOY, policy())
 
 
