@@ -27,7 +27,7 @@ STRATEGY_LOOKS = {"uplift": LOOKS["t_learner"], "response": LOOKS["response"], "
 def axes_of(
     facts: UpliftFacts, title: str, note: str, x_label: str, y_label: str, *, rows: str | None = None
 ) -> tuple["Figure", Any]:
-    """Start a figure whose title is the message: return it and its axes. `rows` names other rows than the test split."""
+    """Start a figure whose title is the message: return it and its axes. `rows` names others than the test split."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 5.4), layout="constrained")
