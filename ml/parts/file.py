@@ -16,7 +16,7 @@ from ml.files import MODELS_FOLDER
 from ml.parts.offers import value_of_offers
 from ml.parts.people import score_people
 from ml.policy.next_experiment import plan_next
-from ml.policy.scored import VALUED, quadrant_counts, scored, with_quadrants, with_rule
+from ml.policy.scored import quadrant_counts, scored_by_use, with_quadrants, with_rule
 from ml.policy.values import value_policies
 from ml.policy.whom import whom_to_treat
 from ml.publish.file_model import Rule, model_of, seal, seal_nothing
@@ -158,9 +158,7 @@ def uplift(config: Config, progress: Progress, options: argparse.Namespace) -> l
         baseline_rate = fits.t_learner.baseline_rate
         rows = with_quadrants(score_table(found.identity, experiment, scores), baseline_rate, config)
         with progress.step("policy value, return on investment, the next experiment"):
-            calibration, valued, test = (
-                scored(rows, splits, config) for splits in (("calibration",), VALUED, ("test",))
-            )
+            calibration, valued, test = scored_by_use(rows, config)
             bootstrap = config.bootstrap(config.policy.bootstrap_resamples)
             value = value_policies(calibration, valued, config.policy, float(len(rows)), bootstrap)
             rows = with_rule(rows, value.chosen["uplift"])

@@ -16,7 +16,7 @@ from ml.policy.next_experiment import NextExperiment, plan_next
 from ml.policy.offer_tables import PolicyOffer, PolicyRow
 from ml.policy.planner import Plan
 from ml.policy.projection import Projection
-from ml.policy.scored import VALUED, quadrant_counts, scored, with_rule
+from ml.policy.scored import quadrant_counts, scored_by_use, with_rule
 from ml.policy.sensitivity import Sensitivity
 from ml.policy.values import PolicyValue, value_policies
 from ml.publish.files import write_csv
@@ -56,9 +56,7 @@ def train_policy(run: Run, warehouse: Warehouse, uplift: Uplift) -> Outcome:
     """
     config, per_day = run.config, uplift.record.sessions_per_day
     with run.progress.step("policy value, return on investment, the next experiment"):
-        calibration, valued, test = (
-            scored(uplift.rows, splits, config) for splits in (("calibration",), VALUED, ("test",))
-        )
+        calibration, valued, test = scored_by_use(uplift.rows, config)
         bootstrap = config.bootstrap(config.policy.bootstrap_resamples)
         value = value_policies(calibration, valued, config.policy, per_day * config.policy.horizon_days, bootstrap)
         plan = plan_next(test, value.chosen["uplift"], per_day, config)

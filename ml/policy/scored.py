@@ -60,6 +60,25 @@ def scored(rows: "pa.Table", splits: Sequence[str], config: Config) -> Scored:
     )
 
 
+def scored_by_use(rows: "pa.Table", config: Config) -> tuple[Scored, Scored, Scored]:
+    """Take the rows that choose a share, those that value it, and those that the next experiment is planned by.
+
+    Parameters
+    ----------
+    rows : pyarrow.Table
+        Rows of `uplift_scores`.
+    config : Config
+        Settings.
+
+    Returns
+    -------
+    (Scored, Scored, Scored)
+        Rows of the calibration split, of the training and test splits, and of the test split alone.
+    """
+    calibration, valued, test = (scored(rows, splits, config) for splits in (("calibration",), VALUED, ("test",)))
+    return calibration, valued, test
+
+
 def own_value(rows: "pa.Table", config: Config) -> Floats:
     """Return what a conversion of each row of `uplift_scores` is worth.
 
