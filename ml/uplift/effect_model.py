@@ -59,7 +59,7 @@ class EffectModel:
         """Fit a regression of values, such as doubly robust scores, on features."""
         from catboost import CatBoostRegressor
 
-        return cls(_fitted(CatBoostRegressor, inputs, values, weights, growth, seed=seed), threads)
+        return cls(_fitted(CatBoostRegressor, inputs, values, weights, growth, seed=seed, threads=threads), threads)
 
     @classmethod
     def fit_outcome(
@@ -69,7 +69,7 @@ class EffectModel:
         from catboost import CatBoostClassifier
 
         with_arm = inputs.assign(**{ARM: arm.astype(np.float32)})
-        return cls(_fitted(CatBoostClassifier, with_arm, outcome, None, growth, seed=seed), threads)
+        return cls(_fitted(CatBoostClassifier, with_arm, outcome, None, growth, seed=seed, threads=threads), threads)
 
     @classmethod
     def load(cls, path: Path, threads: int) -> "EffectModel":
@@ -111,7 +111,7 @@ class EffectModel:
 
 
 def _fitted(
-    kind: Any, inputs: "pd.DataFrame", target: Any, weights: Floats | None, growth: Growth, *, seed: int
+    kind: Any, inputs: "pd.DataFrame", target: Any, weights: Floats | None, growth: Growth, *, seed: int, threads: int
 ) -> Any:
     from catboost import Pool
 
@@ -123,8 +123,7 @@ def _fitted(
         border_count=HISTOGRAM_BINS,
         one_hot_max_size=MOST_LEVELS,
         random_seed=seed,
-        # Candidates are fitted side by side, which shares the cores better than the threads of one fit do.
-        thread_count=1,
+        thread_count=threads,
         allow_writing_files=False,
         logging_level="Silent",
     )
