@@ -11,9 +11,13 @@ from pathlib import Path
 import duckdb
 
 from benchmarks.measure import ROOT, Measured, measure
+from ml.config import load_config
 
 FULL_VISITORS = 1_400_000
 LARGE_VISITORS = 10_400_000  # about 20 M events
+# The steps of the whole road, ours and the plain way's.
+OURS = ("ingest load", "dbt build, all models and tests", "ml.train")
+PLAIN = ("plain pandas, sessions and funnels", "plain CatBoostClassifier()", "plain uplift, two CatBoostClassifier()")
 
 
 def road(visitors: int, place: Path, train: bool) -> tuple[list[Measured], dict[str, float]]:
@@ -32,18 +36,16 @@ def road(visitors: int, place: Path, train: bool) -> tuple[list[Measured], dict[
             [python, "-m", "ingest", "synth", "--out", str(raw), "--visitors", str(visitors)],
             environment,
         ),
-        measure("ingest load", [python, "-m", "ingest", "load", "--raw", str(raw)], environment),
-        measure("dbt build, all models and tests", [dbt, "build"], environment),
+        measure(OURS[0], [python, "-m", "ingest", "load", "--raw", str(raw)], environment),
+        measure(OURS[1], [dbt, "build"], environment),
     ]
     if train:
-        steps.append(measure("ml.train", [python, "-m", "ml.train"], environment))
+        steps.append(measure(OURS[2], [python, "-m", "ml.train"], environment))
         steps.append(measure("dbt run, sessions and funnels only", [dbt, "run", "-s", "+session_funnels"], environment))
-        steps.append(
-            measure(
-                "plain pandas, sessions and funnels", [python, "-m", "benchmarks.plain_sessions", str(raw)], environment
-            )
-        )
-        steps.append(measure("plain CatBoostClassifier()", [python, "-m", "benchmarks.plain_catboost"], environment))
+        steps.append(measure(PLAIN[0], [python, "-m", "benchmarks.plain_sessions", str(raw)], environment))
+        steps.append(measure(PLAIN[1], [python, "-m", "benchmarks.plain_catboost"], environment))
+        plain = [python, "-m", "benchmarks.plain_uplift", load_config().experiment.decision_point]
+        steps.append(measure(PLAIN[2], plain, environment))
     with duckdb.connect(str(warehouse), read_only=True) as connection:
         row = connection.execute(
             "select event_count, session_count, (select count(*) from funnelift.session_features) "
@@ -56,7 +58,7 @@ def road(visitors: int, place: Path, train: bool) -> tuple[list[Measured], dict[
                 "where metric = 'auc_roc' and slice = 'overall' and model = champion"
             ).fetchone()
             counts["champion_auc"] = champion[0] if champion else float("nan")
-            counts["plain_auc"] = json.loads(steps[-1].output.splitlines()[-1])["auc"]
+            counts["plain_auc"] = json.loads(_step(steps, PLAIN[1]).output.splitlines()[-1])["auc"]
     return steps, counts
 
 
@@ -67,7 +69,24 @@ def table(title: str, steps: list[Measured], counts: dict[str, float]) -> str:
     )
     lines = [f"### {title}", "", held, "", "| step | wall s | CPU s | peak GB |", "| --- | ---: | ---: | ---: |"]
     lines += [f"| {s.name} | {s.seconds:.1f} | {s.cpu_seconds:.1f} | {s.peak_gb:.2f} |" for s in steps]
+    lines += [whole_road(steps)] if any(step.name in PLAIN for step in steps) else []
     return "\n".join(lines) + "\n"
+
+
+def whole_road(steps: list[Measured]) -> str:
+    """Say how much longer the plain way takes than ours, from raw files to uplift."""
+    ours, plain = (
+        [sum(getattr(_step(steps, name), field) for name in names) for field in ("seconds", "cpu_seconds")]
+        for names in (OURS, PLAIN)
+    )
+    return (
+        f"\nWhole road: {ours[0]:.0f} s (CPU {ours[1]:.0f} s); the plain way {plain[0]:.0f} s (CPU {plain[1]:.0f} s), "
+        f"{plain[0] / ours[0]:.1f} times as long."
+    )
+
+
+def _step(steps: list[Measured], name: str) -> Measured:
+    return next(step for step in steps if step.name == name)
 
 
 def main() -> None:
