@@ -15,7 +15,7 @@ from warehouse.base import BATCH_ROWS, RAW_SCHEMA, SCHEMA, Among, Joined, Public
 from warehouse.contract import Column
 from warehouse.errors import FunneliftError, UsageError
 from warehouse.raw_columns import copied, lacking
-from warehouse.settings import LoadSettings, WarehouseSettings
+from warehouse.settings import LOAD_MEMORY, LoadSettings, WarehouseSettings
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,6 +28,7 @@ RETRY_SECONDS = 0.1
 NEW = "__new"
 BACKUP = "warehouse.duckdb"
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+MEMORY = re.compile(r"[0-9]+(\.[0-9]+)? ?[KMGT](i?B)?", re.IGNORECASE)
 
 
 class FileInUseError(FunneliftError):
@@ -71,7 +72,7 @@ class DuckDBWarehouse(Warehouse):
             raise UsageError(f"FUNNELIFT_DUCKDB_PATH: the folder {path.parent} does not exist")
         if not is_first and not path.is_file():
             raise FunneliftError(f"no warehouse at {path} (FUNNELIFT_DUCKDB_PATH): nothing is loaded yet")
-        return cls.loading(path, tables)
+        return cls.loading(path, tables, memory_limit=settings.duckdb_memory_limit)
 
     @classmethod
     @contextmanager
@@ -80,6 +81,8 @@ class DuckDBWarehouse(Warehouse):
         path: Path,
         tables: Mapping[str, Sequence[Column]],
         kind: "Callable[[duckdb.DuckDBPyConnection, Mapping[str, Sequence[Column]]], DuckDBRawTables] | None" = None,
+        *,
+        memory_limit: str = LOAD_MEMORY,
     ) -> Iterator[RawTables]:
         """Open raw tables for one load, in a file that may be another engine's store of loads.
 
@@ -91,13 +94,23 @@ class DuckDBWarehouse(Warehouse):
             The raw tables.
         kind : callable, optional
             Makes the raw tables of a connection; without it they are DuckDB's own.
+        memory_limit : str
+            What DuckDB may hold in memory, such as 1GB.
 
         Yields
         ------
         RawTables
             The raw tables.
+
+        Raises
+        ------
+        UsageError
+            The limit is none that DuckDB knows.
         """
-        with closing(_connect(path, {})) as connection:
+        if not MEMORY.fullmatch(memory_limit):
+            raise UsageError(f"FUNNELIFT_DUCKDB_MEMORY: {memory_limit!r} is no amount of memory such as 2GB or 800MB")
+        # Without a limit DuckDB keeps what it has written until most of the machine's memory is full.
+        with closing(_connect(path, {"memory_limit": memory_limit})) as connection:
             try:
                 connection.execute("set enable_progress_bar = false")
                 # The other half checks lines meanwhile. Each thread packs rows of its own, the last of them twice.
@@ -109,7 +122,8 @@ class DuckDBWarehouse(Warehouse):
                 connection.execute("commit")
                 raw.finish()
             except duckdb.Error as error:
-                raise FunneliftError(f"{path}: the warehouse failed: {error}") from error
+                cure = f"; FUNNELIFT_DUCKDB_MEMORY (now {memory_limit}) allows more" if _lacks_memory(error) else ""
+                raise FunneliftError(f"{path}: the warehouse failed: {error}{cure}") from error
 
     @classmethod
     def back_up(cls, settings: LoadSettings, folder: Path) -> None:
@@ -351,6 +365,11 @@ def _connect(path: Path, options: Mapping[str, str], wait_seconds: int | None = 
                     f"run again. DuckDB says: {error}"
                 ) from None
         time.sleep(RETRY_SECONDS)
+
+
+def _lacks_memory(error: duckdb.Error) -> bool:
+    # A commit that lacks memory is an error of the transaction.
+    return isinstance(error, duckdb.OutOfMemoryException) or "failed to pin block" in str(error)
 
 
 def _raw(table: str) -> str:

@@ -1,4 +1,4 @@
-"""Where the warehouse is and how it may be used: the one place that reads FUNNELIFT_TARGET and FUNNELIFT_DUCKDB_PATH.
+"""Where the warehouse is and how it may be used: the one place that reads FUNNELIFT_TARGET and FUNNELIFT_DUCKDB_*.
 
 A server's own settings are its engine's: `mysql_client/settings.py` reads FUNNELIFT_MYSQL_*.
 """
@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Protocol
 
 ENVIRONMENT = {"target": "FUNNELIFT_TARGET", "duckdb_path": "FUNNELIFT_DUCKDB_PATH"}
+# A load gains nothing from more: it reads no row again.
+LOAD_MEMORY = "1GB"
 PROJECT = Path(__file__).resolve().parents[1]
 
 
@@ -43,6 +45,7 @@ class LoadSettings:
 
     target: str = "duckdb"
     duckdb_path: Path = PROJECT / "warehouse.duckdb"
+    duckdb_memory_limit: str = LOAD_MEMORY
 
     @classmethod
     def choose(cls, target: str | None = None, environment: Mapping[str, str] = os.environ) -> "LoadSettings":
@@ -62,5 +65,7 @@ class LoadSettings:
         """
         path = environment.get(ENVIRONMENT["duckdb_path"])
         return cls(
-            target or environment.get(ENVIRONMENT["target"]) or cls.target, Path(path) if path else cls.duckdb_path
+            target or environment.get(ENVIRONMENT["target"]) or cls.target,
+            Path(path) if path else cls.duckdb_path,
+            environment.get("FUNNELIFT_DUCKDB_MEMORY") or cls.duckdb_memory_limit,
         )

@@ -45,7 +45,9 @@ class SparkWarehouse(SparkMarts):
         if not is_first and not (folder / LOADS).is_file():
             raise FunneliftError(f"no loads at {folder} ({ENVIRONMENT}): nothing is loaded yet")
         folder.mkdir(exist_ok=True)
-        return DuckDBWarehouse.loading(folder / LOADS, tables, partial(SparkRawTables, folder))
+        return DuckDBWarehouse.loading(
+            folder / LOADS, tables, partial(SparkRawTables, folder), memory_limit=settings.duckdb_memory_limit
+        )
 
     @classmethod
     def back_up(cls, settings: LoadSettings, folder: Path) -> None:

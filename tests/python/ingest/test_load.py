@@ -897,6 +897,64 @@ def test_wrong_settings_are_exit_code_two(shop: Shop, monkeypatch: pytest.Monkey
         assert "FUNNELIFT_DUCKDB_PATH" in outcome.output
 
 
+def test_a_load_holds_no_more_in_memory_than_it_is_told(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.write("events.csv", EVENTS_HEADER + lines(10))
+    found = []
+    create = DuckDBRawTables.create
+
+    def spy(raw: DuckDBRawTables) -> None:
+        found.extend(raw.query("select current_setting('memory_limit')"))
+        create(raw)
+
+    monkeypatch.setattr(DuckDBRawTables, "create", spy)
+    assert shop.load().code == 0
+    monkeypatch.setenv("FUNNELIFT_DUCKDB_MEMORY", "2 GiB")
+    assert shop.load().code == 0
+    assert found == [("953.6 MiB",), ("2.0 GiB",)]
+    monkeypatch.setenv("FUNNELIFT_DUCKDB_MEMORY", "a lot")
+    outcome = shop.load()
+    assert outcome.code == 2
+    assert "FUNNELIFT_DUCKDB_MEMORY: 'a lot' is no amount of memory" in outcome.output
+
+
+def test_a_load_that_lacks_memory_names_the_setting(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = "".join(f"1437879600000,{item},text,{'x' * 8_000_000}\n" for item in range(4))
+    path = shop.write("properties.csv", "timestamp,itemid,property,value\n" + values)
+    monkeypatch.setenv("FUNNELIFT_DUCKDB_MEMORY", "10MB")
+    outcome = shop.load(path)
+    assert outcome.code == 1
+    assert "FUNNELIFT_DUCKDB_MEMORY (now 10MB) allows more" in outcome.output
+    monkeypatch.delenv("FUNNELIFT_DUCKDB_MEMORY")
+    assert shop.load(path).code == 0
+
+
+def test_rejected_lines_are_not_held_in_memory(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looked at between two blocks: while DuckDB packs 122,880 rows it needs more, however many lines there are."""
+    path = shop.write("events.csv", EVENTS_HEADER + "".join(f"1,{n},view,{n:01900},\n" for n in range(80_000)))
+    monkeypatch.setenv("FUNNELIFT_DUCKDB_MEMORY", "60MB")
+    script = (
+        "import os, pathlib\n"
+        "import ingest.judge, ingest.load, ingest.reader\n"
+        "ingest.judge.JOINED_BYTES, ingest.reader.CHUNK_BYTES = 4 << 20, 1 << 20\n"
+        "write = ingest.load._write_block\n"
+        "def spy(*values):\n"
+        "    write(*values)\n"
+        "    pages = int(pathlib.Path('/proc/self/statm').read_text().split()[1])\n"
+        "    print(pages * os.sysconf('SC_PAGE_SIZE') >> 20)\n"
+        "ingest.load._write_block = spy\n"
+        "from ingest.__main__ import main\n"
+        "assert main() == 0\n"
+    )
+    options = ["load", "--raw", str(path), *ALLOW_ALL]
+    done = subprocess.run([sys.executable, "-c", script, *options], cwd=ROOT, capture_output=True, text=True, check=True)
+    held = [int(line) for line in done.stdout.splitlines() if line.isdigit()]
+    assert shop.rows("select count(*) from funnelift_raw.raw_rejects") == [(80_000,)]
+    assert len(held) > 30
+    quarter = len(held) // 4
+    # Half of the lines are 76 MB.
+    assert min(held[-quarter:]) - min(held[quarter : 2 * quarter]) < 38, held
+
+
 def test_the_command_line_wins_over_the_environment(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     shop.write("events.csv", EVENTS_HEADER + lines(10))
     monkeypatch.setenv("FUNNELIFT_TARGET", "oracle")

@@ -26,7 +26,7 @@ from warehouse.contract import Column
 from warehouse.errors import FunneliftError, RepeatedKeyError, ServerError, UsageError
 from warehouse.mysql_client.session import RUN_LOCKS
 from warehouse.open import ENGINES, find_engine
-from warehouse.settings import LoadSettings, WarehouseSettings
+from warehouse.settings import LOAD_MEMORY, LoadSettings, WarehouseSettings
 from warehouse.spark import SparkRawTables
 from warehouse.spark_session import session_settings
 
@@ -84,6 +84,8 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_defaults()
     assert LoadSettings.choose(None, {}) == LoadSettings("duckdb", ROOT / "warehouse.duckdb")
     assert LoadSettings.choose(None, environment) == LoadSettings("mysql", Path("shop.duckdb"))
     assert LoadSettings.choose("duckdb", environment).target == "duckdb"
+    assert LoadSettings.choose(None, {}).duckdb_memory_limit == LOAD_MEMORY
+    assert LoadSettings.choose(None, {"FUNNELIFT_DUCKDB_MEMORY": "2GB"}).duckdb_memory_limit == "2GB"
     assert LoadSettings.choose(None, dict.fromkeys(environment, "")) == LoadSettings.choose(None, {})
 
 
