@@ -1,6 +1,6 @@
 """The raw contract: the kinds of file that load, and which column of a file holds what."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ingest.field_path import column_of
 from ingest.mapping import RETAILROCKET, Assignments, Cell, Mapping, cell_names
@@ -89,7 +89,7 @@ def recognise(source: Source, mapping: Mapping | None) -> Layout:
         The header fits nothing, or has columns that the mapping says nothing about.
     """
     words = mapping or RETAILROCKET
-    mapped = Dialect(words.delimiter, words.quote)
+    mapped = Dialect(source.separator or words.delimiter, words.quote)
     headers: dict[Dialect, tuple[str, ...]] = {}
     for dialect in dict.fromkeys((mapped, Dialect(words.assignments.delimiter), Dialect())):
         headers[dialect] = tuple(source.header(dialect.delimiter, dialect.quote))
@@ -108,9 +108,9 @@ def recognise(source: Source, mapping: Mapping | None) -> Layout:
             _check_header(header, list(words.assignments.cells(header).values()), words.assignments, "assignments.")
             return Layout(TREATMENT_ASSIGNMENTS, words, dialect, header, cells)
     if words.header is not None and source.format == "csv":
-        found = len(split_line(source.head, words.delimiter, words.quote))
+        found = len(split_line(source.head, mapped.delimiter, mapped.quote))
         if found == len(words.header):
-            return _events(words, Dialect(words.delimiter, words.quote, has_header=False), tuple(words.header))
+            return _events(words, replace(mapped, has_header=False), tuple(words.header))
         raise FunneliftError(
             f"its first line has {found} fields; header in the mapping names {len(words.header)} columns"
         )

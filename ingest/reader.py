@@ -109,7 +109,7 @@ def blocks(source: Source, dialect: Dialect, width: int, needed: set[int]) -> It
 
 def _text_blocks(source: Source, dialect: Dialect | None, width: int, splitter: "_Splitter | None") -> Iterator[Block]:
     rest, line, position = b"", 1, 0
-    is_start, header_pending = True, dialect is not None and dialect.has_header
+    is_start, heading = True, (dialect is not None and dialect.has_header) + bool(source.separator)
     for chunk, position in text_chunks(source, CHUNK_BYTES):
         data = rest + chunk
         if is_start:
@@ -120,8 +120,8 @@ def _text_blocks(source: Source, dialect: Dialect | None, width: int, splitter: 
                 f"{source.path}:{line}: a line of more than {MAX_LINE_BYTES:,} bytes; not a text file?"
             )
         complete, rest = data[:cut], data[cut:]
-        if header_pending and cut:
-            complete, line, header_pending = complete[complete.index(b"\n") + 1 :], 2, False
+        while heading and complete:
+            complete, line, heading = complete[complete.index(b"\n") + 1 :], line + 1, heading - 1
         open_record = b""
         for part, count in _parts(complete):
             if splitter and not open_record and (split := splitter.block(part, count, line, position)):
@@ -133,7 +133,7 @@ def _text_blocks(source: Source, dialect: Dialect | None, width: int, splitter: 
             if records.line_count:
                 yield records.block(position)
         rest = open_record + rest
-    if rest and not header_pending:
+    if rest and not heading:
         is_terminated = rest.endswith(b"\n")
         records = _Records(rest if is_terminated else rest + b"\n", line, dialect, width, is_last=True)
         yield records.block(position, -1 if is_terminated else line + records.line_count - 1)
@@ -322,7 +322,8 @@ class _Records:
             problem = pa.array([problem for _, _, problem in records], pa.string()).take(special)
         else:
             fields, problem = pa.nulls(count, _FIELDS), pa.nulls(count, pa.string())
-        raw = raw.cast(pa.string())
+        # What is no UTF-8 is among the special ones; a cast would look at every byte once more.
+        raw = pa.Array.from_buffers(pa.string(), len(raw), raw.buffers(), raw.null_count, raw.offset)
         table = pa.table({"line": rows + self.first_line, "raw": raw, "fields": fields, "problem": problem})
         return Block(_batched(table), raw, position, unterminated_line)
 

@@ -5,6 +5,7 @@ import csv
 import gzip
 import hashlib
 import json
+import re
 import stat
 import zipfile
 import zlib
@@ -27,6 +28,8 @@ _MAGIC: dict[bytes, Packing] = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"
 _SUFFIXES: dict[str, Packing] = {".gz": "gzip", ".zst": "zstd", ".zip": "zip"}
 # Deflate makes no byte of more than this many.
 MAX_DEFLATION = 1032
+# Excel's own first line, which says the delimiter of the others.
+_SEPARATOR = re.compile(rb'"?sep=([^"\r\n])"? *\r?\n', re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,10 @@ class Dialect:
 
 @dataclass(frozen=True)
 class Source:
-    """One input file; `head` is a CSV's first line, `keys` the columns of a JSONL or Parquet file."""
+    """One input file; `head` is a CSV's first line, `keys` the columns of a JSONL or Parquet file.
+
+    `separator` is the delimiter that a line `sep=;` before all others says; blank where there is none.
+    """
 
     path: Path
     format: Literal["csv", "jsonl", "parquet"]
@@ -50,6 +56,7 @@ class Source:
     head: str = ""
     keys: tuple[str, ...] = ()
     encoding: str = "utf-8"
+    separator: str = ""
 
     @property
     def largest_unpacking(self) -> int | None:
@@ -140,6 +147,8 @@ def inspect(path: Path, encoding: str = "utf-8") -> Source:
         raise FunneliftError(f"{path}: its lines end in CR alone, as those of old Macs; write LF or CR LF")
     if b"\n" not in head and not is_whole:
         raise FunneliftError(f"{path}: no line end in the first {HEAD_BYTES:,} bytes; not a text file with a header")
+    if said := _SEPARATOR.match(head):
+        packed, head = replace(packed, separator=said[1].decode()), head[said.end() :]
     try:
         first_line = head.split(b"\n", 1)[0].rstrip(b"\r").decode()
     except UnicodeDecodeError as error:

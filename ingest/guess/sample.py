@@ -137,9 +137,10 @@ def first_block(source: Source, dialect: Dialect, width: int, needed: set[int]) 
 
 def _layout_of_csv(source: Source) -> tuple[Dialect, list[str] | None]:
     head = next(text_chunks(source, HEAD_BYTES))[0].decode(errors="replace").removeprefix("\ufeff")
-    lines = [line for line in head.splitlines()[: _LINES_LOOKED_AT + 1] if line.strip()]
+    skipped = bool(source.separator)
+    lines = [line for line in head.splitlines()[skipped : _LINES_LOOKED_AT + 1] if line.strip()]
     lines = lines[:-1] if len(lines) > _LINES_LOOKED_AT else lines
-    delimiter = max(DELIMITERS, key=lambda mark: _evenness(lines, mark))
+    delimiter = source.separator or max(DELIMITERS, key=lambda mark: _evenness(lines, mark))
     quote = '"' if _is_quoted_well(lines, delimiter) else ""
     first = [cell.strip() for cell in split_line(lines[0], delimiter, quote)]
     if _are_names(first, list(_rows(lines[1:_LINES_COMPARED], delimiter))):

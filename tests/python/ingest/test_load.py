@@ -201,6 +201,18 @@ def test_a_json_key_that_comes_late_still_counts(shop: Shop) -> None:
     assert found == [("o1",)]
 
 
+@pytest.mark.parametrize("said", ["sep=;\r\n", '"sep=;"\n', "\ufeffSEP=; \n"])
+def test_excels_first_line_says_the_delimiter(shop: Shop, said: str) -> None:
+    bad = "1437926001435;80;jump;1;\n"
+    outcome = shop.load(
+        shop.write("events.csv", said + (EVENTS_HEADER + GOOD_LINE).replace(",", ";") + bad), options=ALLOW_ALL
+    )
+    assert outcome.code == 0, outcome.output
+    assert shop.rows("select visitorid, itemid from funnelift_raw.raw_events") == [("79", "450209")]
+    assert shop.rejects() == [(4, "unknown_event", bad.strip())]
+    assert shop.rows("select line_count from funnelift_raw.raw_loads") == [(2,)]
+
+
 def test_a_header_without_lines_is_loaded_and_said_so(shop: Shop) -> None:
     shop.write("events.csv", EVENTS_HEADER)
     outcome = shop.load()

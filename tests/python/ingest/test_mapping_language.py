@@ -561,3 +561,10 @@ def test_a_path_loads_without_a_locale(shop: Shop) -> None:
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
     assert shop.rows("select file from funnelift_raw.raw_loads") == [(str(path),)]
+
+
+def test_excels_first_line_says_the_delimiter_of_mapped_files_too(shop: Shop) -> None:
+    lines = f"{AT};v;view;i\n{AT + 1};v;view;j\n"
+    load(shop, MINIMAL, "named.csv", "sep=;\nat;who;what;thing\n" + lines)
+    load(shop, MINIMAL + "header: [at, who, what, thing]\n", "plain.csv", "sep=;\n" + lines.replace(";v;", ";w;"))
+    assert events(shop, "visitorid, itemid") == [("v", "i"), ("w", "i"), ("v", "j"), ("w", "j")]
