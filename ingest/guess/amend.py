@@ -42,9 +42,10 @@ def amend(found: Draft, trial: Trial, mapping: Mapping) -> bool:
         count = trial.reasons["missing_transaction_id"]
         found.notes["columns.transaction"] = f"{count:,} transactions of the sample have no id, so it is left out"
         return True
-    if trial.reasons["bad_price"]:
+    # A few prices that are no numbers stay what they are: the draft tells of them.
+    if 2 * trial.reasons["bad_price"] > trial.accepted.num_rows + trial.reasons["bad_price"]:
         return _drop(found, [role for role in _MONEY if role in found.content["columns"]], mapping)
-    if trial.reasons["bad_quantity"]:
+    if 2 * trial.reasons["bad_quantity"] > trial.accepted.num_rows + trial.reasons["bad_quantity"]:
         return _drop(found, ["quantity"], mapping)
     return False
 

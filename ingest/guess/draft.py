@@ -183,8 +183,8 @@ class _Guess:
                 self._say("columns.price", None, f"{told}; write it as numbers")
             self._refunds([])
             return
-        self._column("price", _cell(price), f"such as {_shown(price[0].texts[0])}", *price)
-        texts = [text.removeprefix("-") for column in price for text in column.texts]
+        texts = [text.removeprefix("-") for column in price for text in _numbers(column)]
+        self._column("price", _cell(price), f"such as {_shown(texts[0])}{_told_of_others(price)}", *price)
         if not all(_NUMBER.fullmatch(text) for text in texts):
             mark, other = (",", ".") if all(_COMMA_NUMBER.fullmatch(text) for text in texts) else (".", ",")
             self._say("decimal", mark, "as prices are written")
@@ -192,7 +192,7 @@ class _Guess:
                 self._say("thousands", other, "as prices are written")
         quantity = self._best("quantity", _is_price)
         if quantity:
-            self._column("quantity", _cell(quantity), "by its name", *quantity)
+            self._column("quantity", _cell(quantity), f"by its name{_told_of_others(quantity)}", *quantity)
             if re.search("total|revenue|umsatz", price[0].name.lower()):
                 self._say("price_is", "total", "by its name: the price of all units together")
         self._refunds([*price, *quantity])
@@ -326,10 +326,26 @@ def _has_fractions(column: Column) -> bool:
 
 
 def _is_price(column: Column) -> bool:
-    return any(
-        all(pattern.fullmatch(text.removeprefix("-")) for text in column.texts)
+    """Whether most texts are numbers: a few that are none, such as `on request`, make a column no other one."""
+    return 2 * len(_numbers(column)) > len(column.texts)
+
+
+def _numbers(column: Column) -> list[str]:
+    """The texts that are numbers in the way in which most are."""
+    found = (
+        [text for text in column.texts if pattern.fullmatch(text.removeprefix("-"))]
         for pattern in (_NUMBER, _COMMA_NUMBER, _POINT_NUMBER)
     )
+    return max(found, key=len)
+
+
+def _told_of_others(columns: list[Column]) -> str:
+    """What becomes of the texts that are no numbers."""
+    numbers = {text for column in columns for text in _numbers(column)}
+    others = [text for column in columns for text in column.texts if text not in numbers]
+    if not others:
+        return ""
+    return f"; {len(others):,} of the sample are no numbers, such as {_shown(others[0])}: null_values or rejected"
 
 
 def _is_currency(column: Column) -> bool:

@@ -97,6 +97,13 @@ def test_a_german_spreadsheet_in_an_old_encoding(shop: Shop, proposed: Path) -> 
     ]
 
 
+def test_excels_first_line_is_no_header(shop: Shop, proposed: Path) -> None:
+    file = shop.write("e.csv", "sep=;\ntime;user;event;sku\n2024-03-01T10:00:00Z;u1;view;p1\n")
+    outcome = _map(shop, proposed, file)
+    assert outcome.code == 0, outcome.output
+    assert [row[:3] for row in _loaded(shop, proposed, file)] == [("u1", "view", "p1")]
+
+
 def test_tabs_american_times_and_nulls(shop: Shop, proposed: Path) -> None:
     file = shop.write("export.tsv", AMERICAN)
     assert _map(shop, proposed, file).code == 0
@@ -172,6 +179,25 @@ def test_prices_that_are_no_numbers_are_told(shop: Shop, proposed: Path) -> None
     file = shop.write("e.csv", "time,user,event,sku,amount\n2024-03-01T10:00:00Z,u1,purchase,p1,€12.50\n")
     assert _map(shop, proposed, file).code == 0
     assert "amount holds no plain numbers, such as €12.50" in proposed.read_text()
+
+
+@pytest.mark.parametrize(("numbers", "odd"), [("12.50", "on request"), ("1.012,50", "auf Anfrage"), ("7", "?")])
+def test_one_price_that_is_no_number_leaves_out_its_line_alone(
+    shop: Shop, proposed: Path, numbers: str, odd: str
+) -> None:
+    lines = [f"2024-03-01T10:00:0{second}Z;u1;purchase;p1;{numbers};2" for second in range(4)]
+    lines += [f"2024-03-01T10:00:05Z;u1;purchase;p1;{odd};2", f"2024-03-01T10:00:06Z;u1;purchase;p1;{numbers};some"]
+    file = shop.write("e.csv", "\n".join(["time;user;event;sku;price;qty", *lines, ""]))
+    outcome = _map(shop, proposed, file)
+    assert outcome.code == 0, outcome.output
+    text = proposed.read_text()
+    assert f"1 of the sample are no numbers, such as {odd}: null_values or rejected" in text
+    assert "1 of the sample are no numbers, such as some: null_values or rejected" in text
+    assert "bad_price: 1" in outcome.output
+    assert shop.load(file, options=["--mapping", str(proposed), "--max-reject-rate", "0.4"]).code == 0
+    value = float(numbers.replace(".", "").replace(",", ".") if "," in numbers else numbers)
+    found = shop.rows("select count(*), sum(price), sum(quantity) from funnelift_raw.raw_events")
+    assert [(count, float(price), float(units)) for count, price, units in found] == [(4, 4 * value, 8.0)]
 
 
 def test_lines_of_orders_are_purchases(shop: Shop, proposed: Path) -> None:
