@@ -16,6 +16,8 @@ from ingest.limits import ID_CHARACTERS, PROPERTY_CHARACTERS, VALUE_BYTES
 from ingest.mapping import CANONICAL_EVENTS, IGNORE, LONGEST_OFFER, Cell, Condition, Mapping, cell_names
 from ingest.reader import Block
 from ingest.source import Source, is_typed_time, nested_columns
+from ingest.straight_cells import FIELDS as _FIELDS_OF_STRAIGHT
+from ingest.straight_cells import NOT_STRAIGHT, NotStraightError, StraightCells
 from warehouse.errors import FunneliftError
 
 RAW_TEXT_CHARACTERS = 2000
@@ -307,6 +309,7 @@ class Validator:
         self._statements: dict[_Look, _Statement] = {}
         # Whatever the blocks look like, this tells of a time zone that cannot apply.
         self._opens_lists = self._statement(_Look(is_split=source.format != "jsonl")).opens_lists
+        self._can_be_straight = source.format == "jsonl" and self._is_straight()
         self._connection = duckdb.connect()
         self._connection.execute("SET enable_progress_bar = false")
         self._connection.execute("SET TimeZone = 'UTC'")
@@ -335,15 +338,10 @@ class Validator:
         FunneliftError
             The checks need more memory than there is, or fail otherwise.
         """
-        statement = self._statement(self._look(block))
-        parameters = statement.parameters
-        if not block.is_split:
-            parameters = parameters | {"unterminated": block.unterminated_line}
-        self._connection.register("block", block.table)
-        try:
-            rows = self._connection.execute(statement.query, parameters).to_arrow_table()
-        except duckdb.Error as error:
-            raise FunneliftError(f"{self._source.path}: its lines could not be checked: {error}") from error
+        look = self._look(block)
+        rows = self._run(self._statement(look), block.table, block)
+        if look.is_straight:
+            rows = self._read_again(rows, block)
         extra = rows.num_rows - pc.count_distinct(rows["line"]).as_py() if self._opens_lists else 0
         details = None
         if self._has_details:
@@ -359,7 +357,35 @@ class Validator:
         rejects = _rejects(lines, rejected["reason"].to_pylist(), texts)
         return Checked(accepted, rejects, refused.num_rows - rejected.num_rows, extra, details)
 
+    def _is_straight(self) -> bool:
+        try:
+            self._statement(_Look(is_split=False, is_straight=True))
+        except NotStraightError:
+            return False
+        return True
+
+    def _run(self, statement: "_Statement", table: pa.Table, block: Block) -> pa.Table:
+        parameters = statement.parameters
+        if not block.is_split:
+            parameters = parameters | {"unterminated": block.unterminated_line}
+        self._connection.register("block", table)
+        try:
+            return self._connection.execute(statement.query, parameters).to_arrow_table()
+        except duckdb.Error as error:
+            raise FunneliftError(f"{self._source.path}: its lines could not be checked: {error}") from error
+
+    def _read_again(self, rows: pa.Table, block: Block) -> pa.Table:
+        """Put in the place of what is not straight what the lines become that are read the other way."""
+        lines = rows["line"].filter(pc.equal(rows["reason"], NOT_STRAIGHT))
+        if not len(lines):
+            return rows
+        others = block.table.filter(pc.is_in(block.table["line"], lines))
+        again = self._run(self._statement(_Look(block.is_split)), others, block)
+        return pa.concat_tables([rows.filter(pc.invert(pc.is_in(rows["line"], lines))), again])
+
     def _look(self, block: Block) -> "_Look":
+        if self._source.format == "jsonl":
+            return _Look(is_split=False, is_straight=self._can_be_straight)
         if not (block.is_plain and self._can_be_plain):
             return _Look(block.is_split)
         words, cells = self._layout.words, self._layout.cells
@@ -413,6 +439,7 @@ class _Look(NamedTuple):
     is_plain: bool = False
     has_iso_times: bool = False
     has_bare_numbers: bool = False
+    is_straight: bool = False
 
 
 class _Statement(NamedTuple):
@@ -426,7 +453,11 @@ class _Statement(NamedTuple):
 def _statement(source: Source, layout: Layout, look: _Look, now_ms: int, has_details: bool) -> _Statement:
     kind = layout.kind
     mapping = layout.mapping if kind is EVENTS else None
-    cells = Cells(source, layout.header, mapping, is_plain=look.is_plain)
+    cells = (
+        StraightCells(source, layout.header, mapping)
+        if look.is_straight
+        else Cells(source, layout.header, mapping, is_plain=look.is_plain)
+    )
     parts = {cell: cells.cell(layout.cells.get(cell)) for cell in _CELLS[kind]}
     # Plain text is ASCII.
     parts["length"] = "strlen" if look.is_plain else "length"
@@ -474,8 +505,9 @@ def _fields(source: Source, layout: Layout, cells: Cells, is_split: bool) -> tup
     """SQL of the fields of a block, and its parameters."""
     if source.format == "jsonl":
         words = layout.words
-        return _FIELDS_OF_JSONL, {
-            "pointers": cells.pointers,
+        is_straight = isinstance(cells, StraightCells)
+        return _FIELDS_OF_STRAIGHT if is_straight else _FIELDS_OF_JSONL, {
+            **({"structure": cells.structure} if isinstance(cells, StraightCells) else {"pointers": cells.pointers}),
             "known": sorted({*layout.header, *words.ignore_columns}),
             "others_allowed": words.ignore_other_columns,
         }
