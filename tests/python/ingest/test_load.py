@@ -958,7 +958,9 @@ def test_rejected_lines_are_not_held_in_memory(shop: Shop, monkeypatch: pytest.M
         "assert main() == 0\n"
     )
     options = ["load", "--raw", str(path), *ALLOW_ALL]
-    done = subprocess.run([sys.executable, "-c", script, *options], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script, *options], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     held = [int(line) for line in done.stdout.splitlines() if line.isdigit()]
     assert shop.rows("select count(*) from funnelift_raw.raw_rejects") == [(80_000,)]
     assert len(held) > 30

@@ -27,7 +27,7 @@ events: {view: view, buy: transaction}
 ignore_other_columns: true
 """
 # An order cannot be a text and an object in one structure.
-STRAIGHT = PLAIN.replace("[order.id, order]", "[order.id, \"tags[key=order].value\"]")
+STRAIGHT = PLAIN.replace("[order.id, order]", '[order.id, "tags[key=order].value"]')
 WORDS = [
     "a", "", " b ", "é", "\u00a0c", "NA", '"', "\\", "{}", "[1, 2]", '{"id": "x"}', '[{"sku": "t"}]', "1e+16", "e+1",
     "3e-07", 5, -7, 1.5, 1e16, 1.25e17, 3e-7, 12345678901234567890, True, None, [], {}, [1], {"id": 4}, {"sku": "q"},
