@@ -26,7 +26,7 @@ CLOSED, OPEN = ".jsonl", ".jsonl.open"
 Line = dict[str, Any]
 
 
-@dataclass
+@dataclass(eq=False)
 class _File:
     """A file that is being written."""
 
@@ -80,12 +80,13 @@ class Log:
 
     def write(self, lines: Mapping[str, Sequence[Line]]) -> None:
         """Append lines of some kinds; when this returns they are on the disk."""
-        for kind, found in lines.items():
-            if found:
-                file = self._file(kind)
-                file.stream.write(b"".join(json.dumps(line, separators=(",", ":")).encode() + b"\n" for line in found))
-                file.stream.flush()
-                os.fsync(file.stream.fileno())
+        files = {self._file(kind): found for kind, found in lines.items() if found}
+        for file, found in files.items():
+            file.stream.write(b"".join(json.dumps(line, separators=(",", ":")).encode() + b"\n" for line in found))
+            file.stream.flush()
+        # The first of these often carries the others along, where they are written.
+        for file in files:
+            os.fsync(file.stream.fileno())
 
     def close_old(self, now: datetime) -> None:
         """Close files that have been open for long enough."""

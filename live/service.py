@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from ingest.mapping import REFUND
@@ -34,6 +35,8 @@ HOUR_MS = 3_600_000
 KEPT_MS = 48 * HOUR_MS
 # Folder, in that of results, of the SQL that was compiled before.
 KEPT = "live-sql"
+# After so many batches, what has lasted is set aside from the collections of garbage.
+SET_ASIDE = 100
 LOGGER = logging.getLogger("live")
 
 
@@ -172,7 +175,9 @@ class Service:
             LOGGER.warning("features come from DuckDB alone, which is slower: SQLite would give others here")
         held = shop.held(new)
         shop.add(event for event in new if event.place not in held)
-        # What was read stays for long: no collection of garbage need go through it.
+        # What was read stays for long: no collection of garbage need go through it, but this one.
+        gc.unfreeze()
+        gc.collect()
         gc.freeze()
         LOGGER.info("build %d: %s visitors, %s events", plan.build.number, facts.visitor_count, facts.event_count)
         taken = new[-1].place if new else 0
@@ -201,7 +206,7 @@ class Service:
         return tuple(path.stat().st_mtime if path.exists() else 0.0 for path in paths)
 
     def _work(self) -> None:
-        while True:
+        for number in count():
             batch, is_last = self._batch()
             started = time.monotonic()
             try:
@@ -219,16 +224,20 @@ class Service:
             self.metrics.batch_seconds.observe(time.monotonic() - started)
             if is_last:
                 return
+            if number % SET_ASIDE == 0:
+                # What has lasted until now stays for long, too: going through all of it takes longer than many answers.
+                gc.collect(1)
+                gc.freeze()
 
     def _batch(self) -> tuple[list[Waiting], bool]:
         """The requests that wait, once there is one, up to so many events; and whether they are the last."""
-        batch, count, following = list[Waiting](), 0, self._queue.get()
+        batch, events, following = list[Waiting](), 0, self._queue.get()
         while following is not None:
             # Who has hung up was answered nothing, so nothing of theirs need be kept.
             if following.answer.set_running_or_notify_cancel():
                 batch.append(following)
-                count += len(following.events)
-            if count >= self.settings.batch_events or self._queue.empty():
+                events += len(following.events)
+            if events >= self.settings.batch_events or self._queue.empty():
                 return batch, False
             following = self._queue.get()
         return batch, True
