@@ -132,7 +132,7 @@ lint: setup-dev
 
 soak: setup-dev
 	@SOAK_DUCKDB=$(or $(KILLS),200) SOAK_MYSQL=$(or $(KILLS_MYSQL),50) $(BIN)/python -m pytest -s tests/python/ops/test_soak.py
-	@SOAK_LIVE=$(or $(KILLS_LIVE),50) $(BIN)/python -m pytest tests/python/live/test_service.py -k kill_9
+	@SOAK_LIVE=$(or $(KILLS_LIVE),50) $(BIN)/python -m pytest -s tests/python/live/test_service.py -k kill_9
 	@REPLAYED_SHOPS=nasty,demo $(BIN)/python -m pytest -s tests/python/live/test_replay.py
 
 test-spark: setup-dev setup-spark

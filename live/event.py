@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationError
 
 from ingest.limits import ID_CHARACTERS
 from ingest.validate import OLDEST_MS
@@ -56,6 +56,8 @@ class Event(BaseModel):
     categoryid: Id | None = None
     quantity: Annotated[Amount, Field(gt=0)] | None = None
     event_id: Id | None = None
+    # Whether the sender gave no timestamp, so that it is the moment of arrival.
+    _is_stamped: bool = PrivateAttr(default=False)
 
     def line(self) -> dict[str, Any]:
         """The event as the log has it: numbers as written, what is not given left out."""
@@ -69,9 +71,18 @@ class Event(BaseModel):
         said = json.dumps(_comparable(self), sort_keys=True)
         return f"is:{hashlib.blake2b(said.encode(), digest_size=16).hexdigest()}"
 
-    def says_the_same(self, other: "Event") -> bool:
-        """Whether two events with one id are one event."""
-        return _comparable(self) == _comparable(other)
+    def stamped(self, now_ms: int) -> "Event":
+        """The event with a timestamp, the moment of arrival where the sender gave none."""
+        if self.timestamp is not None:
+            return self
+        event = self.model_copy(update={"timestamp": now_ms})
+        event._is_stamped = True
+        return event
+
+    def says_the_same(self, repeat: "Event") -> bool:
+        """Whether a later event with this one's id is this one; a repeat without a timestamp arrives later."""
+        said, again = _comparable(self), _comparable(repeat)
+        return said == (again | {"timestamp": said["timestamp"]} if repeat._is_stamped else again)
 
 
 EVENTS = TypeAdapter(list[Event])
@@ -134,7 +145,7 @@ def parse_events(body: bytes, kinds: Collection[str]) -> list[Event]:
         if event.timestamp is not None and event.timestamp > now_ms + AHEAD_MS:
             now = datetime.now(UTC).isoformat(timespec="seconds")
             raise refused(422, f"lies in the future: here it is {now}", "body", place, "timestamp")
-    return [event if event.timestamp else event.model_copy(update={"timestamp": now_ms}) for event in events]
+    return [event.stamped(now_ms) for event in events]
 
 
 def _no_number(name: str) -> float:

@@ -264,11 +264,11 @@ class Service:
 
     def _answer(self, batch: Sequence[Waiting]) -> None:
         """Make a batch's events durable, decide, and answer each request."""
-        accepted: list[tuple[Waiting, list[Event]]] = []
+        accepted: list[tuple[Waiting, list[Event], int]] = []
         fresh: dict[str, Event] = {}
         for waiting in batch:
             try:
-                accepted.append((waiting, self._judge(waiting.events, fresh)))
+                accepted.append((waiting, *self._judge(waiting.events, fresh)))
             except RefusedError as error:
                 waiting.answer.set_exception(error)
         events = list(fresh.values())
@@ -276,7 +276,7 @@ class Service:
             self._log.write({EVENTS: [event.line() for event in events]})
         except OSError as error:
             LOGGER.error("the log cannot be written: %s", error)
-            for waiting, _ in accepted:
+            for waiting, *_ in accepted:
                 waiting.answer.set_exception(refused(503, "the log cannot be written: send it again later", "log"))
             return
         self._events |= fresh
@@ -285,12 +285,12 @@ class Service:
         self._new |= raw
         problems = self._decide(list(raw.values()))
         self.metrics.events.inc(len(events))
-        for waiting, mine in accepted:
-            waiting.answer.set_result(self._told(waiting.events, mine, problems))
+        for waiting, asked, new in accepted:
+            waiting.answer.set_result(self._told(asked, new, problems))
 
-    def _judge(self, events: Sequence[Event], fresh: dict[str, Event]) -> list[Event]:
-        """The events of a request that are new; refuses an id that is known with other values."""
-        mine: dict[str, Event] = {}
+    def _judge(self, events: Sequence[Event], fresh: dict[str, Event]) -> tuple[list[Event], int]:
+        """The events of a request as they came first, and how many are new; refuses an id known with other values."""
+        asked, mine = list[Event](), dict[str, Event]()
         for place, event in enumerate(events):
             key = event.key()
             known = self._events.get(key) or fresh.get(key) or mine.get(key)
@@ -298,8 +298,9 @@ class Service:
                 mine[key] = event
             elif not known.says_the_same(event):
                 raise refused(409, "was sent before with other values", "body", place, "event_id")
+            asked.append(known or event)
         fresh.update(mine)
-        return list(mine.values())
+        return asked, len(mine)
 
     def _decide(self, events: Sequence[RawEvent]) -> list[str]:
         """Decide what the new events ask; returns what went wrong, in a word each."""
@@ -389,7 +390,7 @@ class Service:
             found.append("unknown item")
         return found
 
-    def _told(self, events: Sequence[Event], mine: Sequence[Event], problems: Sequence[str]) -> dict[str, Any]:
+    def _told(self, events: Sequence[Event], new: int, problems: Sequence[str]) -> dict[str, Any]:
         """The answer to a request: the decisions at its events, those taken earlier included."""
         moments = {(event.visitorid, event.timestamp) for event in events}
         found = [
@@ -399,8 +400,8 @@ class Service:
             if (visitor, decision.decided_ms) in moments
         ]
         return {
-            "accepted": len(mine),
-            "repeated": len(events) - len(mine),
+            "accepted": new,
+            "repeated": len(events) - new,
             "decisions": found,
             "degraded": list(problems),
         }

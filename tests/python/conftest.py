@@ -1,8 +1,10 @@
 """Fixtures that more than one test file uses, and the marks that follow from what a test uses."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,6 +12,9 @@ from paths import ROOT
 from servers import DatabaseServer, lacking, named_server, serve, start_private_mariadb
 from spark_cluster import Cluster, start_cluster
 from synthetic_shop import SyntheticShop
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # What a test needs, told by its fixtures, at whatever distance.
 MARKS_OF_FIXTURES = {
@@ -49,6 +54,20 @@ def _long_files_first(items: list[pytest.Item]) -> None:
 def pytest_xdist_auto_num_workers() -> int:
     """One process per core; one in all on a server that the environment names, whose databases have fixed names."""
     return 0 if named_server() else os.cpu_count() or 1
+
+
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[Browser]":
+    """A real Chromium without a window."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        lacking("no Chromium on this machine: install chromium")
+    with sync_api.sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+        opened = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        yield opened
+        opened.close()
 
 
 @pytest.fixture(scope="session")

@@ -20,73 +20,14 @@ import pytest
 from ingest import load
 from live.log import ASSIGNMENTS, DECISIONS, EVENTS
 from live.service import KEPT
-from live.settings import LiveSettings
+from live_past import Past
 from live_server import Client, lines, process, running
-from ml.config import Config, load_config
 from synthetic_shop import SyntheticShop
 
-# All events with FUNNELIFT_REPLAYED=1000000, many kills with SOAK_LIVE=50, many bodies with FUZZ_ROUNDS=20.
-REPLAYED = int(os.environ.get("FUNNELIFT_REPLAYED", "700"))
+# Many kills with SOAK_LIVE=50, many bodies with FUZZ_ROUNDS=20.
 KILLS = int(os.environ.get("SOAK_LIVE", "2"))
 BODIES = 150 * int(os.environ.get("FUZZ_ROUNDS", "1"))
 OF_CLOCK = ("is_mature",)
-
-
-class Past:
-    """A copy of a trained shop whose warehouse does not know the last events; they are to be sent."""
-
-    def __init__(self, shop: SyntheticShop, folder: Path) -> None:
-        self.shop, self.folder = shop, folder
-        self.warehouse, self.results = folder / "warehouse.duckdb", folder / "results"
-        shutil.copy(shop.trained, self.warehouse)
-        shutil.copytree(shop.folder / "results", self.results)
-        with duckdb.connect(self.warehouse) as connection:
-            self.events = self._cut(connection)
-
-    def _cut(self, connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-        found = connection.execute(
-            "select event_ms, visitor_id, event_rank, item_id, transaction_id from funnelift.int_events "
-            "join funnelift.int_visitors using (visitor_key) join funnelift.int_items using (item_key) "
-            "where event_ms >= (select min(event_ms) from (select event_ms from funnelift.int_events "
-            "order by event_ms desc limit ?)) "
-            "order by event_ms, event_key",
-            [REPLAYED],
-        ).fetchall()
-        kinds = ["view", "addtocart", "transaction", "removefromcart"]
-        sent = []
-        for ms, visitor, rank, item, order in found:
-            event = {"timestamp": ms, "visitorid": visitor, "event": kinds[rank - 1], "itemid": item}
-            sent.append(event if order is None else {**event, "transactionid": order})
-        first = sent[0]["timestamp"]
-        for table in ("int_event_items", "int_events"):
-            connection.execute(f"delete from funnelift.{table} where event_ms >= {first}")
-        return sent
-
-    @property
-    def config(self) -> Config:
-        places = {
-            "duckdb_path": self.warehouse, "results": self.results, "manifest": self.shop.target / "manifest.json",
-        }  # fmt: skip
-        return load_config(self.shop.folder / "quick.json", places, environment={})
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {
-            "FUNNELIFT_TARGET": "duckdb",
-            "FUNNELIFT_DUCKDB_PATH": str(self.warehouse),
-            "FUNNELIFT_RESULTS": str(self.results),
-            "DBT_TARGET_PATH": str(self.shop.target),
-        }
-
-    def settings(self, name: str, models: Path) -> LiveSettings:
-        """Settings with a log of that name; what was compiled before need not be again."""
-        shutil.copytree(models, self.results / KEPT, dirs_exist_ok=True)
-        return LiveSettings(self.folder / name, refresh_seconds=0.2)
-
-    def published(self, table: str) -> dict[tuple[str, str], dict[str, Any]]:
-        with duckdb.connect(self.shop.trained, read_only=True) as connection:
-            rows = connection.execute(f"from funnelift.{table}").to_arrow_table().to_pylist()
-        return {(row["session_id"], row["decision_point"]): row for row in rows}
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +122,23 @@ def test_a_repeated_event_changes_nothing_and_another_one_with_its_id_is_refused
     assert (status, answer["detail"][0]["loc"]) == (409, ["body", 0, "event_id"])
     unnamed = view("unnamed", timestamp=1_700_000_000_000)
     assert client.send([unnamed, unnamed])[1]["accepted"] == 1
+
+
+def test_a_repeat_without_a_timestamp_is_the_event_that_arrived_before(past: Past, models: Path) -> None:
+    settings, body = past.settings("untimed", models), view("untimed", event_id="u1", price=5)
+    with running(past.config, settings) as (_, client):
+        first = client.send(body)[1]
+        again = client.send(body)[1]
+        assert client.send(body | {"itemid": "another"})[0] == 409
+    # A restart knows the event by its log.
+    with running(past.config, settings) as (_, client):
+        later = client.send(body)[1]
+        assert client.send(body | {"price": 6})[0] == 409
+    assert first["accepted"] == 1
+    for answer in (again, later):
+        assert (answer["accepted"], answer["repeated"]) == (0, 1)
+        assert answer["decisions"] == first["decisions"] != []
+    assert len(lines(settings.log, EVENTS)) == 1
 
 
 @pytest.mark.parametrize(
@@ -395,6 +353,7 @@ def test_kill_9_under_load_loses_no_answered_event_and_changes_no_arm(past: Past
         on_disk = {line["event_id"] for line in lines(settings.log, EVENTS)}
         assert answered.keys() <= on_disk
     assert len(answered) > 10
+    print(f"{KILLS} kills, {len(answered)} answered events, all on the disk")
 
 
 def send_until_dead(client: Client, name: str, answered: dict[str, list[Any]]) -> None:

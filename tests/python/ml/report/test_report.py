@@ -18,7 +18,6 @@ from compiled import World, create_raw_tables, insert_raw, run_dbt
 from ml import monitor, train
 from ml.cli import Progress
 from ml.report import page as report
-from servers import lacking
 from training import QUICK, Place
 from warehouse.base import Warehouse
 from warehouse.errors import FunneliftError
@@ -96,19 +95,6 @@ def html(trained: Place) -> Path:
 def warehouse(trained: Place) -> Iterator[Warehouse]:
     with open_warehouse(trained.config()) as opened:
         yield opened
-
-
-@pytest.fixture(scope="module")
-def browser() -> "Iterator[Browser]":
-    sync_api = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        lacking("no Chromium on this machine: install chromium")
-    with sync_api.sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-        opened = playwright.chromium.launch(executable_path=chromium, args=arguments)
-        yield opened
-        opened.close()
 
 
 @contextmanager
