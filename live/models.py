@@ -1,18 +1,19 @@
 """The published models, and what they say of rows: ml.score's own code."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ml.arrays import Floats
 from ml.config import Config
 from ml.data.features import PREDICTIONS, SCORES, Mart, read_mart
-from ml.data.rows import Dataset, build_dataset, take
+from ml.data.rows import Dataset, build_dataset
 from ml.files import model_folder
 from ml.parts.mart_offers import costs_of
-from ml.policy.offer_scores import OfferScorer
+from ml.policy.offer_scores import OfferScorer, Said
 from ml.publish.artifacts import SavedModel, load_model
 from ml.run import Stamp
 from ml.scoring.conversion import conversion_rows
@@ -23,6 +24,7 @@ from warehouse.contract import Contracts, read_contracts
 from warehouse.errors import FunneliftError
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
     from ml.conversion.champion import Champion
@@ -31,6 +33,17 @@ KEY = ("session_id", "decision_point")
 # What each offer costs, beside a row of uplift_scores.
 COSTS = "costs"
 Rows = dict[tuple[str, str], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class _HeardScorer(OfferScorer):
+    """A scorer that keeps what it said last, so that its models need not be asked again for the offers' costs."""
+
+    last: list[Said] = field(default_factory=list)
+
+    def say(self, inputs: "pd.DataFrame", ties: Floats) -> Said:
+        self.last[:] = [super().say(inputs, ties)]
+        return self.last[0]
 
 
 @dataclass(frozen=True)
@@ -109,10 +122,8 @@ class Models:
         data = self._dataset(rows)
         found = _by_key(uplift_rows(data, uplift, empty, stamp, contract, mart=self.mart, config=self.config))
         if self._scorer is not None:
-            here = take(data, np.flatnonzero(data.decision_point == self.decision_point))
-            paid = self._scorer.paid(here.inputs).tolist()
-            for session, own in zip(here.identity.column("session_id").to_pylist(), paid, strict=True):
-                found[session, self.decision_point][COSTS] = own
+            for row, own in zip(found.values(), self._scorer.last.pop().paid.tolist(), strict=True):
+                row[COSTS] = own
         return found
 
     def _dataset(self, rows: "pa.Table") -> Dataset:
@@ -151,9 +162,9 @@ class Models:
         return dict(zip(self.offers, paid, strict=True))
 
     @property
-    def _scorer(self) -> OfferScorer | None:
+    def _scorer(self) -> "_HeardScorer | None":
         models = self.uplift.models if self.uplift else None
-        return models if isinstance(models, OfferScorer) else None
+        return models if isinstance(models, _HeardScorer) else None
 
 
 def load_models(config: Config, warehouse: Warehouse) -> Models:
@@ -185,6 +196,8 @@ def load_models(config: Config, warehouse: Warehouse) -> Models:
     try:
         run = checked_uplift_run(warehouse, config.results, mart)
         uplift = None if run is None else published_uplift(run, config, mart)
+        if uplift is not None and isinstance(uplift.models, OfferScorer):
+            uplift = replace(uplift, models=_HeardScorer(**vars(uplift.models)))
     except FunneliftError as error:
         missing.append(f"no uplift model: {error}")
     if uplift is None and not any(text.startswith("no uplift model") for text in missing):

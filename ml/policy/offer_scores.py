@@ -25,7 +25,8 @@ COLUMNS = {"arm": "string", "revenue": "double", "offer": "string", "gain": "dou
 class Said:
     """What is said of sessions, one value per row: code of the offer that is spoken of, and whether it is made.
 
-    `gain` and `cost` are the offer's; `p_control` and `p_treatment` chances of buying without and with it.
+    `gain` and `cost` are the offer's; `p_control` and `p_treatment` chances of buying without and with it. `paid`, of
+    shape (n_rows, n_offers), is what each offer would cost.
     """
 
     offer: Codes
@@ -34,6 +35,7 @@ class Said:
     cost: Floats
     p_control: Floats
     p_treatment: Floats
+    paid: Floats
 
 
 @dataclass(frozen=True)
@@ -81,23 +83,8 @@ class OfferScorer:
             cost=paid[every, place],
             p_control=found.buys[:, 0],
             p_treatment=found.buys[every, place + 1],
+            paid=paid,
         )
-
-    def paid(self, inputs: "pd.DataFrame") -> Floats:
-        """Return what each offer would cost: shape (n_rows, n_offers).
-
-        Parameters
-        ----------
-        inputs : DataFrame
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_rows, n_offers)
-            Money.
-        """
-        found = self.model.responses.predict(inputs)
-        return self.costs.paid(found.buys[:, 1:], found.spends[:, 1:])
 
     def ranked_among(self, inputs: "pd.DataFrame", ties: Floats) -> "OfferScorer":
         """Return the scorer that ranks against some rows, those of the calibration split."""
