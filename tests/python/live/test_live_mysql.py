@@ -5,22 +5,27 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from compiled import ROOT
 from live.compile import Compiled
+from live.log import EVENTS
 from live.service import KEPT
 from live.settings import LiveSettings
-from live_server import running
+from live_server import SECONDS, Client, lines, running
 from ml.config import Config, load_config
 from ml.report.live import read_live
-from servers import DatabaseServer
+from servers import DatabaseServer, free_port
 from warehouse.open import open_warehouse
 
 COMPARED = 40
+TOKEN = "sesame-4711"
+CONTAINER = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"]["live"]
 ARMS_SQL = """
 insert into funnelift.stg_treatment_assignments
     (visitor_id, assignment_count, treatment, stratum, propensity, has_conflict, assigned_ms, assigned_at)
@@ -92,6 +97,7 @@ def test_features_are_those_of_the_servers_mart(
         theirs = full[(row["session_id"], row["decision_point"])]
         assert [name for name in row if name != "is_mature" and not is_same(row[name], theirs[name])] == []
     check_report(empty_mysql, config)
+    check_container(empty_mysql, tmp_path, {"visitorid": visitors[0], "event": "view", "itemid": rows[0]["item_id"]})
 
 
 def check_report(server: DatabaseServer, config: Config) -> None:
@@ -108,3 +114,35 @@ def check_report(server: DatabaseServer, config: Config) -> None:
     assert last["n"] == sum(row["n"] for row in means.values()) > 20
     assert last["effect"] == pytest.approx(float(means[1]["mean"]) - float(means[0]["mean"]), abs=1e-4)
     assert sum(day["Shown"] for day in live["days"]) == means[1]["visitors"]
+
+
+def check_container(server: DatabaseServer, folder: Path, event: dict[str, Any]) -> None:
+    """What compose.yaml starts, as a process on a port of its own: its command, environment, health check and end."""
+    port = free_port()
+    given = server.environment | {
+        "FUNNELIFT_LIVE_TOKEN": TOKEN,
+        "FUNNELIFT_LIVE_OPTIONS": f"--host 127.0.0.1 --port {port}",
+    }
+    assert given.keys() <= CONTAINER["environment"].keys()
+    assert CONTAINER["ports"][0].endswith(f":{LiveSettings(Path()).port}")
+    # The image has the environment that the tests have; in the container the project's own folders are mounted.
+    environment = {**CONTAINER["environment"], **given, "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
+    environment |= {"DBT_TARGET_PATH": str(folder / "target"), "FUNNELIFT_RESULTS": str(folder / "results")}
+    command = [part.replace("$$", "$") for part in CONTAINER["command"]]
+    health = [part.replace("8321", str(port)) for part in CONTAINER["healthcheck"]["test"][1:]]
+    deadline = time.monotonic() + SECONDS
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE) as started:
+        try:
+            while subprocess.run(health, env=environment, check=False, stderr=subprocess.DEVNULL).returncode:
+                assert started.poll() is None, "the service ended"
+                assert time.monotonic() < deadline, "the service did not get healthy"
+                time.sleep(0.2)
+            assert Client(port).send(event)[0] == 401
+            assert Client(port, TOKEN).send(event)[0] == 200
+        finally:
+            started.terminate()
+            said = started.communicate(timeout=float(CONTAINER["stop_grace_period"].removesuffix("s")))[1].decode()
+    log = folder / "results" / "live"
+    assert [line["visitorid"] for line in lines(log, EVENTS)] == [event["visitorid"]], said
+    assert list(log.rglob("*.open")) == []
+    assert TOKEN not in said
