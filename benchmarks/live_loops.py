@@ -151,10 +151,10 @@ def logs_are_equal(place: Place, crowd: Sequence[Shopper], settings: LiveSetting
         visit(crowd, send)
     own = {shopper.visitor for shopper in crowd}
     kinds = (EVENTS, ASSIGNMENTS, DECISIONS)
-    return all(_lines_of(own, settings.log, kind) == _lines_of(own, other / "log", kind) != [] for kind in kinds)
+    return all(lines_of(own, settings.log, kind) == lines_of(own, other / "log", kind) != [] for kind in kinds)
 
 
-def _lines_of(visitors: set[str], log: Path, kind: str) -> list[str]:
+def lines_of(visitors: set[str], log: Path, kind: str) -> list[str]:
     """The log's lines about some visitors; those of one batch have no order."""
     paths = (log / FOLDERS[kind]).glob(f"{kind}-*.jsonl")
     lines = [line for path in paths for line in path.read_text(encoding="utf-8").splitlines()]
@@ -217,7 +217,12 @@ def one_policy(place: Place, number: int, visitors: int, second: int) -> dict[st
         visit(shoppers(1000 + number, visitors, DAYS), send)
     place.build(settings.log / "raw", tested=False)
     place.run("ml.train", "--config", str(place.settings))
-    following = shoppers(1000 + number, second, DAYS, wave=1)
+    return second_round(place, number, second, salt)
+
+
+def second_round(place: Place, number: int, second: int, salt: str) -> dict[str, Any]:
+    """Serve a second wave of a shop by what was learnt, and say what each policy earns there."""
+    config, following = place.config, shoppers(1000 + number, second, DAYS, wave=1)
     settings = LiveSettings(place.folder / "log2", salt=salt, explore_share=EXPLORE, refresh_seconds=3600)
     with serving(config, settings) as send:
         decisions = visit(following, send)
@@ -281,13 +286,13 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, help="file that gets the picture")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    covered = _kept(options.folder / "coverage.jsonl")
+    covered = kept(options.folder / "coverage.jsonl")
     if not covered:
         with scratch(options.folder) as place:
-            covered = _keep(
+            covered = keep(
                 options.folder / "coverage.jsonl", coverage(place, options.shops, options.visitors)
             )  # fmt: skip
-    learnt = _kept(options.folder / "policies.jsonl")
+    learnt = kept(options.folder / "policies.jsonl")
     if len(learnt) < options.policies:
         with scratch(options.folder) as place:
             reacting_shop.write_history(place.folder / "past", max(options.first, options.second), waves=2)
@@ -295,7 +300,7 @@ def main() -> None:
             place.prepare()
             for number in range(len(learnt), options.policies):
                 found = one_policy(place, number, options.first, options.second)
-                learnt += _keep(options.folder / "policies.jsonl", [found])
+                learnt += keep(options.folder / "policies.jsonl", [found])
     found = summary(covered, learnt)
     print(json.dumps(found, indent=2))
     if options.picture:
@@ -311,11 +316,13 @@ def scratch(folder: Path) -> Iterator[Place]:
         print(f"CPU: {place.seconds + sum(os.times()[:2]) - before:,.0f} s", flush=True)
 
 
-def _kept(path: Path) -> list[dict[str, Any]]:
+def kept(path: Path) -> list[dict[str, Any]]:
+    """What was found before."""
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def _keep(path: Path, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def keep(path: Path, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Write down what was found."""
     with path.open("a", encoding="utf-8") as lines:
         lines.writelines(json.dumps(each) + "\n" for each in found)
     return found

@@ -87,3 +87,44 @@ def _draw_profits(axes: "Axes", learnt: Sequence[Mapping[str, Any]], found: Mapp
     axes.set_ylim(-0.6, len(names) - 0.4)
     axes.set_xlabel("profit per visitor of round two, by the true effects")
     axes.set_title(f"means of {len(learnt)} shops with 95 % intervals", fontsize=10)
+
+
+def draw_sizes(path: Path, told: Sequence[Mapping[str, Any]]) -> None:
+    """Draw what the learnt policy earns more than others, by the size of round one.
+
+    Parameters
+    ----------
+    path : Path
+        The PNG file.
+    told : sequence of dict
+        Means with their intervals, one for each size.
+    """
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7.5, 4.6), dpi=100)
+    sizes = np.array([row["first"] for row in told])
+    others = (("less everybody", "everybody", BLUE, "o", 0.96),
+              ("less buyers, their share", "likely buyers first, share by training", ORANGE, "^", 1.0),
+              ("less buyers, same share", "likely buyers first, as many as the policy", GREEN, "s", 1.04))  # fmt: skip
+    for name, title, colour, marker, shift in others:
+        mean, lower, upper = np.array([row[name] for row in told]).T
+        axes.errorbar(
+            sizes * shift, mean, yerr=[mean - lower, upper - mean], fmt=f"{marker}-", color=colour, capsize=4,
+            linewidth=1, label=f"less {title}",
+        )  # fmt: skip
+    axes.axhline(0, color="black", linewidth=1)
+    axes.grid(alpha=0.3)
+    axes.set_xscale("log")
+    axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    axes.minorticks_off()
+    axes.set_xlabel("visitors of round one, of whom chance shows the offer to half")
+    axes.set_ylabel("profit per visitor of round two: learnt policy less another")
+    axes.set_title(f"SIMULATED SHOPPERS; means of {told[0]['shops']} shops with 95 % intervals", fontsize=10)
+    axes.legend(fontsize=8)
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, metadata={"Software": None})
+    plt.close(figure)
