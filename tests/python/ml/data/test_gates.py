@@ -118,6 +118,12 @@ def test_counts_that_differ_stop_the_run(
             "values",
             ["item_price", "inf"],
         ),
+        (
+            "update funnelift.session_features set item_price = (case rowid when 1 then 'inf' else 'nan' end)::double "
+            "where rowid < 3",
+            "values",
+            ["item_price", "inf"],
+        ),
         ("update funnelift.session_features set views_so_far = null where rowid < 3", "values", ["views_so_far", "3"]),
         ("update funnelift.session_features set has_transaction = null where rowid = 1", "values", ["has_transaction"]),
         ("update funnelift.session_features set is_mature = 2 where rowid = 1", "values", ["is_mature", "2"]),
