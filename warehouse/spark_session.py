@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from uuid import uuid4
 from zipfile import ZIP_DEFLATED, ZipFile
 
-from warehouse.base import BATCH_ROWS, OLD, SCHEMA, Among, Joined, Publication, Remade, Remaking, Warehouse
+from warehouse.base import OLD, SCHEMA, Among, Joined, Publication, Remade, Remaking, Warehouse
+from warehouse.crossing import read_files, write_file
 from warehouse.errors import FunneliftError
 from warehouse.settings import PROJECT
 from warehouse.yaml_files import read_yaml
@@ -188,32 +189,15 @@ class SparkMarts(Warehouse):
 
     def _fetched(self, rows: Frame) -> tuple[int, Iterator["pa.RecordBatch"]]:
         """Let the workers write rows to files; the files are gone when all batches have been taken."""
-        import pyarrow.dataset as ds
-
         place = self._folder / uuid4().hex
         _without_zone(rows).write.parquet(str(place))
-        files = ds.dataset(place, format="parquet")
-
-        def batches() -> Iterator["pa.RecordBatch"]:
-            yield from (batch for batch in files.to_batches(batch_size=BATCH_ROWS) if len(batch))
-            shutil.rmtree(place, ignore_errors=True)
-
-        return files.count_rows(), batches()
+        return read_files(place)
 
     def _sent(self, rows: "pa.Table") -> Frame:
         """Rows of this process as Spark reads them."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         place = self._folder / uuid4().hex
         place.mkdir()
-        plain = pa.schema(
-            [
-                field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field
-                for field in rows.schema
-            ]
-        )
-        pq.write_table(rows.cast(plain), place / "part.parquet", coerce_timestamps="us")
+        write_file(rows, place / "part.parquet")
         return self._session.read.parquet(str(place))
 
     def _write(self, publication: Publication) -> None:
