@@ -120,6 +120,8 @@ _TIME_REASONS = """
             WHEN ms > $newest THEN 'future_timestamp'
 """
 
+# Marks of thousands that look alike: spaces at which no line breaks, and the apostrophe of word processors.
+_THOUSANDS = {" ": " \u00a0\u202f\u2009", "'": "'\u2019"}
 _NUMBER = r"'\+?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?'"
 _DECIMAL = "try_cast({text} AS DECIMAL(18, 4))"
 # A cast also takes 1_000 and 1e2., which no other reader does.
@@ -564,9 +566,9 @@ def _money(mapping: Mapping, parts: dict[str, str], parameters: dict[str, Any]) 
         found["bad_quantity"] = "WHEN quantity_text <> '' AND coalesce(quantity, 0) = 0 THEN 'bad_quantity'"
         found["bad_quantity"] += " WHEN price * quantity >= 1e14 THEN 'bad_quantity'"
     for cell in ("price", "quantity"):
-        if mapping.thousands:
-            parameters["thousands"] = mapping.thousands
-            parts[cell] = f"replace({parts[cell]}, $thousands, '')"
+        for place, mark in enumerate(_THOUSANDS.get(mapping.thousands, mapping.thousands) if mapping.thousands else ""):
+            parameters[f"thousands_{place}"] = mark
+            parts[cell] = f"replace({parts[cell]}, $thousands_{place}, '')"
         if mapping.decimal == ",":
             # With a decimal comma a point means nothing.
             parts[cell] = f"translate({parts[cell]}, ',.', '.,')"

@@ -568,3 +568,14 @@ def test_excels_first_line_says_the_delimiter_of_mapped_files_too(shop: Shop) ->
     load(shop, MINIMAL, "named.csv", "sep=;\nat;who;what;thing\n" + lines)
     load(shop, MINIMAL + "header: [at, who, what, thing]\n", "plain.csv", "sep=;\n" + lines.replace(";v;", ";w;"))
     assert events(shop, "visitorid, itemid") == [("v", "i"), ("w", "i"), ("v", "j"), ("w", "j")]
+
+
+@pytest.mark.parametrize(
+    ("thousands", "prices"),
+    [(" ", ["1 000,25", "1\u00a0000,25", "1\u202f000,25", "1\u2009000,25"]), ("'", ["1'000,25", "1\u2019000,25"])],
+)
+def test_marks_of_thousands_that_look_alike_are_one(shop: Shop, thousands: str, prices: list[str]) -> None:
+    mapping = MINIMAL.replace("item: thing", "item: thing, price: cost") + f'decimal: ","\nthousands: "{thousands}"\n'
+    lines = [f"{AT};v;view;{item};{price}" for item, price in enumerate(prices)]
+    load(shop, mapping + 'delimiter: ";"\n', "e.csv", "\n".join(["at;who;what;thing;cost", *lines, ""]))
+    assert events(shop, "price") == [(Decimal("1000.25"),)] * len(prices)
