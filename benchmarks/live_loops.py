@@ -217,12 +217,16 @@ def one_policy(place: Place, number: int, visitors: int, second: int) -> dict[st
         visit(shoppers(1000 + number, visitors, DAYS), send)
     place.build(settings.log / "raw", tested=False)
     place.run("ml.train", "--config", str(place.settings))
-    return second_round(place, number, second, salt)
+    return second_round(place, number, (visitors, second), salt)
 
 
-def second_round(place: Place, number: int, second: int, salt: str) -> dict[str, Any]:
-    """Serve a second wave of a shop by what was learnt, and say what each policy earns there."""
-    config, following = place.config, shoppers(1000 + number, second, DAYS, wave=1)
+def second_round(place: Place, number: int, sizes: tuple[int, int], salt: str) -> dict[str, Any]:
+    """Serve a second wave of a shop by what was learnt, and say what each policy earns there.
+
+    `sizes` are the visitors of both waves. The second is drawn as large as the first, as its past is, and then thinned.
+    """
+    first, second = sizes
+    config, following = place.config, shoppers(1000 + number, first, DAYS, wave=1)[:: max(first // second, 1)]
     settings = LiveSettings(place.folder / "log2", salt=salt, explore_share=EXPLORE, refresh_seconds=3600)
     with serving(config, settings) as send:
         decisions = visit(following, send)
@@ -282,7 +286,7 @@ def main() -> None:
     parser.add_argument("--visitors", type=int, default=400, help="of each of these")
     parser.add_argument("--policies", type=int, default=12, help="shops that learn a policy")
     parser.add_argument("--first", type=int, default=3000, help="visitors that each of these learns from")
-    parser.add_argument("--second", type=int, default=1000, help="visitors that come then")
+    parser.add_argument("--second", type=int, default=1000, help="about so many visitors come then")
     parser.add_argument("--picture", type=Path, help="file that gets the picture")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
@@ -295,7 +299,7 @@ def main() -> None:
     learnt = kept(options.folder / "policies.jsonl")
     if len(learnt) < options.policies:
         with scratch(options.folder) as place:
-            reacting_shop.write_history(place.folder / "past", max(options.first, options.second), waves=2)
+            reacting_shop.write_history(place.folder / "past", options.first, waves=2)
             place.build(place.folder / "past", tested=True)
             place.prepare()
             for number in range(len(learnt), options.policies):

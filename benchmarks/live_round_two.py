@@ -80,7 +80,7 @@ def one_shop(place: Place, number: int, first: int, second: int) -> dict[str, An
     write_round(shoppers(1000 + number, first, DAYS), settings)
     place.build(settings.log / "raw", tested=False)
     place.run("ml.train", "--config", str(place.settings))
-    return {"first": first, **second_round(place, number, second, salt)}
+    return {"first": first, **second_round(place, number, (first, second), salt)}
 
 
 def differences(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -113,7 +113,7 @@ def main() -> None:
         if done >= options.shops:
             continue
         with scratch(options.folder) as place:
-            reacting_shop.write_history(place.folder / "past", max(first, options.second), waves=2)
+            reacting_shop.write_history(place.folder / "past", first, waves=2)
             place.build(place.folder / "past", tested=False)
             place.prepare()
             if not found:
