@@ -217,16 +217,17 @@ def one_policy(place: Place, number: int, visitors: int, second: int) -> dict[st
         visit(shoppers(1000 + number, visitors, DAYS), send)
     place.build(settings.log / "raw", tested=False)
     place.run("ml.train", "--config", str(place.settings))
-    return second_round(place, number, (visitors, second), salt)
+    return second_round(place, number, second_wave(number, visitors, second), salt)
 
 
-def second_round(place: Place, number: int, sizes: tuple[int, int], salt: str) -> dict[str, Any]:
-    """Serve a second wave of a shop by what was learnt, and say what each policy earns there.
+def second_wave(number: int, first: int, second: int) -> list[Shopper]:
+    """Draw the second wave, as large as the first because its past is, and thin it to about `second` shoppers."""
+    return shoppers(1000 + number, first, DAYS, wave=1)[:: max(first // second, 1)]
 
-    `sizes` are the visitors of both waves. The second is drawn as large as the first, as its past is, and then thinned.
-    """
-    first, second = sizes
-    config, following = place.config, shoppers(1000 + number, first, DAYS, wave=1)[:: max(first // second, 1)]
+
+def second_round(place: Place, number: int, following: Sequence[Shopper], salt: str) -> dict[str, Any]:
+    """Serve a second wave of a shop by what was learnt, and say what each policy earns there."""
+    config = place.config
     settings = LiveSettings(place.folder / "log2", salt=salt, explore_share=EXPLORE, refresh_seconds=3600)
     with serving(config, settings) as send:
         decisions = visit(following, send)

@@ -19,7 +19,19 @@ from typing import Any
 import numpy as np
 
 from benchmarks import reacting_shop
-from benchmarks.live_loops import DAYS, POLICIES, Place, keep, kept, lines_of, mean_of, scratch, second_round, serving
+from benchmarks.live_loops import (
+    DAYS,
+    POLICIES,
+    Place,
+    keep,
+    kept,
+    lines_of,
+    mean_of,
+    scratch,
+    second_round,
+    second_wave,
+    serving,
+)
 from benchmarks.live_loops_picture import draw_sizes
 from benchmarks.reacting_shop import MINUTE_MS, Shopper, shoppers, visit
 from live.decide import HOLD, SHOW, Decision, Ledger, Policy
@@ -80,7 +92,7 @@ def one_shop(place: Place, number: int, first: int, second: int) -> dict[str, An
     write_round(shoppers(1000 + number, first, DAYS), settings)
     place.build(settings.log / "raw", tested=False)
     place.run("ml.train", "--config", str(place.settings))
-    return {"first": first, **second_round(place, number, (first, second), salt)}
+    return {"first": first, **second_round(place, number, second_wave(number, first, second), salt)}
 
 
 def differences(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -9,7 +9,8 @@ from typing import Any
 import duckdb
 import pytest
 
-from benchmarks.reacting_shop import AVERAGE_EFFECT, DAY_MS, Shopper, shoppers, visit
+from benchmarks.live_loops import second_wave
+from benchmarks.reacting_shop import AVERAGE_EFFECT, DAY_MS, Shopper, history, shoppers, visit
 from compiled import create_raw_tables
 from live.log import ASSIGNMENTS, DECISIONS, EVENTS
 from live.service import KEPT
@@ -137,3 +138,14 @@ def test_a_ranking_learns_from_rows_of_one_chance(loop: Loop) -> None:
     assert not any(row["is_simulated"] for row in rows)
     (run,) = loop.place.rows("select warnings_json from funnelift.uplift_runs")
     assert f"{len(loop.crowd[HALF:]) - len(second):,} rows left out of rankings and money" in run["warnings_json"]
+
+
+def test_visitors_of_both_rounds_have_the_past_of_their_segment_and_are_not_the_same() -> None:
+    events: dict[str, list[str]] = {}
+    for event in history(2000, waves=2):
+        events.setdefault(event["visitorid"], []).append(event["event"])
+    one, two = shoppers(1000, 2000, 6), second_wave(0, 2000, 600)
+    assert 600 <= len(two) < 700
+    assert {shopper.visitor for shopper in one}.isdisjoint(shopper.visitor for shopper in two)
+    for shopper in (*one, *two):
+        assert events.get(shopper.visitor, []) == list(shopper.segment.past), shopper
