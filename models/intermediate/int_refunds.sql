@@ -2,7 +2,6 @@
 -- what its visitor bought last of its item until then. Of the whole shop, and few.
 -- depends_on: {{ ref('stg_events') }}
 {%- set is_counted = has_refunds() %}
-{%- set sending = 'row_number() over (partition by ' ~ paid_line() ~ ' order by event_number)' %}
 with {% if has_event_ids() and is_counted -%}
 -- Of the lines with one id the last one counts, and it may be no refund.
 last_sent as (
@@ -75,6 +74,7 @@ purchased as (
         events.transaction_id,
         events.price,
         events.amount,
+        events.has_event_id,
         events.event_ms
     from buyers
     inner join {{ ref('int_session_events') }} as events on buyers.visitor_key = events.visitor_key
@@ -83,11 +83,11 @@ purchased as (
 
 ),
 
-sendings as (
+judged as (
 
     select
         *,
-        {{ sending }} as sending
+        {{ is_paid_line() }} as is_paid
     from purchased
 
 ),
@@ -99,8 +99,8 @@ paid as (
         *,
         min(event_key) over (partition by {{ purchase() }}) as purchase_key,
         {{ to_money('sum(coalesce(amount, 0)) over (partition by ' ~ purchase() ~ ')') }} as paid
-    from sendings
-    where sending = 1
+    from judged
+    where is_paid = 1
 
 ),
 
@@ -115,6 +115,21 @@ orders as (
     from paid
     where transaction_id <> ''
     group by transaction_id, session_key, visitor_key
+
+),
+
+-- What an order has of an item; its dearest line, where units of it come back.
+order_lines as (
+
+    select
+        session_key,
+        transaction_id,
+        item_key,
+        max(price) as price,
+        {{ to_money('sum(amount)') }} as amount
+    from paid
+    where transaction_id <> ''
+    group by session_key, transaction_id, item_key
 
 ),
 
@@ -134,7 +149,7 @@ bought_before as (
 
 ),
 
--- The line of the item in the order, or the one that was bought before.
+-- The item's lines in the order, or the one that was bought before.
 matched as (
 
     select
@@ -147,7 +162,7 @@ matched as (
         coalesce(of_order.amount, before_it.amount) as line_amount
     from refunds
     left join orders on refunds.transaction_id = orders.transaction_id
-    left join paid as of_order
+    left join order_lines as of_order
         on
             orders.session_key = of_order.session_key
             and orders.transaction_id = of_order.transaction_id
@@ -166,7 +181,7 @@ select
     item_id,
     transaction_id,
     event_id,
-    -- A refund without a price is of the whole line, or of as many units as it says; without an item of the whole order.
+    -- A refund without a price is of all the item's lines, or of as many units as it says; without an item of the order.
     {{ to_money(
         "case when price is not null then cast(price as decimal(28, 4)) * coalesce(quantity, 1) "
         ~ "when item_id = '' then paid "

@@ -32,6 +32,7 @@ select
     end as cart_value_change,
     event_items.item_is_available,
     event_items.is_repeated_order,
+    case when events.event_id is null then 0 else 1 end as has_event_id,
     places.is_first_in_session,
     places.is_last_in_session,
     case when repeats.item_session_events > 0 then 0 else 1 end as is_new_item,

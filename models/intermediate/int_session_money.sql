@@ -36,17 +36,14 @@ cart_values as (
 
 ),
 
--- One item of one order is paid once, however often its event was sent; without order ids every event counts.
+-- An order's lines are paid once, however often they were sent; without order ids every event counts.
 purchases as (
 
     select
         session_key,
         visitor_key,
         amount,
-        row_number() over (
-            partition by {{ paid_line() }}
-            order by event_number
-        ) as sending
+        {{ is_paid_line() }} as is_paid
     from events
     where event_type = 'transaction'
 
@@ -87,7 +84,7 @@ moved as (
         0 as carted_value,
         0 as abandoned_value
     from purchases
-    where sending = 1
+    where is_paid = 1
     {%- if has_refunds() %}
     union all
     select

@@ -84,7 +84,7 @@ def insert_raw(connection: duckdb.DuckDBPyConnection, world: World, load_id: str
     """Append a world's rows to the raw tables, in the order given."""
     text, number, money = pa.string(), pa.int64(), pa.decimal128(18, 4)
     for table, row_type, types, rows in (
-        ("raw_events", Event, [number, text, text, text, text, money, text, money], world.events),
+        ("raw_events", Event, [number, text, text, text, text, money, text, money, text], world.events),
         ("raw_item_properties", Property, [number, text, text, text], world.properties),
         ("raw_category_tree", Category, [text, text], world.categories),
         ("raw_treatment_assignments", Assignment, [text, number, number, text, pa.float64(), text], world.assignments),

@@ -75,7 +75,7 @@ def raw_events(events: Sequence[Event], first_place: int = 1) -> list[RawEvent]:
     return [
         RawEvent(
             event.timestamp, event.visitorid, event.event, event.itemid, event.transactionid, event.price,
-            event.categoryid, event.quantity, None, place,
+            event.categoryid, event.quantity, event.event_id, place,
         )
         for place, event in enumerate(events, first_place)
     ]  # fmt: skip

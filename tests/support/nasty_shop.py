@@ -92,12 +92,12 @@ TREE_VALUES = [
 STRANGE_PROPERTIES = ["CategoryId", "AVAILABLE", "790\u00a0", "0790", "availablé", "888"]
 # Lines that are rejected, and why they are is the same everywhere.
 BAD_LINES = [
-    'never,v,view,i,,,,\n',
-    f"{MIDNIGHT_MS},{'v' * (LONGEST + 1)},view,i,,,,\n",
-    f"{MIDNIGHT_MS},v,View,i,,,,\n",
-    f"{MIDNIGHT_MS},v,view,,,,,\n",
-    f"{MIDNIGHT_MS},v,transaction,i,,,,\n",
-    f"{MIDNIGHT_MS},v,view,i,,-1,,\n",
+    'never,v,view,i,,,,,\n',
+    f"{MIDNIGHT_MS},{'v' * (LONGEST + 1)},view,i,,,,,\n",
+    f"{MIDNIGHT_MS},v,View,i,,,,,\n",
+    f"{MIDNIGHT_MS},v,view,,,,,,\n",
+    f"{MIDNIGHT_MS},v,transaction,i,,,,,\n",
+    f"{MIDNIGHT_MS},v,view,i,,-1,,,\n",
     "\n",
 ]  # fmt: skip
 BAD_ASSIGNMENTS = [
@@ -119,6 +119,7 @@ MAPPING: dict[str, Any] = {
         "price": "price",
         "category": "categoryid",
         "quantity": "quantity",
+        "event_id": "event_id",
     },
     "events": {kind: kind for kind in ("view", "addtocart", "removefromcart", "transaction", "refund")},
     "refunds": "net",
@@ -182,10 +183,14 @@ def second_thoughts(random: Random) -> Iterable[Event]:
     for number in range(300):
         ms = MIDNIGHT_MS + DAY_MS * random.randrange(20)
         items = random.sample(["polled", *IDS[:6]], 2)
-        for _ in range(random.randint(2, 12)):
+        for place in range(random.randint(2, 12)):
             event = random_event(random, ms, f"fickle {number}", ["view", "addtocart", "transaction"], items)
             order = event.transactionid or (f"fickle {number}" if event.event == "transaction" else None)
-            yield removed_or_counted(random, event._replace(categoryid=None, transactionid=order))
+            event = removed_or_counted(random, event._replace(categoryid=None, transactionid=order))
+            # A line of an order, with its id, and another of its kind beside it.
+            yield event._replace(event_id=f"fickle {number} {place}" if number % 2 else None)
+            if event.event == "transaction" and number % 4:
+                yield event._replace(event_id=f"fickle {number} {place} more" if number % 2 else None, price=OWN_PRICES[0])
             ms += random.choice(GAPS_MS[:8] if random.random() < 0.8 else GAPS_MS)
 
 
@@ -255,7 +260,7 @@ def nasty_world(seed: int = 7) -> World:
     events += random.sample(events, 300)
     for event in random.sample(events, 300):
         change = random.choice([{"timestamp": event.timestamp + 1}, {"itemid": event.itemid + "\u200b"}])
-        events.append(event._replace(**change) if len(event.itemid) < LONGEST else event)
+        events.append(event._replace(**change, event_id=None) if len(event.itemid) < LONGEST else event)
     properties += random.sample(properties, 100)
     usual = synthetic_world(ORDINARY_VISITORS)
     met = {event.itemid for event in usual.events}

@@ -34,6 +34,7 @@ class Event(NamedTuple):
     price: Decimal | None = None
     categoryid: str | None = None
     quantity: Decimal | None = None
+    event_id: str | None = None
 
 
 class Property(NamedTuple):
@@ -100,6 +101,7 @@ def order_key(event: Event, kinds: Sequence[str]) -> tuple[Any, ...]:
         (event.price is not None, event.price or Decimal(0)),
         (event.quantity is not None, event.quantity or Decimal(0)),
         (event.categoryid is not None, event.categoryid or ""),
+        (event.event_id is not None, event.event_id or ""),
     )
 
 
@@ -446,11 +448,19 @@ class Reference:
 
     @staticmethod
     def _paid(session: Session) -> list[Fact]:
-        """What the session paid for: of an order each item once."""
-        paid, counted = [], set()
+        """What the session paid for.
+
+        Of an item an order has the lines of one moment, the first. Two that say the same are one, unless both have an id.
+        """
+        paid: list[Fact] = []
+        moments: dict[tuple[str, str], int] = {}
+        counted = set[tuple[Any, ...]]()
         for fact in session.of("transaction"):
-            line = (fact.order_id, fact.item)
-            if fact.order_id is None or line not in counted:
+            if fact.order_id is None:
+                paid.append(fact)
+                continue
+            line = (fact.order_id, fact.item, fact.price, fact.amount, fact.raw.event_id)
+            if moments.setdefault(line[:2], fact.ms) == fact.ms and line not in counted:
                 paid.append(fact)
             counted.add(line)
         return paid
@@ -463,7 +473,8 @@ class Reference:
         """What each session's purchases lost again: no purchase loses more than it cost.
 
         A refund is of the order that it names. If nobody has that order, it is of what its visitor bought last of its
-        item up to then. Without a price it takes back the line, or the units it counts; without an item the order.
+        item up to then. Without a price it takes back the item's lines, or the units it counts, at the highest price;
+        without an item the order.
         """
         lines = [
             (session, fact)
@@ -487,23 +498,23 @@ class Reference:
                 continue
             session, fact = (of_order or before)[-1]
             purchase = (session.session_id, fact.order_id or id(fact))
-            line = next((line for _, line in of_order or before[-1:] if line.item == refund.itemid), None)
-            back[purchase].append(self._amount_back(refund, line, cost[purchase]))
+            of_item = [line for _, line in of_order or before[-1:] if line.item == refund.itemid]
+            back[purchase].append(self._amount_back(refund, of_item, cost[purchase]))
         found: dict[str, Decimal] = defaultdict(Decimal)
         for purchase, amounts in back.items():
             found[purchase[0]] += min(sum(amounts), cost[purchase])
         return found
 
     @staticmethod
-    def _amount_back(refund: Event, line: Fact | None, whole: Decimal) -> Decimal:
+    def _amount_back(refund: Event, lines: Sequence[Fact], whole: Decimal) -> Decimal:
         units = None if refund.quantity is None else abs(refund.quantity)
         if refund.price is not None:
             return to_money(abs(refund.price) * (1 if units is None else units))
         if not refund.itemid:
             return whole
-        if line is None or line.price is None:
-            return Decimal(0)
-        return line.amount or Decimal(0) if units is None else to_money(line.price * units)
+        if units is None:
+            return sum((line.amount or Decimal(0) for line in lines), Decimal(0))
+        return to_money(max((line.price or Decimal(0) for line in lines), default=Decimal(0)) * units)
 
     def dropoff_rows(self, breakdowns: Collection[str], daily: bool = False) -> list[Row]:
         """Each step but the last, by breakdown and (if daily) local date of session start."""

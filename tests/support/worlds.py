@@ -4,9 +4,11 @@ import csv
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from functools import cache
+from itertools import count
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -81,6 +83,24 @@ def removed_or_counted(random: Random, event: Event) -> Event:
     return event
 
 
+def with_more_lines(random: Random, events: Sequence[Event]) -> Iterable[Event]:
+    """Purchases, half of them under ids of their own, of which some have a second line: at once, sent again or priced."""
+    ids = count(1)
+    for event in events:
+        if event.event != "transaction":
+            yield event
+            continue
+        is_named = random.random() < 0.5
+        yield event._replace(event_id=f"line {next(ids)}" if is_named else None)
+        while random.random() < 0.4:
+            change: dict[str, Any] = random.choice(
+                [{}, {"price": random.choice(OWN_PRICES)}, {"quantity": Decimal("2.0000")}, {"categoryid": "root"}]
+            )
+            at = event.timestamp + random.choice([0, 0, 0, 1, -1, DAY_MS])
+            named = f"line {next(ids)}" if is_named and random.random() < 0.9 else None
+            yield event._replace(timestamp=at, event_id=named, **change)
+
+
 def random_refunds(random: Random, events: Sequence[Event]) -> Iterable[Event]:
     """Purchases that are taken back, whole or in part, once or more, soon or late; some by a wrong name."""
     for event in [event for event in events if event.event == "transaction"]:
@@ -88,6 +108,7 @@ def random_refunds(random: Random, events: Sequence[Event]) -> Iterable[Event]:
             back = event._replace(
                 timestamp=event.timestamp + random.choice([*GAPS_MS, -1]),
                 event=random.choice(["refund", "refund", "transaction"]),
+                event_id=None,
                 price=random.choice([None, None, Decimal("1.5000"), Decimal("99999.9999")]),
                 quantity=random.choice([None, None, Decimal("1.0000"), Decimal("2.0000")]),
             )
@@ -146,6 +167,7 @@ def random_world(
     categories = [*CATEGORIES, CATEGORIES[1]]
     if with_second_thoughts:
         events = [removed_or_counted(random, event) for event in events]
+        events = list(with_more_lines(random, events))
         events += random_refunds(random, events)
     for rows in (events, properties, categories):
         random.shuffle(rows)

@@ -28,7 +28,7 @@ from reference import Category, Event, Property
 from servers import DatabaseServer
 from worlds import CATEGORIES, DAY_MS, MIDNIGHT_MS, random_world
 
-EVENT = (*Event._fields, "event_id", "line_number")
+EVENT = (*Event._fields, "line_number")
 # What only ml writes and what only shows tables takes no part in a build's work.
 TABLES = ["--exclude", "config.materialized:prediction", "config.materialized:view"]
 # What comes after an arrival: mostly a build.
@@ -97,7 +97,7 @@ class Arrivals(RuleBasedStateMachine):
     def load(self, share: float) -> None:
         count = max(2, int(self.total * share))
         taken, self.events = self.events[:count], self.events[count:]
-        rows = [(*event, self._event_id(), line) for line, event in enumerate(taken)]
+        rows = [(*event[:-1], event.event_id or self._event_id(), line) for line, event in enumerate(taken)]
         rows += self.random.sample(self.sent, min(2, len(self.sent)))
         if rows and self.random.random() < 0.2:
             ahead = self.random.choice(rows)
