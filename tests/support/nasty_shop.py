@@ -190,7 +190,9 @@ def second_thoughts(random: Random) -> Iterable[Event]:
             # A line of an order, with its id, and another of its kind beside it.
             yield event._replace(event_id=f"fickle {number} {place}" if number % 2 else None)
             if event.event == "transaction" and number % 4:
-                yield event._replace(event_id=f"fickle {number} {place} more" if number % 2 else None, price=OWN_PRICES[0])
+                yield event._replace(
+                    event_id=f"fickle {number} {place} more" if number % 2 else None, price=OWN_PRICES[0]
+                )
             ms += random.choice(GAPS_MS[:8] if random.random() < 0.8 else GAPS_MS)
 
 

@@ -450,7 +450,7 @@ class Reference:
     def _paid(session: Session) -> list[Fact]:
         """What the session paid for.
 
-        Of an item an order has the lines of one moment, the first. Two that say the same are one, unless both have an id.
+        Of an item an order has the lines of its first moment. Two that say the same are one, unless they have ids.
         """
         paid: list[Fact] = []
         moments: dict[tuple[str, str], int] = {}

@@ -84,7 +84,7 @@ def removed_or_counted(random: Random, event: Event) -> Event:
 
 
 def with_more_lines(random: Random, events: Sequence[Event]) -> Iterable[Event]:
-    """Purchases, half of them under ids of their own, of which some have a second line: at once, sent again or priced."""
+    """Purchases, half of them under ids of their own; some have a second line: at once, sent again, or at a price."""
     ids = count(1)
     for event in events:
         if event.event != "transaction":

@@ -19,7 +19,10 @@ ORDERS: dict[str, tuple[list[Event], str]] = {
         "20",
     ),
     "two lines, sent again by another one": (
-        [event._replace(event_id=f"{n}", visitorid="vvww"[n]) for n, event in enumerate([SHIRT, SHIRT, SECOND, SECOND])],
+        [
+            event._replace(event_id=f"{n}", visitorid="vvww"[n])
+            for n, event in enumerate([SHIRT, SHIRT, SECOND, SECOND])
+        ],
         "20",
     ),
     "two equal lines without ids": ([SHIRT, SHIRT], "10"),
@@ -42,7 +45,7 @@ ORDERS: dict[str, tuple[list[Event], str]] = {
 
 @pytest.mark.parametrize("name", ORDERS)
 def test_an_order_pays_its_lines_once(name: str) -> None:
-    """All lines of its first moment: two are one where nothing tells them apart. What comes later is the order again."""
+    """All lines of its first moment count; two are one where nothing tells them apart. The rest is the order again."""
     events, revenue = ORDERS[name]
     warehouse = compile_project().build(World(events, [], []), until="session_funnels")
     found = warehouse.execute("select sum(revenue), sum(has_transaction) from funnelift.session_funnels").fetchone()
