@@ -165,7 +165,7 @@ def lines_of(visitors: set[str], log: Path, kind: str) -> list[str]:
 def coverage(place: Place, shops: int, visitors: int) -> list[dict[str, Any]]:
     """Serve shops by chance, load, build, and estimate each shop's average effect."""
     names = [f"s{number}-" for number in range(shops)]
-    reacting_shop.write_history(place.folder / "past", visitors, shops=names)
+    reacting_shop.write_history(place.folder / "past", visitors, DAYS, shops=names)
     place.build(place.folder / "past", tested=True)
     settings = LiveSettings(place.folder / "log", salt="coverage", explore_share=1.0, refresh_seconds=3600)
     crowds = [shoppers(number, visitors, DAYS, shop=name) for number, name in enumerate(names)]
@@ -300,7 +300,7 @@ def main() -> None:
     learnt = kept(options.folder / "policies.jsonl")
     if len(learnt) < options.policies:
         with scratch(options.folder) as place:
-            reacting_shop.write_history(place.folder / "past", options.first, waves=2)
+            reacting_shop.write_history(place.folder / "past", options.first, DAYS)
             place.build(place.folder / "past", tested=True)
             place.prepare()
             for number in range(len(learnt), options.policies):

@@ -90,6 +90,8 @@ def one_shop(place: Place, number: int, first: int, second: int) -> dict[str, An
     salt = f"policy {number}"
     settings = LiveSettings(place.folder / "log", salt=salt, explore_share=1.0)
     write_round(shoppers(1000 + number, first, DAYS), settings)
+    # Who comes in round two was there meanwhile.
+    reacting_shop.write_history(settings.log / "raw", first, DAYS, wave=1)
     place.build(settings.log / "raw", tested=False)
     place.run("ml.train", "--config", str(place.settings))
     return {"first": first, **second_round(place, number, second_wave(number, first, second), salt)}
@@ -125,7 +127,7 @@ def main() -> None:
         if done >= options.shops:
             continue
         with scratch(options.folder) as place:
-            reacting_shop.write_history(place.folder / "past", first, waves=2)
+            reacting_shop.write_history(place.folder / "past", first, DAYS)
             place.build(place.folder / "past", tested=False)
             place.prepare()
             if not found:

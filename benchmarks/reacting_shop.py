@@ -1,7 +1,7 @@
 """A simulated shop whose shoppers react to what they are shown; what showing changes is known.
 
-A shopper comes once, looks at three things, and then buys or leaves. Some were there the week before. Where an offer
-is shown at the third event, one who would have left may buy (`adds`), and one who would have bought may leave
+A shopper comes once, looks at three things, and then buys or leaves. Some were there a week or two before, whenever
+they come: so how long ago that was says nothing about the day. Where an offer is shown at the third event, one who would have left may buy (`adds`), and one who would have bought may leave
 (`removes`), as in the segments of ml/config.yml.
 """
 
@@ -15,9 +15,9 @@ import numpy as np
 
 Event = dict[str, Any]
 DAY_MS, MINUTE_MS = 86_400_000, 60_000
-PAST_MS = 1_740_000_000_000 // DAY_MS * DAY_MS
-PAST_DAYS = 6
-LIVE_MS = PAST_MS + (PAST_DAYS + 1) * DAY_MS
+LIVE_MS = 1_741_000_000_000 // DAY_MS * DAY_MS
+# From the past of a shopper to when she is expected.
+LEAST_AGO_MS, MORE_AGO_MS = 7 * DAY_MS, 6 * DAY_MS
 PARTS_OF_A_DAY = 6
 CHEAP, DEAR = "20.00", "60.00"
 
@@ -132,39 +132,38 @@ def _shopper(visitor: str, segment: Segment, item: int, at: int, luck: tuple[flo
     return Shopper(visitor, segment, f"{shop}{kind}-{item}", at, luck, f"{shop}things")
 
 
-def history(count: int, waves: int, shop: str = "") -> Iterator[Event]:
-    """What shoppers with a past did in the week before.
+def history(count: int, days: int, wave: int = 0, shop: str = "") -> Iterator[Event]:
+    """What shoppers of a wave did when they came before, 7 to 13 days before they are expected.
 
     Parameters
     ----------
-    count : int
-        Shoppers of a wave.
-    waves : int
-        How many waves will come.
-    shop : str
+    count, days, wave, shop
         As of `shoppers`.
 
     Yields
     ------
     dict
-        Events, as the log of the live service has them.
+        Events, as the log of the live service has them. Those of the first wave lie before it; those of a later wave
+        partly within the one before.
     """
     for kind, segment in enumerate(SEGMENTS):
+        expected = count * segment.share
         # As many as come of a segment, and some more, for chance may draw them.
-        most = int(count * segment.share + 2 * count**0.5)
-        for number in [wave * count + place for wave in range(waves) for place in range(min(most, count))]:
-            at = PAST_MS + (number * 7_919_000 + kind * 1_000) % (PAST_DAYS * DAY_MS)
+        for place in range(min(int(expected + 2 * count**0.5), count)):
+            number = wave * count + place
+            comes = LIVE_MS + int((wave + min(place / expected, 1)) * days * DAY_MS)
+            at = comes - LEAST_AGO_MS - (number * 7_919_000 + kind * 1_000) % MORE_AGO_MS
             past = _shopper(f"{shop}{kind}-{number}", segment, number % 10, at, (0.0, 0.0), shop)
-            for place, event in enumerate(segment.past):
+            for step, event in enumerate(segment.past):
                 order = {"transactionid": f"p-{past.visitor}"} if event == "transaction" else {}
-                yield past.event(event, place * MINUTE_MS, **order)
+                yield past.event(event, step * MINUTE_MS, **order)
 
 
-def write_history(folder: Path, count: int, waves: int = 1, shops: Sequence[str] = ("",)) -> None:
-    """Write the past of some shops into a folder, in the format of the live service's log."""
-    folder.mkdir(parents=True)
-    with (folder / "events-past.jsonl").open("w", encoding="utf-8") as lines:
-        lines.writelines(json.dumps(event) + "\n" for shop in shops for event in history(count, waves, shop))
+def write_history(folder: Path, count: int, days: int, wave: int = 0, shops: Sequence[str] = ("",)) -> None:
+    """Write the past of a wave of some shops into a folder, in the format of the live service's log."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"events-past{wave}.jsonl").open("w", encoding="utf-8") as lines:
+        lines.writelines(json.dumps(event) + "\n" for shop in shops for event in history(count, days, wave, shop))
 
 
 def visit(
