@@ -7,12 +7,9 @@ Shoppers react to what the service shows them, and the effects are known (`bench
 Coverage: fifty shops that share nothing but a warehouse and a service. Chance decides for all; the log is loaded as it
 is, `dbt build` makes the marts, and the average effect of each shop is estimated from them by ml.train's own code.
 
-Policy: other shops, each with a warehouse of its own, go on: `ml.train` learns from the first wave, and the service
-decides for a second one with what was learnt, chance keeping a share. Profit is by the true effects, of all who came.
-
 Shoppers visit the service in this process, by the code that answers a request; the first shop visits it over HTTP as
-well, and both logs must be equal. The builds of the policy's shops leave the models' tests out (`dbt run`). FOLDER gets
-what was found; what it holds already is not done again.
+well, and both logs must be equal. FOLDER gets what was found; what it holds already is not done again. What a policy
+earns that was learnt so, `benchmarks/live_round_two.py` measures.
 """
 
 import argparse
@@ -36,7 +33,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks import reacting_shop
 from benchmarks.live_loops_picture import draw
 from benchmarks.measure import measure
-from benchmarks.reacting_shop import AVERAGE_EFFECT, Event, Segment, Shopper, shoppers, visit
+from benchmarks.reacting_shop import AVERAGE_EFFECT, Event, Shopper, shoppers, visit
 from live.event import parse_events
 from live.log import ASSIGNMENTS, DECISIONS, EVENTS, FOLDERS
 from live.replay import own_service
@@ -51,7 +48,7 @@ from ml.experiment.mart import average_on_mart, from_mart
 from warehouse.contract import read_contracts
 from warehouse.open import open_warehouse
 
-DAYS, EXPLORE = 6, 0.2
+DAYS = 6
 SETTINGS: dict[str, Any] = {
     "split": {"embargo_seconds": 3600},
     "experiment": {"min_conversions_per_arm": 2, "split": {"min_positives": 5}},
@@ -61,8 +58,6 @@ SETTINGS: dict[str, Any] = {
     "planner": {"simulations": 50},
 }
 MAPPING = "live/mapping.yml"
-POLICIES = ("learnt", "everybody", "buyers, their share", "buyers, same share", "buyers, best share")
-CHOSEN_SQL = "select share_percent from funnelift.roi_projection where strategy = 'response' and is_chosen = 1"
 Send = Callable[[list[Event]], list[dict[str, Any]]]
 
 
@@ -202,74 +197,15 @@ def effects(config: Config, names: Sequence[str]) -> Iterator[AverageEffect]:
         yield effect
 
 
-def gain(segment: Segment, config: Config) -> float:
-    """What showing the offer to a visitor of a segment is expected to earn."""
-    policy = config.policy
-    return policy.revenue_per_conversion * segment.effect - policy.cost * segment.buys_if_shown
-
-
-def one_policy(place: Place, number: int, visitors: int, second: int) -> dict[str, Any]:
-    """Serve by chance, load, build and train; then serve a second wave by what was learnt."""
-    place.restore()
-    config, salt = place.config, f"policy {number}"
-    settings = LiveSettings(place.folder / "log", salt=salt, explore_share=1.0, refresh_seconds=3600)
-    with serving(config, settings) as send:
-        visit(shoppers(1000 + number, visitors, DAYS), send)
-    place.build(settings.log / "raw", tested=False)
-    place.run("ml.train", "--config", str(place.settings))
-    return second_round(place, number, second_wave(number, visitors, second), salt)
-
-
-def second_wave(number: int, first: int, second: int) -> list[Shopper]:
-    """Draw the second wave, as large as the first because its past is, and thin it to about `second` shoppers."""
-    return shoppers(1000 + number, first, DAYS, wave=1)[:: max(first // second, 1)]
-
-
-def second_round(place: Place, number: int, following: Sequence[Shopper], salt: str) -> dict[str, Any]:
-    """Serve a second wave of a shop by what was learnt, and say what each policy earns there."""
-    config = place.config
-    settings = LiveSettings(place.folder / "log2", salt=salt, explore_share=EXPLORE, refresh_seconds=3600)
-    with serving(config, settings) as send:
-        decisions = visit(following, send)
-    return {"shop": number, **_of_policies(config, following, decisions)}
-
-
-def _of_policies(config: Config, crowd: Sequence[Shopper], decisions: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Profit per visitor of the second wave, by the true effects, under each policy."""
-    gains = np.array([gain(shopper.segment, config) for shopper in crowd])
-    told = [decisions[shopper.visitor] for shopper in crowd]
-    treats = np.array([row["treat"] == 1 for row in told])
-    order = np.argsort([-row["probability"] for row in told], kind="stable")
-    with open_warehouse(config) as warehouse:
-        rows = warehouse.query(CHOSEN_SQL)
-    share = rows[0]["share_percent"] if rows else 0
-    sums = np.concatenate([[0.0], np.cumsum(gains[order])]) / len(crowd)
-    each = [sums[round(len(crowd) * percent / 100)] for percent in range(101)]
-    values = (gains[treats].sum() / len(crowd), gains.mean(), each[share], sums[int(treats.sum())], max(each))
-    return {
-        "profit": dict(zip(POLICIES, map(float, values), strict=True)),
-        "profit of an oracle": float(np.maximum(gains, 0).mean()),
-        "share shown by the policy": float(treats.mean()),
-        "shown": sum(row["action"] == "show" for row in told) / len(told),
-    }
-
-
-def summary(covered: Sequence[dict[str, Any]], learnt: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Coverage with its interval, and means over shops with theirs."""
+def summary(covered: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Coverage with its interval, and the mean estimate with its own."""
     found: dict[str, Any] = {"true effect": AVERAGE_EFFECT}
     for name in ("effect", "sequence"):
         bounds = np.array([shop[name] for shop in covered])
         holds = int(((bounds[:, 1] <= AVERAGE_EFFECT) & (bounds[:, 2] >= AVERAGE_EFFECT)).sum())
         exact = stats.binomtest(holds, len(bounds)).proportion_ci()
         found[f"{name}: interval covers"] = f"{holds} of {len(bounds)} [{exact.low:.1%}, {exact.high:.1%}]"
-    found["mean effect"] = mean_of(np.array([shop["effect"][0] for shop in covered]))
-    # One shop says nothing of how much shops differ.
-    if len(learnt) > 1:
-        profits = {name: np.array([shop["profit"][name] for shop in learnt]) for name in POLICIES}
-        found |= {f"profit per visitor, {name}": mean_of(values) for name, values in profits.items()}
-        found |= {f"learnt less {name}": mean_of(profits["learnt"] - profits[name]) for name in POLICIES[1:]}
-        found["profit per visitor, oracle"] = mean_of(np.array([shop["profit of an oracle"] for shop in learnt]))
-    return found
+    return found | {"mean effect": mean_of(np.array([shop["effect"][0] for shop in covered]))}
 
 
 def mean_of(values: "np.ndarray[Any, Any]") -> tuple[float, float, float]:
@@ -281,35 +217,23 @@ def mean_of(values: "np.ndarray[Any, Any]") -> tuple[float, float, float]:
 
 def main() -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description="Loops of the live service in simulated shops that react.")
+    parser = argparse.ArgumentParser(
+        description="Average effects from the service's log, in simulated shops that react."
+    )
     parser.add_argument("--folder", type=Path, required=True, help="gets what was found, and the scratch meanwhile")
     parser.add_argument("--shops", type=int, default=50, help="shops whose average effect is estimated")
     parser.add_argument("--visitors", type=int, default=400, help="of each of these")
-    parser.add_argument("--policies", type=int, default=12, help="shops that learn a policy")
-    parser.add_argument("--first", type=int, default=3000, help="visitors that each of these learns from")
-    parser.add_argument("--second", type=int, default=1000, help="about so many visitors come then")
     parser.add_argument("--picture", type=Path, help="file that gets the picture")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     covered = kept(options.folder / "coverage.jsonl")
     if not covered:
         with scratch(options.folder) as place:
-            covered = keep(
-                options.folder / "coverage.jsonl", coverage(place, options.shops, options.visitors)
-            )  # fmt: skip
-    learnt = kept(options.folder / "policies.jsonl")
-    if len(learnt) < options.policies:
-        with scratch(options.folder) as place:
-            reacting_shop.write_history(place.folder / "past", options.first, DAYS)
-            place.build(place.folder / "past", tested=True)
-            place.prepare()
-            for number in range(len(learnt), options.policies):
-                found = one_policy(place, number, options.first, options.second)
-                learnt += keep(options.folder / "policies.jsonl", [found])
-    found = summary(covered, learnt)
+            covered = keep(options.folder / "coverage.jsonl", coverage(place, options.shops, options.visitors))
+    found = summary(covered)
     print(json.dumps(found, indent=2))
     if options.picture:
-        draw(options.picture, covered, learnt, found)
+        draw(options.picture, covered, found)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The picture of `benchmarks.live_loops`: intervals of fifty shops, and what policies earn in others."""
+"""The pictures of `benchmarks.live_loops` and `live_round_two`: effects in fifty shops, and what policies earn."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,10 +13,8 @@ if TYPE_CHECKING:
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 
 
-def draw(
-    path: Path, covered: Sequence[Mapping[str, Any]], learnt: Sequence[Mapping[str, Any]], found: Mapping[str, Any]
-) -> None:
-    """Draw the intervals beside the profits.
+def draw(path: Path, covered: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> None:
+    """Draw the intervals of average effects.
 
     Parameters
     ----------
@@ -24,10 +22,8 @@ def draw(
         The PNG file.
     covered : sequence of dict
         Shops whose average effect was estimated.
-    learnt : sequence of dict
-        Shops that learnt a policy.
     found : dict
-        The summary of both.
+        Their summary.
     """
     import matplotlib as mpl
 
@@ -35,11 +31,8 @@ def draw(
     mpl.rcParams.update({"axes.grid": True, "grid.alpha": 0.3, "axes.axisbelow": True})
     import matplotlib.pyplot as plt
 
-    has_profits = len(learnt) > 1
-    figure, axes = plt.subplots(1, 1 + has_profits, figsize=(11 if has_profits else 6.5, 5.2), dpi=100, squeeze=False)
-    _draw_intervals(axes[0, 0], covered, found)
-    if has_profits:
-        _draw_profits(axes[0, 1], learnt, found)
+    figure, axes = plt.subplots(figsize=(6.5, 5.2), dpi=100)
+    _draw_intervals(axes, covered, found)
     figure.suptitle("SIMULATED SHOPPERS who react to what the live service shows them", fontsize=11)
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,28 +58,6 @@ def _draw_intervals(axes: "Axes", covered: Sequence[Mapping[str, Any]], found: M
     visitors = np.mean([shop["visitors"] for shop in covered])
     axes.set_title(f"{len(covered)} shops, about {visitors:,.0f} visitors each", fontsize=10)
     axes.legend(fontsize=8, loc="lower right")
-
-
-def _draw_profits(axes: "Axes", learnt: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> None:
-    names = {
-        "oracle": "whoever it pays for\n(nobody can know)", "learnt": "policy learnt\nin round one",
-        "buyers, best share": "likely buyers first,\nbest share in hindsight",
-        "buyers, same share": "likely buyers first,\nas many as the policy",
-        "buyers, their share": "likely buyers first,\nshare by training", "everybody": "everybody",
-    }  # fmt: skip
-    places = np.arange(len(names))[::-1]
-    for place, name in zip(places, names, strict=True):
-        mean, lower, upper = found[f"profit per visitor, {name}"]
-        is_learnt = name == "learnt"
-        axes.errorbar(
-            mean, place, xerr=[[mean - lower], [upper - mean]], fmt="D" if is_learnt else "o", capsize=4,
-            color=GREEN if name == "oracle" else BLUE if is_learnt else ORANGE, markersize=7,
-        )  # fmt: skip
-        axes.annotate(f"{mean:.2f}", (mean, place), textcoords="offset points", xytext=(0, 8), ha="center", fontsize=8)
-    axes.set_yticks(places, list(names.values()), fontsize=8)
-    axes.set_ylim(-0.6, len(names) - 0.4)
-    axes.set_xlabel("profit per visitor of round two, by the true effects")
-    axes.set_title(f"means of {len(learnt)} shops with 95 % intervals", fontsize=10)
 
 
 def draw_sizes(path: Path, told: Sequence[Mapping[str, Any]]) -> None:

@@ -19,26 +19,20 @@ from typing import Any
 import numpy as np
 
 from benchmarks import reacting_shop
-from benchmarks.live_loops import (
-    DAYS,
-    POLICIES,
-    Place,
-    keep,
-    kept,
-    lines_of,
-    mean_of,
-    scratch,
-    second_round,
-    second_wave,
-    serving,
-)
+from benchmarks.live_loops import DAYS, Place, keep, kept, lines_of, mean_of, scratch, serving
 from benchmarks.live_loops_picture import draw_sizes
-from benchmarks.reacting_shop import MINUTE_MS, Shopper, shoppers, visit
+from benchmarks.reacting_shop import MINUTE_MS, Segment, Shopper, shoppers, visit
 from live.decide import HOLD, SHOW, Decision, Ledger, Policy
 from live.event import parse_events
 from live.log import ASSIGNMENTS, EVENTS, Log
 from live.settings import LiveSettings
+from ml.config import Config
+from warehouse.open import open_warehouse
 
+# Visitors of round two of whom chance decides for so many.
+EXPLORE = 0.2
+POLICIES = ("learnt", "everybody", "buyers, their share", "buyers, same share", "buyers, best share")
+CHOSEN_SQL = "select share_percent from funnelift.roi_projection where strategy = 'response' and is_chosen = 1"
 POINT = "engaged"
 KINDS = ("view", "addtocart", "transaction")
 # So many visitors of the first shop visit a service too.
@@ -82,6 +76,46 @@ def logs_are_equal(place: Place, crowd: Sequence[Shopper], salt: str) -> bool:
         with serving(place.config, settings) as send:
             visit(crowd, send)
     return all(lines_of(own, logs[0], kind) == lines_of(own, logs[1], kind) != [] for kind in (EVENTS, ASSIGNMENTS))
+
+
+def gain(segment: Segment, config: Config) -> float:
+    """What showing the offer to a visitor of a segment is expected to earn."""
+    policy = config.policy
+    return policy.revenue_per_conversion * segment.effect - policy.cost * segment.buys_if_shown
+
+
+def second_wave(number: int, first: int, second: int) -> list[Shopper]:
+    """Draw the second wave, as large as the first because its past is, and thin it to about `second` shoppers."""
+    return shoppers(1000 + number, first, DAYS, wave=1)[:: max(first // second, 1)]
+
+
+def second_round(place: Place, number: int, following: Sequence[Shopper], salt: str) -> dict[str, Any]:
+    """Serve a second wave of a shop by what was learnt, and say what each policy earns there."""
+    config = place.config
+    settings = LiveSettings(place.folder / "log2", salt=salt, explore_share=EXPLORE, refresh_seconds=3600)
+    with serving(config, settings) as send:
+        decisions = visit(following, send)
+    return {"shop": number, **_of_policies(config, following, decisions)}
+
+
+def _of_policies(config: Config, crowd: Sequence[Shopper], decisions: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Profit per visitor of the second wave, by the true effects, under each policy."""
+    gains = np.array([gain(shopper.segment, config) for shopper in crowd])
+    told = [decisions[shopper.visitor] for shopper in crowd]
+    treats = np.array([row["treat"] == 1 for row in told])
+    order = np.argsort([-row["probability"] for row in told], kind="stable")
+    with open_warehouse(config) as warehouse:
+        rows = warehouse.query(CHOSEN_SQL)
+    share = rows[0]["share_percent"] if rows else 0
+    sums = np.concatenate([[0.0], np.cumsum(gains[order])]) / len(crowd)
+    each = [sums[round(len(crowd) * percent / 100)] for percent in range(101)]
+    values = (gains[treats].sum() / len(crowd), gains.mean(), each[share], sums[int(treats.sum())], max(each))
+    return {
+        "profit": dict(zip(POLICIES, map(float, values), strict=True)),
+        "profit of an oracle": float(np.maximum(gains, 0).mean()),
+        "share shown by the policy": float(treats.mean()),
+        "shown": sum(row["action"] == "show" for row in told) / len(told),
+    }
 
 
 def one_shop(place: Place, number: int, first: int, second: int) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """A simulated shop whose shoppers react to what they are shown; what showing changes is known.
 
 A shopper comes once, looks at three things, and then buys or leaves. Some were there a week or two before, whenever
-they come: so how long ago that was says nothing about the day. Where an offer is shown at the third event, one who would have left may buy (`adds`), and one who would have bought may leave
-(`removes`), as in the segments of ml/config.yml.
+they come: so how long ago that was says nothing about the day. Where an offer is shown at the third event, one who
+would have left may buy (`adds`), and one who would have bought may leave (`removes`), as in the segments of
+ml/config.yml.
 """
 
 import json

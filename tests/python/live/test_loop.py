@@ -4,13 +4,14 @@ import json
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import duckdb
 import pytest
 
-from benchmarks.live_loops import second_wave
-from benchmarks.reacting_shop import AVERAGE_EFFECT, DAY_MS, Shopper, history, shoppers, visit
+from benchmarks.live_round_two import second_wave
+from benchmarks.reacting_shop import AVERAGE_EFFECT, DAY_MS, LIVE_MS, Shopper, history, shoppers, visit
 from compiled import create_raw_tables
 from live.log import ASSIGNMENTS, DECISIONS, EVENTS
 from live.service import KEPT
@@ -140,12 +141,21 @@ def test_a_ranking_learns_from_rows_of_one_chance(loop: Loop) -> None:
     assert f"{len(loop.crowd[HALF:]) - len(second):,} rows left out of rankings and money" in run["warnings_json"]
 
 
-def test_visitors_of_both_rounds_have_the_past_of_their_segment_and_are_not_the_same() -> None:
-    events: dict[str, list[str]] = {}
-    for event in history(2000, waves=2):
-        events.setdefault(event["visitorid"], []).append(event["event"])
-    one, two = shoppers(1000, 2000, 6), second_wave(0, 2000, 600)
-    assert 600 <= len(two) < 700
-    assert {shopper.visitor for shopper in one}.isdisjoint(shopper.visitor for shopper in two)
-    for shopper in (*one, *two):
-        assert events.get(shopper.visitor, []) == list(shopper.segment.past), shopper
+def test_visitors_of_both_rounds_have_the_past_of_their_segment_at_the_same_distance() -> None:
+    rounds = shoppers(1000, 2000, 6), second_wave(0, 2000, 2000)
+    ago: list[list[float]] = [[], []]
+    for wave, crowd in enumerate(rounds):
+        past: dict[str, list[dict[str, Any]]] = {}
+        for event in history(2000, 6, wave):
+            past.setdefault(event["visitorid"], []).append(event)
+        for shopper in crowd:
+            events = past.get(shopper.visitor, [])
+            assert [event["event"] for event in events] == list(shopper.segment.past), shopper
+            ago[wave] += [(shopper.comes_ms - event["timestamp"]) / DAY_MS for event in events[:1]]
+    assert {shopper.visitor for shopper in rounds[0]}.isdisjoint(shopper.visitor for shopper in rounds[1])
+    assert max(event["timestamp"] for event in history(2000, 6)) < LIVE_MS
+    assert min(map(min, ago)) > 6
+    assert max(map(max, ago)) < 14
+    # In the first half of a round as in the second, and in both rounds; shoppers come when chance wants.
+    halves = [mean(half) for days in ago for half in (days[: len(days) // 2], days[len(days) // 2 :])]
+    assert halves == pytest.approx([10] * 4, abs=0.75)
