@@ -76,6 +76,28 @@ class Cells:
         """Whether a record can become several."""
         return bool(self._opened)
 
+    @property
+    def opens_inner_lists(self) -> bool:
+        """Whether an entry of a list can become several."""
+        return bool(self._inner)
+
+    def siblings(self, depth: int) -> str | None:
+        """Give the SQL of what entries have in common that stand in one list, of one moment.
+
+        Parameters
+        ----------
+        depth : int
+            How many lists are opened where the time is: an entry with a time of its own is a moment of its own.
+
+        Returns
+        -------
+        str or None
+            SQL of a number, null for a record that is no such entry; None where no record can be one.
+        """
+        if depth == 0 and self.opens_lists:
+            return "CASE WHEN opened > 0 THEN 0 END"
+        return "CASE WHEN inner_opened > 0 THEN number END" if depth == 1 and self.opens_inner_lists else None
+
     def cell(self, cell: Cell | None) -> str:
         """Give a cell's SQL: its text without the spaces around it; '' where there is none."""
         names = cell_names(cell)

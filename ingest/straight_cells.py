@@ -94,6 +94,11 @@ class StraightCells(Cells):
         return bool(self._lists)
 
     @property
+    def opens_inner_lists(self) -> bool:
+        """See Cells."""
+        return bool(self._inner_lists)
+
+    @property
     def entry_place(self) -> str:
         """See Cells."""
         inner = " || CASE WHEN inner_opened > 0 THEN '/' || inner_number ELSE '' END" if self._inner_lists else ""

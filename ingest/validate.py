@@ -11,11 +11,12 @@ import pyarrow.compute as pc
 from ingest.alike import has_bare_numbers, shape
 from ingest.cells import Cells
 from ingest.contract import CATEGORY_TREE, EVENTS, ITEM_PROPERTIES, TREATMENT_ASSIGNMENTS, Layout, rule_names
-from ingest.field_path import column_of
+from ingest.field_path import column_of, field_path
 from ingest.limits import ID_CHARACTERS, PROPERTY_CHARACTERS, VALUE_BYTES
 from ingest.mapping import CANONICAL_EVENTS, IGNORE, LONGEST_OFFER, Cell, Condition, Mapping, cell_names
 from ingest.reader import Block
 from ingest.source import Source, is_typed_time, nested_columns
+from ingest.siblings import SIBLINGS, tell_apart
 from ingest.straight_cells import FIELDS as _FIELDS_OF_STRAIGHT
 from ingest.straight_cells import NOT_STRAIGHT, NotStraightError, StraightCells
 from warehouse.errors import FunneliftError
@@ -134,7 +135,7 @@ _EVENTS = """
         SELECT line, structure, {timestamp} AS t, {visitorid} AS visitorid, {event} AS source_event, {itemid} AS itemid,
             {transactionid} AS transactionid, {price} AS price_text, {categoryid} AS categoryid,
             {event_id} AS event_id, {quantity} AS quantity_text, {currency} AS currency,
-            {elapsed_ms} AS elapsed_ms{rule_cells}
+            {elapsed_ms} AS elapsed_ms{rule_cells}{siblings}
         FROM split
     ),
     timed AS ({timed}),
@@ -149,7 +150,7 @@ _EVENTS = """
         CASE WHEN event IN ('transaction', 'refund') THEN nullif(transactionid, '') END AS transactionid,
         price, nullif(categoryid, '') AS categoryid,
         nullif(event_id, '') AS event_id, CASE WHEN event_id <> '' THEN line END AS line_number,
-        quantity{details},
+        quantity{details}{keep_siblings},
         CASE
             WHEN structure IS NOT NULL THEN structure
             {ignored_by_rule}
@@ -344,6 +345,7 @@ class Validator:
         rows = self._run(self._statement(look), block.table, block)
         if look.is_straight:
             rows = self._read_again(rows, block)
+        rows = tell_apart(rows)
         extra = rows.num_rows - pc.count_distinct(rows["line"]).as_py() if self._opens_lists else 0
         details = None
         if self._has_details:
@@ -478,6 +480,9 @@ def _statement(source: Source, layout: Layout, look: _Look, now_ms: int, has_det
         decimal = _DECIMAL if look.has_bare_numbers else _CHECKED_DECIMAL
         parts |= {f"{cell}_read": decimal.format(text=parts[f"{cell}_number"]) for cell in ("price", "quantity")}
         parts["details"] = "".join(f", {name}" for name in _DETAILS) if has_details else ""
+        siblings = cells.siblings(_depth(mapping)) if mapping.columns.transaction else None
+        parts["siblings"] = f", {siblings} AS {SIBLINGS}" if siblings else ""
+        parts["keep_siblings"] = f", {SIBLINGS}" if siblings else ""
         if cells.opens_lists:
             # Entries of one line have its id and their place.
             parts["event_id"] = f"coalesce(nullif({parts['event_id']}, '') || {cells.entry_place}, {parts['event_id']})"
@@ -558,6 +563,12 @@ def _event(mapping: Mapping, cells: Cells, parameters: dict[str, Any]) -> dict[s
         "ignored_by_rule": "WHEN event = '' THEN $ignore" if whens else "",
         "and_needs_item": "AND NOT list_contains($itemless, event)" if itemless else "",
     }
+
+
+def _depth(mapping: Mapping) -> int:
+    """How many lists are opened where the time of an event is."""
+    paths = [field_path(name) for name in cell_names(mapping.columns.timestamp)]
+    return max((path.opened is not None) + (path.inner is not None) for path in paths)
 
 
 def _money(mapping: Mapping, parts: dict[str, str], parameters: dict[str, Any]) -> dict[str, str]:

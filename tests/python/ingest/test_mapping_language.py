@@ -132,6 +132,51 @@ events: {view: view, buy: transaction}
     assert shop.rows(COUNTS) == [(4, 3, 1, 0)]
 
 
+ORDERED = """
+columns: {timestamp: at, visitor: who, event: what, item: "lines[].sku", transaction: bill, price: "lines[].price"}
+events: {view: view, buy: transaction, back: refund}
+refunds: net
+"""
+
+
+def order(what: str, *lines: dict[str, object], at: int = AT) -> dict[str, object]:
+    return {"at": at, "who": "v", "what": what, "bill": "o1", "lines": list(lines)}
+
+
+def told_apart(shop: Shop, mapping: str, *records: dict[str, object]) -> list[tuple[object, ...]]:
+    load(shop, mapping, "e.jsonl", "".join(json.dumps(record) + "\n" for record in records))
+    how_often = "count(*), count(event_id), count(distinct event_id), min(line_number)"
+    found = shop.rows(f"select event, itemid, {how_often} from funnelift_raw.raw_events group by 1, 2 order by 1, 2")
+    shop.warehouse.unlink()
+    return found
+
+
+def test_equal_entries_of_one_order_are_told_apart_by_ids_of_their_own(shop: Shop) -> None:
+    """All but the first have an id; the same line once more has the same ids, whatever its other columns say."""
+    two, other = {"sku": "a", "price": 5}, {"sku": "b", "price": 5}
+    assert told_apart(shop, ORDERED, order("buy", two, other, two, two)) == [
+        ("transaction", "a", 3, 2, 2, 1),
+        ("transaction", "b", 1, 0, 0, None),
+    ]
+    again = [order("buy", two, two), order("buy", two, two), order("buy", two)]
+    assert told_apart(shop, ORDERED, *again) == [("transaction", "a", 5, 2, 1, 1)]
+    # Views are none of an order; one refund without a price takes back all of the item.
+    assert told_apart(shop, ORDERED, order("view", two, two)) == [("view", "a", 2, 0, 0, None)]
+    assert told_apart(shop, ORDERED, order("back", two, two)) == [("refund", "a", 2, 1, 1, 1)]
+    assert told_apart(shop, ORDERED, order("back", {"sku": "a"}, {"sku": "a"})) == [("refund", "a", 2, 0, 0, None)]
+
+
+def test_equal_entries_with_times_of_their_own_are_events_that_were_sent_twice(shop: Shop) -> None:
+    acts = {"who": "v", "acts": [order("buy", {"sku": "a"}, {"sku": "a"}), order("buy", {"sku": "a"}, {"sku": "a"})]}
+    mapping = ORDERED.replace("lines[]", "acts[].lines[]")
+    for name in ("at", "what", "bill"):
+        mapping = mapping.replace(f": {name},", f': "acts[].{name}",')
+    assert told_apart(shop, mapping, acts) == [("transaction", "a", 4, 2, 1, 1)]
+    assert told_apart(shop, mapping.replace("acts[].lines[]", "acts[]"), {
+        "who": "v", "acts": [{"at": AT, "what": "buy", "bill": "o1", "sku": "a"}] * 2
+    }) == [("transaction", "a", 2, 0, 0, None)]  # fmt: skip
+
+
 def test_an_entry_is_found_by_its_key(shop: Shop) -> None:
     mapping = MINIMAL.replace("thing", '"params[key=sku].value.text"')
     line = {"at": AT, "who": "v", "what": "view", "params": [{"key": "x"}, {"key": "sku", "value": {"text": "i"}}]}
