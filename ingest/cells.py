@@ -11,10 +11,13 @@ from ingest.field_path import Found, Step, field_path
 from ingest.mapping import Cell, Join, Mapping, cell_names
 from ingest.source import Source
 
-# Looking for what there could be to trim takes a fifth of the time that trimming every cell does.
+# Spaces of any width, and the tab that exports put beside long numbers, so that spreadsheets leave them as they are.
+_BLANKS = "\t \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
+# Looking for what there could be to trim takes a fifth of the time that trimming every cell does. What begins with a
+# blank of one byte comes before any text that does not.
 _TRIMMED = (
-    "CASE WHEN {cell} LIKE ' %' OR {cell} LIKE '% ' OR strlen({cell}) <> length({cell}) "
-    "THEN trim({cell}) ELSE {cell} END"
+    "CASE WHEN {cell} < '!' OR {cell} LIKE '% ' OR {cell} LIKE '%\t' OR strlen({cell}) <> length({cell}) "
+    f"THEN trim({{cell}}, '{_BLANKS}') ELSE {{cell}} END"
 )
 # Text inside JSON that holds JSON itself cannot do without these.
 _MAY_HOLD_TEXT = r"(contains(raw, '\"') OR contains(raw, '\u0022'))"

@@ -2,12 +2,14 @@
 
 import argparse
 import datetime as dt
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 
 from ingest.contract import CATEGORY_TREE, EVENTS
+from ingest.field_path import column_of
 from ingest.guess.sample import take_sample
 from ingest.guess.words import says
 from ingest.inputs import Input, inspect_all
@@ -101,6 +103,10 @@ def check(
     if passed_over:
         messages.print(f"passed over: {escape('; '.join(passed_over))}", soft_wrap=True)
     survey = Survey()
+    for each in inputs:
+        if name := _unmapped_currency(each):
+            survey.unmapped_currencies.add(name)
+            each.layout = replace(each.layout, cells=each.layout.cells | {"currency": name})
     with progress_bar(messages) as progress:
         for each, checked in checked_blocks(inputs, progress, verb="checking", has_details=True):
             if checked is None:
@@ -116,21 +122,29 @@ def check(
             elif each.layout.kind is CATEGORY_TREE:
                 survey.add_categories(checked.accepted)
         check_reject_rates(inputs, max_reject_rate)
-    return inputs, survey, survey.warnings() + [text for each in inputs for text in _unmapped_currencies(each)]
+    return inputs, survey, survey.warnings()
 
 
-def _unmapped_currencies(each: Input) -> list[str]:
-    """A warning where the first lines name several currencies and the mapping none."""
-    columns = each.layout.mapping.columns
-    if each.layout.kind is not EVENTS or columns.currency or not columns.price or not each.accepted_count:
-        return []
-    dialect = each.layout.dialect
-    sample = take_sample(each.source, (dialect, None if dialect.has_header else list(each.layout.header)))
-    return [
-        f"{each.name}: prices of {len(named):,} currencies, by the column {column.name}; map it (columns.currency)"
-        for column in sample.columns
-        if says("currency", column.name) and len(named := set(column.texts)) > 1
-    ]
+def _unmapped_currency(each: Input) -> str | None:
+    """The column or path that seems to be the currency of mapped prices, where the mapping names none."""
+    layout, columns = each.layout, each.layout.mapping.columns
+    if layout.kind is not EVENTS or columns.currency or not columns.price:
+        return None
+    header = None if layout.dialect.has_header else list(layout.header)
+    try:
+        texts = {
+            column.name: set(column.texts) for column in take_sample(each.source, (layout.dialect, header)).columns
+        }
+    except FunneliftError:
+        return None  # the check itself says what is wrong
+    found = [name for name in texts if says("currency", name)]
+    # A list of keys and values may say it, as that of Google Analytics does.
+    for name in texts:
+        if name.endswith("[].key") and "currency" in texts[name]:
+            listed, value = name.removesuffix("[].key"), name.removesuffix("key") + "value"
+            text = ".string_value" if f"{value}.string_value" in texts else ""
+            found.append(f"{listed}[key=currency].value{text}")
+    return next((name for name in found if column_of(name, layout.header) in layout.header), None)
 
 
 def _moment(ms: int | None) -> str:

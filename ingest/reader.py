@@ -3,6 +3,7 @@
 import codecs
 import csv
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -35,6 +36,7 @@ _SPLIT_BYTES = 1 << 20
 _CACHED_BYTES = 1 << 17
 
 _NEWLINE, _NUL, _SPACE, _MINUS = 10, 0, ord(" "), ord("-")
+_LINE_ENDS = re.compile(rb"(?<!\r)\r++\n")
 _FIELDS = pa.list_(pa.string())
 
 
@@ -45,7 +47,7 @@ class Block:
     `table` has `line` and, where `is_split`, one column `c0`, `c1`, … for each column of the file that is needed: of
     Parquet, and of lines of which each is a record of CSV as it stands. Other text has `raw`, `fields` (set where
     splitting at the delimiter would be wrong) and `problem` (a reject reason the reader found). `origin` is the
-    records themselves. `is_plain` says that no cell is quoted, begins with a minus or has a space to trim.
+    records themselves. `is_plain` says that no cell is quoted, begins with a minus or has a blank to trim.
     """
 
     table: pa.Table
@@ -184,8 +186,7 @@ class _Splitter:
         """The records of so many whole lines; None where one of them needs a closer look."""
         if not self._is_able or not data:
             return None
-        if b"\r" in data:
-            data = data.replace(b"\r\n", b"\n")
+        data = _plain_ends(data)
         # Arrow makes a record of an empty line, and a line end of a CR.
         if data.startswith((b"\n", codecs.BOM_UTF8)) or b"\r" in data or b"\0" in data:
             return None
@@ -229,12 +230,13 @@ class _Splitter:
 
 
 def _neighbours(data: bytes, delimiter: bytes) -> tuple[bool, bool]:
-    """Whether a line is empty, and whether no cell begins with a space or a minus or ends with a space.
+    """Whether a line is empty, and whether no cell begins with a blank or a minus or ends with a blank.
 
     Looking for each pair of bytes in a search of its own takes ten times as long.
     """
     characters = np.frombuffer(data, np.uint8)
-    is_bare = not data.startswith((b" ", b"-"))
+    # A tab that delimits nothing is a blank as well.
+    is_bare = not data.startswith((b" ", b"-")) and (delimiter == b"\t" or b"\t" not in data)
     for start in range(0, len(characters), _CACHED_BYTES):
         part = characters[start : start + _CACHED_BYTES + 1]
         is_end = part == _NEWLINE
@@ -245,6 +247,13 @@ def _neighbours(data: bytes, delimiter: bytes) -> tuple[bool, bool]:
             starts_badly = borders[:-1] & (is_space | (part == _MINUS))[1:]
             is_bare = not (starts_badly | (is_space[:-1] & borders[1:])).any()
     return False, is_bare
+
+
+def _plain_ends(data: bytes) -> bytes:
+    """Lines that end in LF alone; programs that write CR LF twice over leave CR CR LF."""
+    if b"\r" not in data:
+        return data
+    return _LINE_ENDS.sub(b"\n", data) if b"\r\r\n" in data else data.replace(b"\r\n", b"\n")
 
 
 def _is_utf8(data: bytes) -> bool:
@@ -258,7 +267,7 @@ class _Records:
     """Whole lines to records. Most lines are a record as they stand; the others are gone through one by one."""
 
     def __init__(self, data: bytes, first_line: int, dialect: Dialect | None, width: int, *, is_last: bool) -> None:
-        self.data = data.replace(b"\r\n", b"\n") if b"\r" in data else data
+        self.data = _plain_ends(data)
         self.bytes = np.frombuffer(self.data, np.uint8)
         self.ends = np.flatnonzero(self.bytes == _NEWLINE)
         self.starts = np.concatenate(([0], self.ends[:-1] + 1)) if len(self.ends) else self.ends

@@ -29,7 +29,7 @@ _SUFFIXES: dict[str, Packing] = {".gz": "gzip", ".zst": "zstd", ".zip": "zip"}
 # Deflate makes no byte of more than this many.
 MAX_DEFLATION = 1032
 # Excel's own first line, which says the delimiter of the others.
-_SEPARATOR = re.compile(rb'"?sep=([^"\r\n])"? *\r?\n', re.IGNORECASE)
+_SEPARATOR = re.compile(rb'"?sep=([^"\r\n])"? *\r*\n', re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,12 @@ def inspect(path: Path, encoding: str = "utf-8") -> Source:
     packed = Source(path, "csv", packing, size, modified, encoding=encoding)
     head = next(unpacked_chunks(packed, HEAD_BYTES), (b"", 0))[0]
     is_whole = len(head) < HEAD_BYTES
-    if encoding == "utf-8" and head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise FunneliftError(f"{path}: encoded in UTF-16; save it as UTF-8, or say encoding: utf-16 in a mapping file")
+    # Without a mark at its beginning, UTF-16 shows itself by a zero beside its first letter.
+    if encoding == "utf-8" and (head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in head[:2]):
+        raise FunneliftError(
+            f"{path}: encoded in UTF-16; save it as UTF-8, or say encoding: utf-16 in a mapping file "
+            "(utf-16-le or utf-16-be where it begins without a byte order mark)"
+        )
     head = next(_decoded(iter([(head, 0)]), packed))[0].removeprefix(codecs.BOM_UTF8)
     if not head.strip():
         raise FunneliftError(f"{path}: the file is empty: no header, no lines")

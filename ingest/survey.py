@@ -44,6 +44,7 @@ class Survey:
         self._orders = Orders()
         self._prices: Counter[str] = Counter()
         self._currencies: Counter[str] = Counter()
+        self.unmapped_currencies: set[str] = set()
         self._left_out: Counter[str] = Counter()
         self._categories: set[str] = set()
         self._parents: set[str] = set()
@@ -123,7 +124,8 @@ class Survey:
     def _add_details(self, details: pa.Table, is_named: set[str]) -> None:
         reason = details["reason"]
         priced = details["currency"].filter(pc.or_kleene(pc.is_null(reason), pc.equal(reason, "other_currency")))
-        self._currencies.update({name.upper(): count for name, count in _counted(priced).items() if name})
+        named = {name.upper(): count for name, count in _counted(priced).items() if name and name not in NULL_WORDS}
+        self._currencies.update(named)
         out = pc.fill_null(pc.is_in(reason, value_set=pa.array(["ignored", "unknown_event"])), False)
         for name, count in _counted(details["source_event"].filter(out)).items():
             if name and (name not in is_named or step_of(name)):
@@ -178,7 +180,9 @@ class Survey:
             found.append(f"all {prices['all']:,} prices are whole numbers and most end as cents do; are they cents?")
         if len(self._currencies) > 1:
             shown = ", ".join(f"{name} ({count:,})" for name, count in self._currencies.most_common(_SHOWN))
-            found.append(f"prices of {len(self._currencies):,} currencies: {shown}")
+            told = ", ".join(sorted(self.unmapped_currencies))
+            cure = f"; map them (columns.currency), by the column {told}" if told else ""
+            found.append(f"prices of {len(self._currencies):,} currencies: {shown}{cure}")
         return found
 
     def _gaps(self) -> list[str]:

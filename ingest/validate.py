@@ -30,7 +30,7 @@ _IGNORED = "ignored"
 _DETAILS = ("source_event", "currency")
 _ISO = r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d{1,9})?"
 _ISO_UTC = _ISO + r"( ?UTC|Z)"
-_ISO_OFFSET = _ISO + r"[+-]\d{2}(:?\d{2})?"
+_ISO_OFFSET = _ISO + r"[+-](0\d|1[0-5])(:?[0-5]\d)?"
 
 # Each gives line, structure and the fields, of JSON lines as a list: `structure` is the reject reason of a record that
 # has no proper fields.
@@ -123,6 +123,8 @@ _TIME_REASONS = """
 
 # Marks of thousands that look alike: spaces at which no line breaks, and the apostrophe of word processors.
 _THOUSANDS = {" ": " \u00a0\u202f\u2009", "'": "'\u2019"}
+# Elsewhere such a mark is none of thousands: 12.99 among 1.012,50 is another country's 12,99. India parts by two digits.
+_GROUPED = r"[+-]?\d{{1,3}}([{marks}]\d{{2,3}})*[{marks}]\d{{3}}([{decimal}]\d*)?([eE][+-]?\d+)?"
 _NUMBER = r"'\+?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?'"
 _DECIMAL = "try_cast({text} AS DECIMAL(18, 4))"
 # A cast also takes 1_000 and 1e2., which no other reader does.
@@ -575,11 +577,13 @@ def _money(mapping: Mapping, parts: dict[str, str], parameters: dict[str, Any]) 
     found = {"other_currency": "", "price_value": "price_as_written", "bad_quantity": ""}
     if mapping.columns.quantity:
         found["bad_quantity"] = "WHEN quantity_text <> '' AND coalesce(quantity, 0) = 0 THEN 'bad_quantity'"
-        found["bad_quantity"] += " WHEN price * quantity >= 1e14 THEN 'bad_quantity'"
+        found["bad_quantity"] += " WHEN price::DOUBLE * quantity::DOUBLE >= 1e14 THEN 'bad_quantity'"
     for cell in ("price", "quantity"):
-        for place, mark in enumerate(_THOUSANDS.get(mapping.thousands, mapping.thousands) if mapping.thousands else ""):
-            parameters[f"thousands_{place}"] = mark
-            parts[cell] = f"replace({parts[cell]}, $thousands_{place}, '')"
+        if mapping.thousands:
+            marks = _THOUSANDS.get(mapping.thousands, mapping.thousands)
+            parameters |= {"thousands": marks, "grouped": _GROUPED.format(marks=marks, decimal=mapping.decimal)}
+            bare = f"translate({parts[cell]}, $thousands, '')"
+            parts[cell] = f"CASE WHEN regexp_full_match({parts[cell]}, $grouped) THEN {bare} ELSE {parts[cell]} END"
         if mapping.decimal == ",":
             # With a decimal comma a point means nothing.
             parts[cell] = f"translate({parts[cell]}, ',.', '.,')"
@@ -590,7 +594,7 @@ def _money(mapping: Mapping, parts: dict[str, str], parameters: dict[str, Any]) 
         rates = {mapping.currency: "1"} | mapping.exchange_rates
         parameters |= {"currencies": ["", *(name.upper() for name in rates)], "rates": ["1", *rates.values()]}
         rate = "$rates[list_position($currencies, upper(currency))]::DECIMAL(18, 9)"
-        found["price_value"] = f"try_cast(({found['price_value']}) * {rate} AS DECIMAL(18, 4))"
+        found["price_value"] = f"try_cast(({found['price_value']})::DECIMAL(28, 4) * {rate} AS DECIMAL(18, 4))"
         found["other_currency"] = (
             "WHEN price_text <> '' AND NOT list_contains($currencies, upper(currency)) THEN 'other_currency'"
         )

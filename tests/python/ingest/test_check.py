@@ -1,6 +1,7 @@
 """`python -m ingest check`: it says what a load would do, warns of what looks wrong, and writes nothing."""
 
 import argparse
+import json
 import random
 from pathlib import Path
 
@@ -8,8 +9,10 @@ import pyarrow as pa
 import pytest
 
 from ingest import check
+from ingest.guess import sample
 from ingest.survey import Survey
 from loading import EVENTS_HEADER, Outcome, Shop, make_shop
+from paths import ROOT
 
 HEADER = "at,who,what,item,price,cur\n"
 MAPPING = """
@@ -70,7 +73,10 @@ def test_a_healthy_file_has_no_warnings(shop: Shop, tmp_path: Path) -> None:
         (event(12, "u1", "see"), "no event on 2 days between the first and the last: 2024-01-10, 2024-01-11"),
         (event(1, "u1", "added_to_cart") * 2, "1 names of events read like steps and are left out: added_to_cart (2)"),
         (event(1, "u1", "wish"), "1 names of events are left out: wish (1)"),
-        (event(1, "u1", "see", cur="EUR") + event(1, "u1", "see", cur="USD"), "prices of 2 currencies, by the column"),
+        (
+            event(1, "u1", "see", cur="EUR") + event(1, "u1", "see", cur="usd") + event(1, "u1", "see", cur="NA"),
+            "prices of 2 currencies: EUR (1), USD (1); map them (columns.currency), by the column cur",
+        ),
     ],
 )
 def test_what_looks_wrong_is_told(shop: Shop, tmp_path: Path, lines: str, warning: str) -> None:
@@ -124,6 +130,24 @@ def test_currencies_that_the_mapping_names_are_counted(shop: Shop, tmp_path: Pat
     assert outcome.code == 0
     assert "prices of 2 currencies: EUR (1), USD (1)" in outcome.output
     assert "other_currency: 1" in outcome.output
+
+
+def test_a_currency_that_comes_late_is_counted(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sample, "MAX_RECORDS", 5)
+    shop.write("events.csv", HEADER + event(1, "u1", "see", cur="EUR") * 9 + event(1, "u1", "see", cur="USD"))
+    assert "prices of 2 currencies: EUR (9), USD (1)" in mapped(shop, tmp_path).output
+
+
+def test_a_list_of_keys_and_values_may_say_the_currency(shop: Shop) -> None:
+    for name in ("EUR", "USD"):
+        purchase = {
+            "event_timestamp": "1704450000000000", "event_name": "purchase", "user_pseudo_id": "u",
+            "ecommerce": {"transaction_id": name}, "items": [{"item_id": "i", "price": 5}],
+            "event_params": [{"key": "currency", "value": {"string_value": name}}],
+        }  # fmt: skip
+        shop.write(f"{name}.jsonl", json.dumps(purchase) + "\n")
+    told = run(shop, "--mapping", str(ROOT / "examples" / "ga4.yml")).output
+    assert "2 currencies: EUR (1), USD (1); map them (columns.currency), by the column event_params[key=curr" in told
 
 
 def test_parents_that_are_no_category(shop: Shop) -> None:

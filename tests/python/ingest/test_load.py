@@ -278,11 +278,27 @@ def test_tomorrow_is_not_yet_the_far_future(shop: Shop) -> None:
 
 def test_blanks_of_every_kind_around_an_id_are_dropped_and_others_stay(shop: Shop) -> None:
     shop.write(
-        "events.csv", EVENTS_HEADER + "1437926001434, 79\u00a0,view,\u2003é é\u3000,\n1437926001435,7 9,view,\t1,\n"
+        "events.csv", EVENTS_HEADER + "1437926001434, 79\u00a0,view,\u2003é é\u3000,\n1437926001435,7 9,view,1\t2,\n"
     )
     assert shop.load().code == 0
     found = shop.rows("select visitorid, itemid from funnelift_raw.raw_events order by timestamp")
-    assert found == [("79", "é é"), ("7 9", "\t1")]
+    assert found == [("79", "é é"), ("7 9", "1\t2")]
+
+
+@pytest.mark.parametrize("line", ["1437926001434,79\t,view,\t007 \t,", '1437926001434,"79\t",view, \t007,'])
+def test_a_tab_that_keeps_a_spreadsheet_off_an_id_is_no_part_of_it(shop: Shop, line: str) -> None:
+    shop.write("events.csv", f"{EVENTS_HEADER}{line}\n")
+    assert shop.load().code == 0
+    assert shop.rows("select visitorid, itemid from funnelift_raw.raw_events") == [("79", "007")]
+
+
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_a_line_end_that_was_written_twice_over_is_one(shop: Shop, quote: str) -> None:
+    lines = [f"{n},1437926001434,79,view,{quote}450209{quote}" for n in ("", "t")]
+    shop.write("events.csv", "\r\r\n".join(["transactionid,timestamp,visitorid,event,itemid", *lines, ""]))
+    assert shop.load().code == 0
+    assert shop.rows("select distinct itemid from funnelift_raw.raw_events") == [("450209",)]
+    assert shop.rows("select line_count from funnelift_raw.raw_loads") == [(2,)]
 
 
 def test_only_transactions_carry_transaction_ids(shop: Shop) -> None:
@@ -552,6 +568,7 @@ BAD_FILES = {
         ["events.csv", "colour", "ignore_columns"],
     ),
     "a column twice": ("events.csv", EVENTS_HEADER.replace("\n", ",event\n").encode(), ["event more than once"]),
+    "UTF-16 without its mark": ("events.csv", AS_CSV.encode("utf-16-le"), ["events.csv", "UTF-16", "utf-16-le"]),
     "UTF-16": ("events.csv", AS_CSV.encode("utf-16"), ["events.csv", "UTF-16", "save it as UTF-8"]),
     "a Latin-1 header": ("events.csv", b"zeit,bes\xfccher\n", ["events.csv", "not UTF-8"]),
     "a JSON array": ("events.json", b'[{"timestamp": 1}]', ["events.json", "one JSON object a line"]),

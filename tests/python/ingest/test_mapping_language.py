@@ -312,6 +312,52 @@ def test_decimal_commas_quantities_and_currencies(shop: Shop) -> None:
     assert reasons(shop) == [(5, "other_currency"), (6, "bad_price"), (7, "bad_quantity"), (8, "bad_quantity")]
 
 
+@pytest.mark.parametrize(
+    ("decimal", "thousands", "prices"),
+    [
+        (",", ".", {"1.012,50": "1012.5", "1.012": "1012", "1.234.567": "1234567", "12.99": None, "1012.500": None}),
+        (".", ",", {"1,012.50": "1012.5", "1,00,000": "100000", "12,99": None, "1,5": None, "1,0000": None}),
+        (",", " ", {"1 012,50": "1012.5", "1 01": None}),
+    ],
+)
+def test_a_mark_that_parts_no_thousands_is_of_another_country(
+    shop: Shop, decimal: str, thousands: str, prices: dict[str, str | None]
+) -> None:
+    """Among 1.012,50 a price of 12.99 was read as 1299."""
+    mapping = f'{PRICED}decimal: "{decimal}"\nthousands: "{thousands}"\ndelimiter: ";"\ncurrency: EUR\n'
+    lines = "".join(f"{AT + n};v;view;i;{price};;\n" for n, price in enumerate(prices))
+    load(shop, mapping, "e.csv", "at;who;what;thing;cost;units;money\n" + lines)
+    assert events(shop, "price") == [(Decimal(price),) for price in prices.values() if price]
+    assert {reason for _, reason in reasons(shop)} == {"bad_price"}
+
+
+LARGEST = "99999999999999"
+
+
+@pytest.mark.parametrize(
+    ("more", "cells", "expected"),
+    [
+        ("", "99999999;1000;VND", (99999999, 1000)),
+        ("", f"{LARGEST};1;VND", (int(LARGEST), 1)),
+        ("", f"{LARGEST};1.5;VND", "bad_quantity"),
+        ("", f"{LARGEST};{LARGEST};VND", "bad_quantity"),
+        ("exchange_rates: {USD: 24000.5}", "10000000;1;USD", (240005000000, 1)),
+        ("exchange_rates: {USD: 999999999}", f"{LARGEST};1;USD", "bad_price"),
+        ("price_is: total", f"{LARGEST};0.0001;VND", "bad_price"),
+    ],
+)
+def test_money_of_many_digits_is_multiplied_or_costs_its_line_alone(
+    shop: Shop, more: str, cells: str, expected: tuple[int, int] | str
+) -> None:
+    """A dong is worth so little that a product of two numbers overflowed, and no file of the shop loaded."""
+    mapping = f'{PRICED}currency: VND\ndelimiter: ";"\n{more}\n'
+    lines = f"{AT};v;view;i;{cells}\n{AT + 1};v;view;j;1;1;VND\n"
+    load(shop, mapping, "e.csv", f"at;who;what;thing;cost;units;money\n{lines}")
+    good = [] if isinstance(expected, str) else [expected]
+    assert events(shop, "price, quantity") == [*good, (1, 1)]
+    assert [reason for _, reason in reasons(shop)] == ([expected] if isinstance(expected, str) else [])
+
+
 def test_the_price_of_a_line_is_divided_by_its_quantity(shop: Shop) -> None:
     mapping = MINIMAL.replace("item: thing", "item: thing, price: cost, quantity: units") + "price_is: total\n"
     load(shop, mapping, "e.csv", f"at,who,what,thing,cost,units\n{AT},v,buy,i,10,4\n{AT + 1},v,buy,i,10,\n")
