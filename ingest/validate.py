@@ -15,8 +15,8 @@ from ingest.field_path import column_of, field_path
 from ingest.limits import ID_CHARACTERS, PROPERTY_CHARACTERS, VALUE_BYTES
 from ingest.mapping import CANONICAL_EVENTS, IGNORE, LONGEST_OFFER, Cell, Condition, Mapping, cell_names
 from ingest.reader import Block
-from ingest.source import Source, is_typed_time, nested_columns
 from ingest.siblings import SIBLINGS, tell_apart
+from ingest.source import Source, is_typed_time, nested_columns
 from ingest.straight_cells import FIELDS as _FIELDS_OF_STRAIGHT
 from ingest.straight_cells import NOT_STRAIGHT, NotStraightError, StraightCells
 from warehouse.errors import FunneliftError
@@ -123,7 +123,7 @@ _TIME_REASONS = """
 
 # Marks of thousands that look alike: spaces at which no line breaks, and the apostrophe of word processors.
 _THOUSANDS = {" ": " \u00a0\u202f\u2009", "'": "'\u2019"}
-# Elsewhere such a mark is none of thousands: 12.99 among 1.012,50 is another country's 12,99. India parts by two digits.
+# Elsewhere it is none of thousands: 12.99 among 1.012,50 is another country's. India parts by two digits, too.
 _GROUPED = r"[+-]?\d{{1,3}}([{marks}]\d{{2,3}})*[{marks}]\d{{3}}([{decimal}]\d*)?([eE][+-]?\d+)?"
 _NUMBER = r"'\+?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?'"
 _DECIMAL = "try_cast({text} AS DECIMAL(18, 4))"
