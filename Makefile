@@ -58,8 +58,8 @@ endif
 
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
-# One line a package while it is fetched, then the errors if any.
-PIP_INSTALL = $(BIN)/python -m pip install --require-hashes --no-deps --progress-bar off -r $< 2>&1 \
+# One line a package while it is fetched, then the errors if any. Python compiles what is used, when it is used first.
+PIP_INSTALL = $(BIN)/python -m pip install --require-hashes --no-deps --no-compile --progress-bar off -r $< 2>&1 \
 	| { grep --line-buffered -E '^ *(Collecting|Installing|ERROR|error)' || true; } | cut -c1-160
 
 .PHONY: help setup setup-dev setup-spark java demo live docs check fast test test-spark soak fuzz lint bench lock clean
