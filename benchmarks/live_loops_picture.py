@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # Okabe and Ito's palette: told apart with every kind of colour blindness; markers differ as well.
-BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
+BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 
 
 def draw(path: Path, covered: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> None:
@@ -77,14 +77,17 @@ def draw_sizes(path: Path, told: Sequence[Mapping[str, Any]]) -> None:
 
     figure, axes = plt.subplots(figsize=(7.5, 4.6), dpi=100)
     sizes = np.array([row["first"] for row in told])
-    others = (("less everybody", "everybody", BLUE, "o", 0.96),
-              ("less buyers, their share", "likely buyers first, share by training", ORANGE, "^", 1.0),
-              ("less buyers, same share", "likely buyers first, as many as the policy", GREEN, "s", 1.04))  # fmt: skip
+    others = (
+        ("less everybody", "everybody gets the offer", BLUE, "o", 0.94),
+        ("less buyers, their share", "likely buyers first, share by training", ORANGE, "^", 0.98),
+        ("less buyers, same share", "likely buyers first, as many as the policy", GREEN, "s", 1.02),
+        ("less buyers, best share", "likely buyers first, best share in hindsight", PURPLE, "D", 1.06),
+    )  # fmt: skip
     for name, title, colour, marker, shift in others:
         mean, lower, upper = np.array([row[name] for row in told]).T
         axes.errorbar(
             sizes * shift, mean, yerr=[mean - lower, upper - mean], fmt=f"{marker}-", color=colour, capsize=4,
-            linewidth=1, label=f"less {title}",
+            linewidth=1, label=title,
         )  # fmt: skip
     axes.axhline(0, color="black", linewidth=1)
     axes.grid(alpha=0.3)
@@ -92,9 +95,10 @@ def draw_sizes(path: Path, told: Sequence[Mapping[str, Any]]) -> None:
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
     axes.minorticks_off()
     axes.set_xlabel("visitors of round one, of whom chance shows the offer to half")
-    axes.set_ylabel("profit per visitor of round two: learnt policy less another")
-    axes.set_title(f"SIMULATED SHOPPERS; means of {told[0]['shops']} shops with 95 % intervals", fontsize=10)
-    axes.legend(fontsize=8)
+    axes.set_ylabel("profit per visitor of round two,\nlearnt policy less another (currency)")
+    axes.set_title(f"SIMULATED SHOPPERS; means of {told[0]['shops']} shops each, with 95 % intervals", fontsize=10)
+    axes.legend(fontsize=8, title="The learnt policy, less ...", title_fontsize=8, loc="upper left", ncols=2)
+    axes.set_ylim(top=axes.get_ylim()[1] * 1.35)
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Software": None})
