@@ -384,6 +384,12 @@ class Mapping(_Model):
             )
         if self.currency and not columns.currency:
             raise ValueError("columns.currency: missing; currency needs it")
+        rates = {name: name.upper() for name, rate in self.exchange_rates.items() if Decimal(rate) != 1}
+        named = [*rates.values(), (self.currency or "").upper()]
+        if twice := [name for name, upper in rates.items() if named.count(upper) > 1]:
+            raise ValueError(
+                f"exchange_rates: {twice[0]} stands twice, or is the currency that is kept; case is no difference"
+            )
         if (columns.quantity or columns.currency) and not columns.price:
             raise ValueError("columns.price: missing; quantity and currency need it")
 

@@ -1,6 +1,7 @@
 """The mapping file: YAML to mappings, and errors that name key and line."""
 
 import fnmatch
+import re
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -134,12 +135,11 @@ def _checked(content: dict[Any, Any], path: Path, lines: Lines, parents: tuple[s
     except ValidationError as error:
         keys = [_key(detail) for detail in error.errors()]
         # Of a value that may be of several kinds, what is wrong inside it says more than that it is none of the others.
-        said = dict.fromkeys(
-            _explain(path, lines, (*parents, *key), detail)
-            for key, detail in zip(keys, error.errors(), strict=True)
-            if not any(key == other[: len(key)] and len(key) < len(other) for other in keys if key)
-        )
-        raise UsageError("\n".join(said)) from error
+        said: dict[tuple[str, ...], str] = {}
+        for key, detail in zip(keys, error.errors(), strict=True):
+            if not any(key == other[: len(key)] and len(key) < len(other) for other in keys if key):
+                said.setdefault(key, _explain(path, lines, (*parents, *key), detail))
+        raise UsageError("\n".join(said.values())) from error
     except RecursionError as error:
         raise UsageError(f"{path}: lists or keys nested too deep") from error
 
@@ -160,7 +160,8 @@ def _explain(path: Path, lines: Lines, key: tuple[str, ...], detail: Any) -> str
     elif detail["type"] == "missing":
         message = "missing"
     elif detail["type"] == "string_type":
-        message = f"must be text, found {str(detail['input'])[:60]}; put it in quotes"
+        found = detail["input"]
+        message = "must be text, found " + ("nothing" if found is None else f"{str(found)[:60]}; put it in quotes")
     return _located(path, lines, key, message)
 
 
@@ -174,6 +175,10 @@ def _located(path: Path, lines: Lines, key: tuple[str, ...], message: str) -> st
     # What a rule about several keys says begins with the key itself.
     told = (*key, *message.split(":", 1)[0].split(".")) if ":" in message else key
     line = next((lines[told[:end]] for end in range(len(told), 0, -1) if told[:end] in lines), None)
+    if line is None:
+        # Of what is missing, the key that asks for it says where to look.
+        named = ((*key, word) for word in re.findall(r"\w+", message))
+        line = next((lines[each] for each in named if each in lines), None)
     if line is None and key[:1] == (FILES,):
         line = lines.get(key[2:])
     place = f"{path}:{line}" if line else str(path)

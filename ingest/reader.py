@@ -399,7 +399,7 @@ def _parquet_blocks(source: Source, needed: set[int]) -> Iterator[Block]:
 
 
 def _as_text(column: pa.Array, source: Source, name: str) -> pa.Array:
-    """Numbers as a person writes them (an id that pandas made a float loses its .0), times in ISO format."""
+    """Numbers as a person writes them (an id that is a float or a decimal loses its .0), times in ISO format."""
     if pa.types.is_nested(column.type):
         return column  # becomes JSON text where it is checked
     if pa.types.is_timestamp(column.type) and column.type.tz:
@@ -411,7 +411,8 @@ def _as_text(column: pa.Array, source: Source, name: str) -> pa.Array:
         integers = pc.cast(pc.if_else(whole, column, None), pa.int64()).cast(pa.string())
         return pc.if_else(pc.fill_null(whole, False), integers, text)
     try:
-        return pc.cast(column, pa.string())
+        text = pc.cast(column, pa.string())
+        return pc.replace_substring_regex(text, r"\.0+$", "") if pa.types.is_decimal(column.type) else text
     except pa.ArrowException as error:
         raise FunneliftError(f"{source.path}: column {name} holds {column.type}; text or numbers are needed") from error
 

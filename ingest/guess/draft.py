@@ -20,6 +20,7 @@ _CLEAR = 4
 # Names that say as much are right whatever their texts look like.
 _CERTAIN = 8
 _NUMBER = re.compile(r"\+?\d+(\.\d+)?([eE][+-]?\d+)?")
+_THREE_DIGITS = re.compile(r"[1-9]\d{0,2}((\.\d{3})+|(,\d{3})+)")
 _COMMA_NUMBER = re.compile(r"(\d+|\d{1,3}(\.\d{3})+)(,\d+)?")
 _POINT_NUMBER = re.compile(r"(\d+|\d{1,3}(,\d{3})+)(\.\d+)?")
 
@@ -179,17 +180,14 @@ class _Guess:
             price = [column for column in self._free() if _has_fractions(column)][:1]
         if not price:
             if odd := self._best("price", lambda column: bool(column.texts)):
-                told = f"{odd[0].name} holds no plain numbers, such as {_shown(odd[0].texts[0])}"
+                strange = next((text for text in odd[0].texts if not _NUMBER.fullmatch(text)), odd[0].texts[0])
+                told = f"{odd[0].name} holds no plain numbers, such as {_shown(strange)}"
                 self._say("columns.price", None, f"{told}; write it as numbers")
             self._refunds([])
             return
         texts = [text.removeprefix("-") for column in price for text in _numbers(column)]
         self._column("price", _cell(price), f"such as {_shown(texts[0])}{_told_of_others(price)}", *price)
-        if not all(_NUMBER.fullmatch(text) for text in texts):
-            mark, other = (",", ".") if all(_COMMA_NUMBER.fullmatch(text) for text in texts) else (".", ",")
-            self._say("decimal", mark, "as prices are written")
-            if any(other in text for text in texts):
-                self._say("thousands", other, "as prices are written")
+        self._marks(texts)
         quantity = self._best("quantity", _is_price)
         if quantity:
             self._column("quantity", _cell(quantity), f"by its name{_told_of_others(quantity)}", *quantity)
@@ -202,6 +200,27 @@ class _Guess:
             kept, *others = [name for name, _ in counts.most_common()]
             told = f"; {', '.join(others[:10])} are rejected unless exchange_rates convert them" if others else ""
             self._say("currency", kept, f"the one of most prices{told}")
+
+    def _marks(self, texts: list[str]) -> None:
+        """What parts decimals and thousands; a mark before three digits, wherever there is one, can be either."""
+        marked = [text for text in texts if not text.isdigit()]
+        if marked and all(_THREE_DIGITS.fullmatch(text) for text in marked):
+            number, mark = marked[0], marked[0][-4]
+            other = "." if mark == "," else ","
+            whole, part = number.replace(mark, ""), f"{number[:-4]} and {number[-3:]} thousandths"
+            # Prices in whole thousands are rarer than those with a point before decimals, as programs write them.
+            is_part = mark == "." and all(text.count(mark) == 1 for text in marked)
+            told = f"{number} is {part if is_part else whole} then; if it is {whole if is_part else part}, say "
+            if is_part:
+                self._say("decimal", ".", f'{told}decimal: "," and thousands: "."')
+                return
+            self._say("decimal", other, f'{told}decimal: "{mark}" without thousands')
+            self._say("thousands", mark, "see decimal")
+        elif not all(_NUMBER.fullmatch(text) for text in texts):
+            mark, other = (",", ".") if all(_COMMA_NUMBER.fullmatch(text) for text in texts) else (".", ",")
+            self._say("decimal", mark, "as prices are written")
+            if any(other in text for text in texts):
+                self._say("thousands", other, "as prices are written")
 
     def _refunds(self, columns: list[Column]) -> None:
         below = sum(text.startswith("-") for column in columns for text in column.texts)

@@ -90,6 +90,20 @@ orders as (
 
 ),
 
+-- Those that have several items.
+wide_orders as (
+
+    select
+        transaction_id,
+        min(own_price) as lowest_price,
+        max(own_price) as highest_price
+    from {{ looked_at(ref('int_events')) }}
+    where transaction_id is not null and own_price is not null
+    group by transaction_id
+    having min(item_key) < max(item_key)
+
+),
+
 orders_by_case as (
 
     select
@@ -146,6 +160,16 @@ complaints as (
     select {{ join_text(["repeat_count", "' of '", "line_count", "' transactions repeat an order of another session'"]) }}
     from orders
     where line_count >= 20 and repeat_count * 10 > line_count
+    union all
+    select {{ join_text([
+        "'all lines of an order have one price, in each of '", "count(*)", "' orders of several items, such as '",
+        "min(transaction_id)", "': is it that of the whole order?'"
+    ]) }}
+    from wide_orders
+    having
+        count(*) >= 20
+        and count(case when lowest_price < highest_price then 1 end) = 0
+        and min(lowest_price) < max(lowest_price)
     union all
     select {{ join_text([
         "'orders '", "min(transaction_id)", "' and '", "min(other_id)", "' differ in case alone: they are two orders'"

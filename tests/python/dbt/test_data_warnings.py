@@ -48,7 +48,7 @@ def complaints(shop: AnyShop, tmp_path: Path, lines: str) -> list[str]:
     done = subprocess.run(command, cwd=ROOT, env=os.environ | places, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-1000:]
     said = [line.partition("  ")[2].strip() for line in done.stdout.splitlines()]
-    starts = ("visitor", "items", "orders", "ids of", "all ", "no ", "1 categories", "1 refunds", "18 of 22 ")
+    starts = ("visitor", "items", "orders", "ids of", "all ", "no ", "1 categories", "1 refunds", "18 of 62 ")
     return sorted(line for line in said if line.startswith(starts))
 
 
@@ -62,11 +62,14 @@ def test_a_build_tells_what_looks_wrong(shop: AnyShop, tmp_path: Path) -> None:
     lines += [f"{FIRST_MS + 9 * DAY_MS},u1,refund,,{order},\n" for order in ("17.0", "o404")]
     lines += [f"{FIRST_MS + 9 * DAY_MS},u{n},transaction,p1,{'again' if n % 2 else 'Again'},\n" for n in range(20)]
     lines += [f"{FIRST_MS},u1,transaction,p1,1.23457E+12,\n"]
+    lines += [f"{FIRST_MS},w{n},transaction,{item},w{n},{n + 5}99\n" for n in range(20) for item in ("p1", "p2")]
     assert complaints(shop, tmp_path, "".join(lines)) == [
         "1 categories hang under parents that are no category, such as 9",
         "1 refunds lower no revenue, for no purchase fits them, such as of order (o404) or visitor (u1)",
-        "18 of 22 transactions repeat an order of another session",
-        "all 60 prices are whole numbers and most end as cents do; are they cents?",
+        "18 of 62 transactions repeat an order of another session",
+        "all 100 prices are whole numbers and most end as cents do; are they cents?",
+        "all lines of an order have one price, in each of 20 orders of several items, such as w0: is it that of the "
+        "whole order?",
         "ids of orders end in .0, such as 17.0: 4000.0 and 4000 are two ids",
         "ids of orders look like 1.23457E+12: a spreadsheet has rounded them",
         "ids of visitors end in .0, such as v0.0: 4000.0 and 4000 are two ids",

@@ -25,6 +25,7 @@ ORDERS: dict[str, tuple[list[Event], str]] = {
         ],
         "20",
     ),
+    "two equal entries of one list": ([SHIRT, SHIRT._replace(event_id="said/2")], "20"),
     "two equal lines without ids": ([SHIRT, SHIRT], "10"),
     "two sizes at two prices": ([SHIRT, SHIRT._replace(price=Decimal("12.0000"))], "22"),
     "one at full price, two more beside it": ([SHIRT, SHIRT._replace(quantity=Decimal("2.0000"))], "30"),

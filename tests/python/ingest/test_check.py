@@ -115,6 +115,25 @@ def test_orders_that_look_wrong_are_told(shop: Shop, lines: str, warnings: list[
     assert outcome.output.count("warning") == len(warnings)
 
 
+@pytest.mark.parametrize(("prices", "is_told"), [((5, 5), True), ((5, 6), False)])
+def test_the_price_of_an_order_on_each_of_its_lines_is_told(
+    shop: Shop, tmp_path: Path, prices: tuple[int, int], is_told: bool
+) -> None:
+    """A line that was sent twice is none of several items; where all things cost the same, nothing is told."""
+    mapping = MAPPING.replace("price: price}", "price: price, transaction: cur}").replace("ignore_columns: [cur]", "")
+
+    def bought(order: int, item: str, price: int) -> str:
+        return event(1, f"u{order}", "buy", item, str(price), f"o{order}")
+
+    usual = "".join(event(1, "u", what, price="5") for what in ("see", "cart"))
+    lines = "".join(bought(n, "p1", prices[0] + n) + bought(n, "p2", prices[1] + n) for n in range(20))
+    shop.write("events.csv", HEADER + usual + lines + bought(99, "p1", 1) * 2)
+    told = mapped(shop, tmp_path, mapping).output
+    assert ("in each of 20 orders of several items, such as o0: is it that of the whole order?" in told) is is_told
+    shop.write("events.csv", HEADER + usual + "".join(bought(n, item, 5) for n in range(20) for item in ("a", "b")))
+    assert "whole order" not in mapped(shop, tmp_path, mapping).output
+
+
 def test_prices_in_cents_and_steps_that_never_come(shop: Shop, tmp_path: Path) -> None:
     shop.write("events.csv", HEADER + "".join(event(1, f"u{n}", "see", price=str(n * 100 + 99)) for n in range(5, 45)))
     outcome = mapped(shop, tmp_path)

@@ -175,6 +175,30 @@ def test_a_french_export(shop: Shop, proposed: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("prices", "read", "told"),
+    [
+        (
+            ["1,250", "2,000,500", "999"],
+            [1250, 2000500, 999],
+            "1,250 is 1250 then; if it is 1 and 250 thousandths, say",
+        ),
+        (["1.250.000", "1.250", "999"], [1250000, 1250, 999], "1.250.000 is 1250000 then; if it is"),
+        (["1.250", "12.500"], [1.25, 12.5], '1.250 is 1 and 250 thousandths then; if it is 1250, say decimal: "," and'),
+        (["0,250", "1,250"], [0.25, 1.25], "as prices are written"),
+    ],
+)
+def test_a_mark_before_three_digits_is_told(
+    shop: Shop, proposed: Path, prices: list[str], read: list[float], told: str
+) -> None:
+    """It can part decimals or thousands; the one that was taken stands beside the other."""
+    lines = "".join(f"2024-03-01T10:00:0{place}Z;u1;purchase;p1;{price}\n" for place, price in enumerate(prices))
+    file = shop.write("e.csv", f"time;user;event;sku;price\n{lines}")
+    assert _map(shop, proposed, file).code == 0
+    assert told in proposed.read_text()
+    assert [row[4] for row in _loaded(shop, proposed, file)] == read
+
+
 def test_prices_that_are_no_numbers_are_told(shop: Shop, proposed: Path) -> None:
     file = shop.write("e.csv", "time,user,event,sku,amount\n2024-03-01T10:00:00Z,u1,purchase,p1,€12.50\n")
     assert _map(shop, proposed, file).code == 0

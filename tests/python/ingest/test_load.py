@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
@@ -191,6 +192,15 @@ def test_a_parquet_number_that_is_not_a_number_is_blank(shop: Shop) -> None:
     assert shop.load(options=ALLOW_ALL).code == 0
     assert [(line, reason) for line, reason, _ in shop.rejects()] == [(1, "empty_visitor")]
     assert shop.rows("select visitorid, itemid from funnelift_raw.raw_events") == [("1000000000000000", "5")]
+
+
+def test_a_whole_decimal_of_parquet_is_a_whole_number(shop: Shop) -> None:
+    table = pa.Table.from_pylist([EVENT_ROWS[0], EVENT_ROWS[0]])
+    ids = pa.array([Decimal("12"), Decimal("7.5")], pa.decimal128(38, 9))
+    pq.write_table(table.set_column(1, "visitorid", ids), shop.raw / "events.parquet")
+    assert shop.load().code == 0
+    found = shop.rows("select visitorid from funnelift_raw.raw_events order by 1")
+    assert found == [("12",), ("7.500000000",)]
 
 
 def test_a_json_key_that_comes_late_still_counts(shop: Shop) -> None:
