@@ -40,14 +40,16 @@ def tell_apart(rows: pa.Table) -> pa.Table:
     for name, is_wanted in (("reason", pc.is_null), ("event_id", pc.is_null), ("transactionid", pc.is_valid)):
         is_line = pc.and_(is_line, is_wanted(rows[name]))
     rows, lines = rows.drop_columns([SIBLINGS]), rows.filter(is_line)
-    keys = ["line", SIBLINGS, *_SAID]
-    if not lines.num_rows or lines.group_by(keys).aggregate([]).num_rows == lines.num_rows:
+    # Few lists name an item twice: all that they say is compared only where one does.
+    if lines.group_by(["line", SIBLINGS, "itemid"]).aggregate([]).num_rows == lines.num_rows:
         return rows
     seen: Counter[tuple[Any, ...]] = Counter()
     ids = []
-    for entry in zip(*(lines[name].to_pylist() for name in keys), strict=True):
+    for entry in zip(*(lines[name].to_pylist() for name in ("line", SIBLINGS, *_SAID)), strict=True):
         seen[entry] += 1
         ids.append(_id(entry[2:], seen[entry]) if seen[entry] > 1 else None)
+    if not any(ids):
+        return rows
     places = np.flatnonzero(is_line.to_numpy())[[each is not None for each in ids]]
     is_told = np.zeros(rows.num_rows, bool)
     is_told[places] = True

@@ -160,6 +160,11 @@ def test_equal_entries_of_one_order_are_told_apart_by_ids_of_their_own(shop: Sho
     ]
     again = [order("buy", two, two), order("buy", two, two), order("buy", two)]
     assert told_apart(shop, ORDERED, *again) == [("transaction", "a", 5, 2, 1, 1)]
+    sizes = order("buy", two, two | {"price": 6}), order("buy", {"sku": "b"})
+    assert told_apart(shop, ORDERED, *sizes) == [
+        ("transaction", "a", 2, 0, 0, None),
+        ("transaction", "b", 1, 0, 0, None),
+    ]
     # Views are none of an order; one refund without a price takes back all of the item.
     assert told_apart(shop, ORDERED, order("view", two, two)) == [("view", "a", 2, 0, 0, None)]
     assert told_apart(shop, ORDERED, order("back", two, two)) == [("refund", "a", 2, 1, 1, 1)]
