@@ -31,6 +31,7 @@ SAMPLES = {
         [
             ("view", "9876543210", "P1", None, 19.0, None),
             ("addtocart", "9876543210", "P1", None, 19.0, None),
+            ("removefromcart", "9876543210", "P3", None, 19.0, None),
             ("transaction", "9876543210", "P1", "o1", 19.0, 2.0),
         ],
     ),
@@ -39,6 +40,7 @@ SAMPLES = {
         [
             ("view", "s1", "p1", None, None, None),
             ("addtocart", "s1", "p1", None, None, None),
+            ("removefromcart", "s1", "p1", None, None, None),
             ("transaction", "s2", "p2", None, None, None),
         ],
     ),
@@ -56,6 +58,7 @@ SAMPLES = {
         [
             ("view", "11.22", "SKU1", None, 12.5, 1.0),
             ("addtocart", "11.22", "SKU1", None, 12.5, 2.0),
+            ("removefromcart", "11.22", "SKU3", None, 12.5, 2.0),
             ("transaction", "11.22", "SKU1", "T1", 12.5, 2.0),
             ("transaction", "11.22", "SKU2", "T1", 3.0, 1.0),
             ("transaction", "33.44", "SKU2", "T2", 3.0, 1.0),
@@ -76,6 +79,7 @@ SAMPLES = {
         [
             ("view", "d1", "P1", None, 19.0, None),
             ("addtocart", "d1", "P1", None, 19.0, None),
+            ("removefromcart", "d1", "P3", None, 19.0, None),
             ("transaction", "d1", "P1", "o1", 19.0, 2.0),
         ],
     ),
@@ -94,6 +98,7 @@ SAMPLES = {
         [
             ("view", "d1", "P1", None, 19.0, None),
             ("addtocart", "d1", "P1", None, 19.0, None),
+            ("removefromcart", "d1", "P3", None, 19.0, None),
             ("transaction", "d1", "P1", "o1", 19.0, 2.0),
             ("transaction", "d1", "P2", "o1", 5.0, None),
         ],
@@ -112,6 +117,7 @@ SAMPLES = {
         [
             ("view", "a1", "P1", None, 19.0, None),
             ("addtocart", "a1", "P1", None, 19.0, 2.0),
+            ("removefromcart", "a1", "P3", None, 19.0, 2.0),
             ("transaction", "a1", "P1", "o1", 19.0, 2.0),
             ("transaction", "a1", "P2", "o1", 5.0, 1.0),
             ("refund", "a1", "P1", "o1", 19.0, 1.0),
@@ -132,6 +138,7 @@ SAMPLES = {
         [
             ("view", "d1", "P1", None, 19.0, None),
             ("addtocart", "d1", "P1", None, 19.0, 2.0),
+            ("removefromcart", "d1", "P3", None, 19.0, 2.0),
             ("transaction", "d1", "P1", "o1", 19.0, 2.0),
             ("transaction", "d1", "P2", "o1", 5.0, 1.0),
         ],
