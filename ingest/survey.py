@@ -23,7 +23,7 @@ _CENTS_FROM = 500
 # How prices end that were made to look small.
 _ENDINGS = (99, 95, 90, 50, 49)
 # What a spreadsheet makes of a long number.
-_ROUNDED = r"^\d\.\d+[eE]\+\d+$"
+_ROUNDED = r"^\d(\.\d+)?[eE]\+\d+$"
 _SHOWN = 10
 _DAY_MS = 86_400_000
 _LONGEST_GAP_DAYS = 366

@@ -132,7 +132,10 @@ complaints as (
     union all
     select {{ join_text(["'ids of " ~ name ~ " look like '", "min(" ~ id ~ ")", "': a spreadsheet has rounded them'"]) }}
     from {{ relation }}
-    where {{ id }} like '_.%E+%' or {{ id }} like '_.%e+%'
+    where
+        {{ id }} like '_.%E+%' or {{ id }} like '_.%e+%'
+        -- A round number has no point: 1E+11.
+        or {{ id }} like '_E+__' or {{ id }} like '_e+__'
     having count(*) > 0
     union all
     {%- endfor %}

@@ -62,6 +62,7 @@ def test_a_build_tells_what_looks_wrong(shop: AnyShop, tmp_path: Path) -> None:
     lines += [f"{FIRST_MS + 9 * DAY_MS},u1,refund,,{order},\n" for order in ("17.0", "o404")]
     lines += [f"{FIRST_MS + 9 * DAY_MS},u{n},transaction,p1,{'again' if n % 2 else 'Again'},\n" for n in range(20)]
     lines += [f"{FIRST_MS},u1,transaction,p1,1.23457E+12,\n"]
+    lines += [f"{FIRST_MS},5E+11,view,p1,,\n"]
     lines += [f"{FIRST_MS},w{n},transaction,{item},w{n},{n + 5}99\n" for n in range(20) for item in ("p1", "p2")]
     assert complaints(shop, tmp_path, "".join(lines)) == [
         "1 categories hang under parents that are no category, such as 9",
@@ -73,6 +74,7 @@ def test_a_build_tells_what_looks_wrong(shop: AnyShop, tmp_path: Path) -> None:
         "ids of orders end in .0, such as 17.0: 4000.0 and 4000 are two ids",
         "ids of orders look like 1.23457E+12: a spreadsheet has rounded them",
         "ids of visitors end in .0, such as v0.0: 4000.0 and 4000 are two ids",
+        "ids of visitors look like 5E+11: a spreadsheet has rounded them",
         "items have the id (not set): say null_values in the mapping if it means nothing",
         "items have the id \\N: say null_values in the mapping if it means nothing",
         "no event is addtocart",

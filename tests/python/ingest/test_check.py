@@ -98,6 +98,7 @@ def order(number: int, who: str, name: str, item: str = "i") -> str:
         (order(0, "u1", "o0"), ["1 orders are of several visitors, such as o0: each counts once"]),
         (order(0, "u1", "O0"), ["orders o0 and O0 differ in case alone: they are two orders"]),
         (order(0, "u1", "1.23457E+12"), ["ids of orders look like 1.23457E+12: a spreadsheet has rounded them"]),
+        (order(0, "u1", "1E+11"), ["ids of orders look like 1E+11: a spreadsheet has rounded them"]),
         (order(0, "u1", "12.0"), ["ids of orders end in .0, such as 12.0"]),
         (order(0, "u1", "null"), ["1 events have the text null for orders"]),
         (
