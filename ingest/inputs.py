@@ -138,9 +138,15 @@ def _recognised(path: Path, mappings: list[Mapping] | None) -> tuple[Source, Lay
     if mappings and mapping is None:
         mapping = RETAILROCKET.model_copy(update={"assignments": mappings[0].assignments})
         source = inspect(path)
-        layout = recognise(source, mapping)
+        patterns = ", ".join(each.match for each in mappings)
+        try:
+            layout = recognise(source, mapping)
+        except FunneliftError as error:
+            raise FunneliftError(
+                f"no match under files in the mapping file ({patterns}) fits the name; {error}"
+            ) from error
         if layout.kind is EVENTS:
-            raise FunneliftError("events, but no match under files in the mapping file fits the name")
+            raise FunneliftError(f"events, but no match under files in the mapping file ({patterns}) fits the name")
         return source, layout
     if mapping and mapping.encoding != "utf-8":
         # What lies beside mapped events follows the contract, which is in UTF-8.

@@ -244,6 +244,17 @@ files:
     assert outcome.code == 1
 
 
+@pytest.mark.parametrize("header", ["at,who,what,thing", "timestamp,visitorid,event,itemid,transactionid"])
+def test_a_file_that_no_match_fits_is_refused_and_the_patterns_are_named(shop: Shop, header: str) -> None:
+    mapping = MINIMAL.partition("events")[0].replace(" event: what,", "")
+    mapping += (
+        'files:\n  - {match: "*clicks*", constant_event: view}\n  - {match: "*buys*", constant_event: transaction}\n'
+    )
+    said = load(shop, mapping, "orders.csv", f"{header}\n", code=1).output
+    assert "orders.csv" in said
+    assert "no match under files in the mapping file (*clicks*, *buys*) fits the name" in said
+
+
 def test_events_by_rules_in_their_order(shop: Shop) -> None:
     mapping = """
 columns: {timestamp: at, visitor: who, event: what, item: thing}
