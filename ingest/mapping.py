@@ -20,6 +20,8 @@ REFUND = "refund"
 NO_STEPS = (REMOVAL, REFUND)
 TIME_KEYWORDS = ("epoch_s", "epoch_ms", "epoch_us", "epoch_ns", "iso")
 IGNORE = "ignore"
+# Marks of thousands that look alike: spaces at which no line breaks, and the apostrophe of word processors.
+ALIKE_MARKS = {" ": " \u00a0\u202f\u2009", "'": "'\u2019"}
 
 
 def _listed(value: Any) -> Any:

@@ -13,7 +13,7 @@ from ingest.cells import Cells
 from ingest.contract import CATEGORY_TREE, EVENTS, ITEM_PROPERTIES, TREATMENT_ASSIGNMENTS, Layout, rule_names
 from ingest.field_path import column_of, field_path
 from ingest.limits import ID_CHARACTERS, PROPERTY_CHARACTERS, VALUE_BYTES
-from ingest.mapping import CANONICAL_EVENTS, IGNORE, LONGEST_OFFER, Cell, Condition, Mapping, cell_names
+from ingest.mapping import ALIKE_MARKS, CANONICAL_EVENTS, IGNORE, LONGEST_OFFER, Cell, Condition, Mapping, cell_names
 from ingest.reader import Block
 from ingest.siblings import SIBLINGS, tell_apart
 from ingest.source import Source, is_typed_time, nested_columns
@@ -121,8 +121,6 @@ _TIME_REASONS = """
             WHEN ms > $newest THEN 'future_timestamp'
 """
 
-# Marks of thousands that look alike: spaces at which no line breaks, and the apostrophe of word processors.
-_THOUSANDS = {" ": " \u00a0\u202f\u2009", "'": "'\u2019"}
 # Elsewhere it is none of thousands: 12.99 among 1.012,50 is another country's. India parts by two digits, too.
 _GROUPED = r"[+-]?\d{{1,3}}([{marks}]\d{{2,3}})*[{marks}]\d{{3}}([{decimal}]\d*)?([eE][+-]?\d+)?"
 _NUMBER = r"'\+?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?'"
@@ -580,7 +578,7 @@ def _money(mapping: Mapping, parts: dict[str, str], parameters: dict[str, Any]) 
         found["bad_quantity"] += " WHEN price::DOUBLE * quantity::DOUBLE >= 1e14 THEN 'bad_quantity'"
     for cell in ("price", "quantity"):
         if mapping.thousands:
-            marks = _THOUSANDS.get(mapping.thousands, mapping.thousands)
+            marks = ALIKE_MARKS.get(mapping.thousands, mapping.thousands)
             parameters |= {"thousands": marks, "grouped": _GROUPED.format(marks=marks, decimal=mapping.decimal)}
             bare = f"translate({parts[cell]}, $thousands, '')"
             parts[cell] = f"CASE WHEN regexp_full_match({parts[cell]}, $grouped) THEN {bare} ELSE {parts[cell]} END"

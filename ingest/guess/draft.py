@@ -10,6 +10,7 @@ from ingest.field_path import column_of
 from ingest.guess.sample import Column, Sample, all_texts
 from ingest.guess.times import TimeFormat, clock_format, time_format
 from ingest.guess.words import says, step_of
+from ingest.mapping import ALIKE_MARKS
 from ingest.summary import printable
 from warehouse.errors import FunneliftError
 
@@ -19,10 +20,16 @@ MAX_IGNORED_COLUMNS = 40
 _CLEAR = 4
 # Names that say as much are right whatever their texts look like.
 _CERTAIN = 8
+# At least this share of the ids of events are new.
+_SENT_ONCE = 0.8
 _NUMBER = re.compile(r"\+?\d+(\.\d+)?([eE][+-]?\d+)?")
 _THREE_DIGITS = re.compile(r"[1-9]\d{0,2}((\.\d{3})+|(,\d{3})+)")
-_COMMA_NUMBER = re.compile(r"(\d+|\d{1,3}(\.\d{3})+)(,\d+)?")
-_POINT_NUMBER = re.compile(r"(\d+|\d{1,3}(,\d{3})+)(\.\d+)?")
+# How numbers are written: the mark of decimals, that of thousands, and the whole; India parts by two digits.
+_WRITTEN = [(".", "", _NUMBER)] + [
+    (mark, thousands, re.compile(rf"(\d+|\d{{1,3}}([{alike}]\d{{2,3}})*[{alike}]\d{{3}})([{mark}]\d+)?"))
+    for mark, thousands in ((",", "."), (".", ","), (",", " "), (".", " "), (".", "'"), (",", "'"))
+    for alike in [ALIKE_MARKS.get(thousands, thousands)]
+]
 
 
 @dataclass
@@ -216,10 +223,12 @@ class _Guess:
                 return
             self._say("decimal", other, f'{told}decimal: "{mark}" without thousands')
             self._say("thousands", mark, "see decimal")
-        elif not all(_NUMBER.fullmatch(text) for text in texts):
-            mark, other = (",", ".") if all(_COMMA_NUMBER.fullmatch(text) for text in texts) else (".", ",")
+            return
+        written = ((mark, other) for mark, other, number in _WRITTEN if all(map(number.fullmatch, texts)))
+        mark, other = next(written, (".", ","))
+        if other:
             self._say("decimal", mark, "as prices are written")
-            if any(other in text for text in texts):
+            if any(each in text for each in ALIKE_MARKS.get(other, other) for text in texts):
                 self._say("thousands", other, "as prices are written")
 
     def _refunds(self, columns: list[Column]) -> None:
@@ -230,11 +239,18 @@ class _Guess:
 
     def _event_id(self) -> None:
         def is_key(column: Column) -> bool:
-            # Few records say little of what never comes again.
-            return len(set(column.texts)) == len(column.texts) >= self.sample.record_count and not column.opened
+            # Few records say little of what never comes again. A clear name may: events that were sent again share it.
+            count = len(set(column.texts))
+            is_clear = says("event_id", column.name) >= _CERTAIN and count > _SENT_ONCE * len(column.texts)
+            is_whole = len(column.texts) >= self.sample.record_count and not column.opened
+            return is_whole and (count == len(column.texts) or is_clear)
 
         if found := self._best("event_id", is_key):
-            self._column("event_id", found[0].name, "no value twice in the sample", found[0])
+            often = len(found[0].texts) - len(set(found[0].texts))
+            told = (
+                f"{often:,} of the sample come again; the last line counts" if often else "no value twice in the sample"
+            )
+            self._column("event_id", found[0].name, told, found[0])
 
     def _category(self) -> None:
         if not (found := self._best("category", lambda column: bool(column.texts))):
@@ -351,10 +367,7 @@ def _is_price(column: Column) -> bool:
 
 def _numbers(column: Column) -> list[str]:
     """The texts that are numbers in the way in which most are."""
-    found = (
-        [text for text in column.texts if pattern.fullmatch(text.removeprefix("-"))]
-        for pattern in (_NUMBER, _COMMA_NUMBER, _POINT_NUMBER)
-    )
+    found = ([text for text in column.texts if number.fullmatch(text.removeprefix("-"))] for _, _, number in _WRITTEN)
     return max(found, key=len)
 
 

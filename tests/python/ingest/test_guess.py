@@ -199,6 +199,36 @@ def test_a_mark_before_three_digits_is_told(
     assert [row[4] for row in _loaded(shop, proposed, file)] == read
 
 
+@pytest.mark.parametrize(
+    ("prices", "read"),
+    [
+        (["1'012.50", "99.00"], [1012.5, 99]),
+        (["1\u202f012,50", "1\u00a0000 000,00", "99,00"], [1012.5, 1000000, 99]),
+        (["1,00,000.50", "99.00"], [100000.5, 99]),
+        (["12,50", "1.012,50", "99,5"], [12.5, 1012.5, 99.5]),
+    ],
+)
+def test_marks_of_thousands_of_many_countries(shop: Shop, proposed: Path, prices: list[str], read: list[float]) -> None:
+    lines = "".join(f"2024-03-01T10:00:0{place}Z;u1;purchase;p1;{price}\n" for place, price in enumerate(prices))
+    file = shop.write("e.csv", f"time;user;event;sku;price\n{lines}")
+    assert _map(shop, proposed, file).code == 0
+    assert [row[4] for row in _loaded(shop, proposed, file)] == read
+
+
+@pytest.mark.parametrize(
+    ("name", "again", "is_mapped"), [("event_id", 1, True), ("id", 1, False), ("event_id", 3, False)]
+)
+def test_events_that_were_sent_again_have_the_id_of_the_first(
+    shop: Shop, proposed: Path, name: str, again: int, is_mapped: bool
+) -> None:
+    """A clear name says what it is; others, or ids that come again often, may be those of something else."""
+    places = [*range(10), *range(again)]
+    lines = "".join(f"2024-03-01T10:00:0{place}Z,u1,view,p1,e{place}\n" for place in places)
+    file = shop.write("e.csv", f"time,user,event,sku,{name}\n{lines}")
+    assert _map(shop, proposed, file).code == 0
+    assert (f"event_id: {name}" in proposed.read_text()) is is_mapped
+
+
 def test_prices_that_are_no_numbers_are_told(shop: Shop, proposed: Path) -> None:
     file = shop.write("e.csv", "time,user,event,sku,amount\n2024-03-01T10:00:00Z,u1,purchase,p1,€12.50\n")
     assert _map(shop, proposed, file).code == 0
