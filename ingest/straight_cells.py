@@ -13,8 +13,8 @@ NOT_STRAIGHT = "not_straight"
 # Text that holds an object cannot do without a quotation mark. A list of numbers can.
 _MAY_HOLD_TEXT = r"""(CASE WHEN contains(raw, '\') THEN
     contains(raw, '\"') OR contains(raw, '\u0022') OR contains(raw, '\u0000') ELSE false END)"""
-# Cells write 1e+16 as 10000000000000000.0.
-_HAS_EXPONENT = r"""(CASE WHEN contains({cell}, 'e+') OR contains({cell}, 'e-')
+# Cells write 1e+16 as 10000000000000000.0. A number begins with a digit or a minus, which come before a colon.
+_HAS_EXPONENT = r"""(CASE WHEN {cell} < ':' AND (contains({cell}, 'e+') OR contains({cell}, 'e-'))
     THEN regexp_full_match({cell}, '-?\d(\.\d+)?e[+-]\d+') ELSE false END)"""
 FIELDS = f"""
     SELECT line, j, raw,
