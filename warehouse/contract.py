@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ class Column:
     @property
     def longest(self) -> int | None:
         """Characters that a bounded text has room for; None for every other type."""
-        name, numbers = _type_of(self)
+        name, numbers = _parsed(self.data_type)
         return numbers[0] if name == "varchar" and numbers else None
 
     @property
@@ -38,7 +39,7 @@ class Column:
         """Type of the column in Arrow."""
         import pyarrow as pa
 
-        name, numbers = _type_of(self)
+        name, numbers = _parsed(self.data_type)
         plain = {
             "varchar": pa.string(),
             "text": pa.string(),
@@ -290,8 +291,9 @@ def _plain(text: str | None) -> str:
     return " ".join((text or "").split())
 
 
-def _type_of(column: Column) -> tuple[str, tuple[int, ...]]:
-    parsed = PARAMETERS.fullmatch(column.data_type)
+@cache
+def _parsed(data_type: str) -> tuple[str, tuple[int, ...]]:
+    parsed = PARAMETERS.fullmatch(data_type)
     if parsed is None:
         return "", ()
     return parsed["name"], tuple(int(number) for number in (parsed["numbers"] or "").split(",") if number)

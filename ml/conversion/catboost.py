@@ -106,18 +106,16 @@ class CatBoostModel:
             most_leaves = int(max(self.booster.get_tree_leaf_counts()))
             self._leaf_values = np.zeros((trees, most_leaves, len(self.mart.names)))
             self._leaf_known = np.zeros((trees, most_leaves), dtype=bool)
-        for tree in range(trees):
+        is_known = self._leaf_known[np.arange(trees), leaves].all(axis=0)
+        for tree in np.flatnonzero(~is_known):
             new, example = np.unique(leaves[:, tree], return_index=True)
             unknown = ~self._leaf_known[tree, new]
             new, example = new[unknown], example[unknown]
-            if len(new):
-                alone = self.booster.copy()
-                alone.shrink(tree + 1, ntree_start=tree)
-                values = alone.get_feature_importance(
-                    self._pool(inputs.iloc[example]), type="ShapValues", thread_count=1
-                )
-                self._leaf_values[tree, new] = np.asarray(values)[:, :-1]
-                self._leaf_known[tree, new] = True
+            alone = self.booster.copy()
+            alone.shrink(tree + 1, ntree_start=tree)
+            values = alone.get_feature_importance(self._pool(inputs.iloc[example]), type="ShapValues", thread_count=1)
+            self._leaf_values[tree, new] = np.asarray(values)[:, :-1]
+            self._leaf_known[tree, new] = True
 
     def save(self, path: Path) -> None:
         """Write the model."""

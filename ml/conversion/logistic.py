@@ -1,5 +1,6 @@
 """The logistic regression, the baseline."""
 
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,6 +15,9 @@ from ml.data.features import Mart
 if TYPE_CHECKING:
     import pandas as pd
 
+# So few rows are kept as the model sees them: they are explained after they are scored, and encoding takes longest.
+FEW_ROWS = 1000
+
 
 class LogisticModel:
     """The baseline: logistic regression on log-scaled numbers and frequent categories."""
@@ -24,6 +28,7 @@ class LogisticModel:
 
     def __init__(self, pipeline: Any, mart: Mart) -> None:
         self.pipeline, self.mart = pipeline, mart
+        self._latest: tuple[weakref.ref[pd.DataFrame], Any] | None = None
 
     @classmethod
     def fit(cls, training: Training, settings: LogisticSettings) -> "LogisticModel":
@@ -71,7 +76,8 @@ class LogisticModel:
 
     def log_odds(self, inputs: "pd.DataFrame") -> Floats:
         """Return the log-odds of a conversion for each row."""
-        return np.concatenate([self.pipeline.decision_function(chunk) for chunk in chunks(inputs)]).astype(np.float64)
+        parts = [self.pipeline[1].decision_function(self._encoded(chunk)) for chunk in chunks(inputs)]
+        return np.concatenate(parts).astype(np.float64)
 
     def contributions(self, inputs: "pd.DataFrame") -> Floats:
         """Return SHAP values in log-odds (features taken as independent), one column per feature."""
@@ -93,9 +99,18 @@ class LogisticModel:
         average = self.pipeline.column_means_ @ by_feature
         parts = []
         for chunk in chunks(inputs):
-            product = encoder.transform(chunk) @ by_feature
+            product = self._encoded(chunk) @ by_feature
             parts.append((product.toarray() if sparse.issparse(product) else np.asarray(product)) - average)
         return np.concatenate(parts)
+
+    def _encoded(self, inputs: "pd.DataFrame") -> Any:
+        latest = self._latest
+        if latest is not None and latest[0]() is inputs:
+            return latest[1]
+        encoded = self.pipeline[0].transform(inputs)
+        if len(inputs) <= FEW_ROWS:
+            self._latest = weakref.ref(inputs), encoded
+        return encoded
 
     def save(self, path: Path) -> None:
         """Write the fitted pipeline."""

@@ -17,11 +17,10 @@ class _Plain:
     """A data frame's columns as arrays, and the pools that were made of them."""
 
     def __init__(self, inputs: "pd.DataFrame") -> None:
-        texts = [str(name) for name, kind in zip(inputs.columns, inputs.dtypes, strict=True) if kind == "category"]
-        numbers = inputs.drop(columns=texts)
-        self.place = {str(name): place for place, name in enumerate(numbers.columns)}
+        numbers = inputs.select_dtypes(exclude="category")
+        self.place = {name: place for place, name in enumerate(numbers.columns.tolist())}
         self.numbers = numbers.to_numpy(dtype=np.float32)
-        self.texts = {name: _bytes(inputs[name].array) for name in texts}
+        self.texts = {name: _bytes(inputs[name].array) for name in inputs.columns.tolist() if name not in self.place}
         self.pools: dict[tuple[Any, ...], Any] = {}
 
 

@@ -113,10 +113,9 @@ def reason_texts(
 
     texts: list[str] = []
     codes = np.zeros(top.shape, dtype=np.int32)
-    for index, feature in enumerate(mart.features):
+    for index in np.unique(top):
+        feature = mart.features[index]
         rows, places = np.nonzero(top == index)
-        if not len(rows):
-            continue
         column, own = data.inputs[feature.name], at[rows]
         if feature.kind == "categorical":
             values, found = np.asarray(column.cat.categories), column.cat.codes.to_numpy()[own].astype(np.int64)

@@ -155,7 +155,8 @@ def _crossed(fits: Fits, experiment: Experiment, names: "pa.ChunkedArray | None"
 def _hashed(names: "pa.ChunkedArray") -> npt.NDArray[np.uint64]:
     import pandas as pd
 
-    return np.asarray(pd.util.hash_array(np.array(names.to_pylist(), dtype=object)))
+    # Names differ: to look for equal ones first would only cost.
+    return np.asarray(pd.util.hash_array(np.array(names.to_pylist(), dtype=object), categorize=False))
 
 
 def _hashed_features(inputs: "pd.DataFrame") -> npt.NDArray[np.uint64]:

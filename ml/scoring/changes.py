@@ -92,6 +92,8 @@ def places_of(rows: "pa.Table", among: "pa.Table", key: tuple[str, ...]) -> Rows
     """
     import pyarrow.compute as pc
 
+    if not len(among):
+        return np.full(len(rows), -1, dtype=np.intp)
     found = pc.index_in(_keys(rows, key), value_set=_keys(among, key).combine_chunks())
     return np.asarray(pc.fill_null(found, -1).to_numpy(), dtype=np.intp)
 

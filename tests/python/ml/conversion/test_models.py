@@ -78,6 +78,19 @@ def test_contributions_add_up_to_the_score(name: str, data: tuple[Dataset, Mart]
     assert log_odds.std() > 0.1
 
 
+@pytest.mark.parametrize("name", list(MODELS))
+def test_what_is_kept_of_a_few_rows_is_never_said_of_others(
+    name: str, data: tuple[Dataset, Mart], fitted: dict[str, Model]
+) -> None:
+    model, batches = fitted[name], [data[0].inputs.iloc[start : start + 20] for start in (0, 400, 800)]
+    # A model keeps what it made of a frame; of a copy it keeps nothing yet.
+    expected = [(model.log_odds(rows.copy()), model.contributions(rows.copy())) for rows in batches]
+    for rows, (log_odds, contributions) in zip(batches, expected, strict=True):
+        assert np.array_equal(model.log_odds(rows), log_odds)
+        assert np.array_equal(model.contributions(rows), contributions)
+    assert not np.array_equal(expected[0][0], expected[1][0])
+
+
 def test_contributions_by_leaf_are_catboosts_own(data: tuple[Dataset, Mart], fitted: dict[str, Model]) -> None:
     model = fitted["catboost"]
     assert isinstance(model, CatBoostModel)

@@ -92,7 +92,10 @@ def test_features_in_a_file_are_the_same(
         pd.testing.assert_frame_equal(data.taken(rows), kept.inputs.iloc[rows])
         pd.testing.assert_frame_equal(pd.concat(data.parts(rows)), kept.inputs.iloc[rows])
         pd.testing.assert_frame_equal(pd.concat(data.parts(), ignore_index=True), kept.inputs)
-    pd.testing.assert_frame_equal(take(there, rows).inputs, take(kept, rows).inputs)
+    for some in (rows, np.arange(len(kept))):
+        assert not take(there, some).is_on_disk
+        pd.testing.assert_frame_equal(take(there, some).inputs, take(kept, some).inputs)
+        assert take(kept, some).identity.equals(kept.identity.take(pa.array(some)))
     assert len(list(kept.parts())) == 1
     assert [len(part) for part in there.parts(rows)] == [50, 50, 50, len(rows) - 150]
 
