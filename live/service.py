@@ -37,6 +37,8 @@ KEPT_MS = 48 * HOUR_MS
 KEPT = "live-sql"
 # After so many batches, what has lasted is set aside from the collections of garbage.
 SET_ASIDE = 100
+# So many visitors of the history are scored when models are read.
+TRIED = 200
 LOGGER = logging.getLogger("live")
 
 
@@ -173,6 +175,8 @@ class Service:
         shop, new = Shop(facts, chain), list(self._new.values())
         if not shop.settle_engine():
             LOGGER.warning("features come from DuckDB alone, which is slower: SQLite would give others here")
+        # What models work out once, such as what each leaf of a tree says, is ready before anybody waits for it.
+        self._scored(models, shop.features(facts.some_visitors(TRIED), 0), [])
         held = shop.held(new)
         shop.add(event for event in new if event.place not in held)
         # What was read stays for long: no collection of garbage need go through it, but this one.

@@ -19,6 +19,7 @@ import pytest
 
 from ingest import load
 from live.log import ASSIGNMENTS, DECISIONS, EVENTS
+from live.models import Models
 from live.service import KEPT
 from live_past import Past
 from live_server import Client, lines, process, running
@@ -283,6 +284,22 @@ def test_a_fault_in_a_batch_is_answered_and_the_next_one_works(
             assert answer["decisions"][0]["probability"] is None
         assert client.send(view("w"))[1]["degraded"] == []
     assert "kept" in {line.get("event_id") for line in lines(service.settings.log, EVENTS)}
+
+
+def test_models_are_tried_before_anybody_waits_and_may_fail_then(
+    past: Past, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried, predictions = list[int](), Models.predictions
+
+    def failing_first(self: Models, rows: Any) -> Any:
+        tried.append(rows.num_rows)
+        return predictions(self, rows if len(tried) > 1 else None)
+
+    monkeypatch.setattr(Models, "predictions", failing_first)
+    with running(past.config, past.settings("tried", models)) as (_, client):
+        assert len(tried) == 1
+        assert tried[0] > 0
+        assert client.send(view("v"))[1]["degraded"] == []
 
 
 def test_what_a_build_has_taken_in_is_let_go(synthetic_shop: SyntheticShop, models: Path, tmp_path: Path) -> None:
