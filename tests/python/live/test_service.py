@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from http.client import HTTPException
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -378,7 +379,7 @@ def send_until_dead(client: Client, name: str, answered: dict[str, list[Any]]) -
         key = f"{name}n{number}:{number}"
         try:
             status, answer = client.send(view(key.split(":")[0], event_id=key))
-        except (OSError, ValueError):
+        except (OSError, ValueError, HTTPException):
             return
         if status == 200:
             answered[key] = [(row["session_id"], row["arm"]) for row in answer["decisions"]]
