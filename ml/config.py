@@ -109,6 +109,7 @@ class Calibration(Section):
 
     methods: Annotated[list[Literal["platt", "isotonic"]], Field(min_length=1)]
     folds: Annotated[int, Field(ge=2)]
+    max_rows: PositiveInt
     bins: Annotated[int, Field(ge=2)]
 
 

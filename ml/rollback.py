@@ -13,11 +13,13 @@ from threadpoolctl import threadpool_limits
 
 from ml.cli import Progress, parse_arguments, run
 from ml.config import Config
+from ml.conversion.predictions import explained_predictions
 from ml.data.build import Build, check_same_build, whole_build
+from ml.data.elsewhere import check_values_elsewhere, split_rule
 from ml.data.features import MART, PREDICTIONS, Mart, check_columns, read_mart
 from ml.data.read import read_rows
 from ml.data.rows import Dataset
-from ml.data.split import Bounds, split_at
+from ml.data.split import NEW, Bounds, split_at
 from ml.data.values import check_values
 from ml.files import model_folder
 from ml.publish.artifacts import SavedModel, load_model
@@ -36,11 +38,11 @@ from ml.publish.registry import (
 )
 from ml.publish.releases import put_in_place, read_tables
 from ml.publish.tables import entries_of
+from ml.publish.workers import SplitScorer, model_files
 from ml.report.page import refresh_report
 from ml.run import Run, Stamp, run_name
-from ml.scoring.conversion import NEW, explained_predictions
 from ml.scoring.published import check_kind, plausible_from_ms
-from warehouse.base import Publication, Warehouse
+from warehouse.base import Handed, Publication, Warehouse
 from warehouse.contract import Contracts, read_contracts
 from warehouse.errors import FunneliftError
 from warehouse.open import open_warehouse
@@ -142,16 +144,16 @@ def rollback(config: Config, progress: Progress, run_id: str) -> list[str]:
         with staged_files(config.results, run_name(now), partial(is_registered, warehouse)) as staging:
             this = Run(config, contracts, run_id, now, staging, progress)
             rows = _predictions(this, warehouse, mart, saved, stamp)
+            number = rows.row_count
             with progress.step("writing files"):
                 put_in_place(folder, staging)
-                write_csv(staging / "predictions" / "conversion_predictions.csv", rows.rows)
+                if rows.place is None:
+                    write_csv(staging / "predictions" / "conversion_predictions.csv", rows.rows)
             check_same_build(warehouse, build)
             with progress.step("publishing"):
                 registry = _registry(warehouse, contracts, entry, now)
-                warehouse.publish(
-                    [rows, *tables, registry, _scored(warehouse, contracts, build, len(rows.rows), stamp)]
-                )
-        told = f"Run {run_id} is published again: {len(rows.rows):,} rows scored by {saved.model_version}."
+                warehouse.publish([rows, *tables, registry, _scored(warehouse, contracts, build, number, stamp)])
+        told = f"Run {run_id} is published again: {number:,} rows scored by {saved.model_version}."
         return [told, "Uplift scores stay as they are.", *refresh_report(warehouse, config, progress)]
 
 
@@ -163,7 +165,9 @@ def _registered(warehouse: Warehouse, run_id: str) -> dict[str, Any]:
 
 
 def _predictions(this: Run, warehouse: Warehouse, mart: Mart, saved: SavedModel, stamp: Stamp) -> Publication:
-    config, progress = this.config, this.progress
+    config, progress, contract = this.config, this.progress, this.contracts[PREDICTIONS]
+    if warehouse.has_workers:
+        return _made_elsewhere(this, warehouse, mart, saved, stamp)
     with progress.step("reading the feature mart"):
         data = read_rows(warehouse, mart, config, this.folder)
         data = replace(data, plausible_from_ms=plausible_from_ms(warehouse))
@@ -172,8 +176,22 @@ def _predictions(this: Run, warehouse: Warehouse, mart: Mart, saved: SavedModel,
     with progress.step(f"scoring and explaining {len(data):,} rows"):
         champion = load_model(model_folder(config.results, saved.run_id), mart, config.threads)
         predictions = explained_predictions(champion, data, _splits(data, saved), config.threads)
-    contract = this.contracts[PREDICTIONS]
     return Publication(contract, prediction_rows(predictions, stamp, contract))
+
+
+def _made_elsewhere(
+    this: Run, warehouse: Warehouse, mart: Mart, saved: SavedModel, stamp: Stamp
+) -> Publication:  # fmt: skip
+    """Let the engine's workers score every row."""
+    config, progress, contract = this.config, this.progress, this.contracts[PREDICTIONS]
+    with progress.step("gate: nulls and ranges, by SQL"):
+        check_values_elsewhere(warehouse, mart, config, this.folder)
+    with progress.step("scoring and explaining every row, on the workers"):
+        bounds = Bounds(**json.loads(saved.splits_json))
+        rule = split_rule(warehouse, bounds, plausible_from_ms(warehouse))
+        files = model_files(model_folder(config.results, saved.run_id), list(saved.hashes))
+        scorer = SplitScorer(mart, contract, stamp, rule, files, last_ms=bounds.ends_ms)
+        return warehouse.make(contract, Handed(MART, mart.columns, scorer))
 
 
 def _splits(data: Dataset, saved: SavedModel) -> Any:

@@ -12,20 +12,22 @@ from threadpoolctl import threadpool_limits
 from ml.cli import Progress, parse_arguments, run
 from ml.config import Config
 from ml.data.build import Build, check_same_build, whole_build
+from ml.data.elsewhere import check_values_elsewhere
 from ml.data.features import MART, PREDICTIONS, SCORES, Mart, check_columns, read_mart
-from ml.data.read import folder_for, read_rows
+from ml.data.read import folder_for
 from ml.data.rows import Dataset, build_dataset
-from ml.data.values import check_values, values_hold
+from ml.data.values import check_values
 from ml.experiment.revenue import read_revenue
 from ml.files import model_folder
 from ml.publish.artifacts import SavedModel, load_model
 from ml.publish.registry import SCORE_RUNS, ScoreRun, next_number, score_runs, scored_up_to
+from ml.publish.workers import model_files
 from ml.run import Stamp
 from ml.scoring.changes import STAMP, Changes, changes_of
 from ml.scoring.conversion import conversion_rows
 from ml.scoring.published import checked_uplift_run, plausible_from_ms, published_model, published_uplift
 from ml.scoring.uplift import PublishedUplift, uplift_rows
-from ml.scoring.workers import BatchScorer, model_files
+from ml.scoring.workers import BatchScorer
 from warehouse.base import Among, Remade, Remaking, Warehouse
 from warehouse.contract import Contracts, read_contracts
 from warehouse.open import open_warehouse
@@ -166,9 +168,7 @@ def _remade(this: Scoring, warehouse: Warehouse, progress: Progress) -> list[Rem
     """Let the engine's workers score every row; no row comes here."""
     config, mart, models = this.config, this.mart, this.config.results
     with progress.step("gate: nulls and ranges, by SQL"):
-        if not values_hold(warehouse, mart, config):
-            # Which rows are wrong, and how many, is told by the rows.
-            check_values(read_rows(warehouse, mart, config, models), mart, config)
+        check_values_elsewhere(warehouse, mart, config, models)
         plausible_from = plausible_from_ms(warehouse)
     champion, uplift, run = this.champion, this.uplift, this.uplift_run
     files = {PREDICTIONS: model_files(model_folder(models, champion.run_id), list(champion.hashes))}

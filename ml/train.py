@@ -115,7 +115,7 @@ def _outcomes(this: Run, warehouse: Warehouse, mart: Mart, only: str | None, for
     if only == "policy":
         yield train_policy(this, warehouse, read_uplift(this, warehouse))
         return
-    checked = read_checked(this, warehouse, mart)
+    checked = read_checked(this, warehouse, mart, only)
     if only != "conversion":
         check_settings(checked, this.config)
     if only != "uplift":
@@ -129,7 +129,7 @@ def _outcomes(this: Run, warehouse: Warehouse, mart: Mart, only: str | None, for
 
 def _publications(this: Run, warehouse: Warehouse, outcomes: Sequence[Outcome], build: Build) -> list[Publication]:
     tables = [table for outcome in outcomes for table in outcome.publications]
-    rows = {table.name: len(table.rows) for table in tables}
+    rows = {table.name: table.row_count for table in tables}
     number = next_number(warehouse, this.contracts[SCORE_RUNS])
     scored = [
         (ScoreRun(number, name, "train", build.number, rows[name], 0, 0), stamp)

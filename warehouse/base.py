@@ -17,6 +17,8 @@ SCHEMA, RAW_SCHEMA = "funnelift", "funnelift_raw"
 BATCH_ROWS = 200_000
 # Before the names of columns of a table as it was.
 OLD = "old__"
+Make = Callable[[Iterator["pa.RecordBatch"]], Iterator["pa.RecordBatch"]]
+"""What workers run: takes and returns batches."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Publication:
 
     They replace the table, or, with `append`, are added to it. `removes` holds the keys of rows that leave a table that
     is added to, before the rows come in: so a key in both is a row that changes.
-    `place` is where workers of the engine have written the rows, and `rows` is empty then.
+    `place` is where workers of the engine have written `placed` rows, and `rows` is empty then.
     """
 
     contract: Contract
@@ -33,6 +35,7 @@ class Publication:
     append: bool = False
     removes: "pa.Table | None" = None
     place: str | None = None
+    placed: int = 0
 
     def __post_init__(self) -> None:
         """Cast the rows; raises FunneliftError where they do not fit the contract."""
@@ -40,6 +43,11 @@ class Publication:
         if self.removes is not None:
             object.__setattr__(self, "append", True)
             object.__setattr__(self, "removes", self.removes.select(list(self.key)))
+
+    @property
+    def row_count(self) -> int:
+        """How many rows there are, here or where workers wrote them."""
+        return len(self.rows) + self.placed
 
     @property
     def name(self) -> str:
@@ -113,7 +121,7 @@ class Remaking:
     contract: Contract
     table: str
     columns: tuple[str, ...]
-    make: "Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]"
+    make: Make
     stamp: tuple[str, ...]
     only: tuple[str, str] | None = None
 
@@ -134,6 +142,20 @@ class Remade:
         if not (self.added or self.changed or self.removed):
             return None
         return Publication(self.contract, self.contract.schema.empty_table(), place=self.place)
+
+
+@dataclass(frozen=True)
+class Handed:
+    """Rows of a table that an engine's workers hand to a function, a batch at a time.
+
+    `make` is sent to the workers, and takes and returns batches: with the columns of `schema`, or with those that it
+    took where there is none.
+    """
+
+    table: str
+    columns: tuple[str, ...]
+    make: Make
+    schema: "pa.Schema | None" = None
 
 
 class RawTables(ABC):
@@ -456,6 +478,100 @@ class Warehouse(ABC):
         -------
         Remade
             What to publish.
+
+        Raises
+        ------
+        NotImplementedError
+            When the engine has no workers.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no workers")
+
+    def gather(self, handed: Handed) -> tuple[int, Iterator["pa.RecordBatch"]]:
+        """Let the engine's workers look at rows of a table, and bring here what they make of them.
+
+        Parameters
+        ----------
+        handed : Handed
+            Which rows, and who looks at them.
+
+        Returns
+        -------
+        int
+            Number of rows that will come.
+        iterator of pyarrow.RecordBatch
+            The rows; one batch is in memory at a time.
+
+        Raises
+        ------
+        NotImplementedError
+            When the engine has no workers.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no workers")
+
+    def make(self, contract: Contract, handed: Handed) -> Publication:
+        """Let the engine's workers make a table anew from rows of another; readers see it when it is published.
+
+        Parameters
+        ----------
+        contract : Contract
+            Of the table that is made.
+        handed : Handed
+            Which rows, and what makes the contract's rows of them.
+
+        Returns
+        -------
+        Publication
+            The rows, where the workers have written them.
+
+        Raises
+        ------
+        NotImplementedError
+            When the engine has no workers.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no workers")
+
+    def spread(self, table: str, columns: Sequence[str], only: tuple[str, int], by: str) -> Path:
+        """Let the engine's workers write rows of a table to Parquet files that each of them sees.
+
+        Parameters
+        ----------
+        table : str
+            Name in the schema.
+        columns : sequence of str
+            Columns to write.
+        only : (str, int)
+            A column, and the one value of it that counts.
+        by : str
+            One of the columns, with plain words as values: each has a folder of files, named as Hive does.
+
+        Returns
+        -------
+        Path
+            The folder of all.
+
+        Raises
+        ------
+        NotImplementedError
+            When the engine has no workers.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no workers")
+
+    def each(self, tasks: "pa.Table", make: Make, schema: "pa.Schema") -> "pa.Table":
+        """Let the engine's workers do tasks beside each other.
+
+        Parameters
+        ----------
+        tasks : pyarrow.Table
+            One row per task.
+        make : callable
+            Is sent to the workers; takes and returns batches.
+        schema : pyarrow.Schema
+            What it returns.
+
+        Returns
+        -------
+        pyarrow.Table
+            What all tasks returned.
 
         Raises
         ------

@@ -7,7 +7,7 @@ and workers write and read in parallel.
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import reduce
 from operator import and_
@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from uuid import uuid4
 from zipfile import ZIP_DEFLATED, ZipFile
 
-from warehouse.base import OLD, SCHEMA, Among, Joined, Publication, Remade, Remaking, Warehouse
+from warehouse.base import OLD, SCHEMA, Among, Handed, Joined, Make, Publication, Remade, Remaking, Warehouse
+from warehouse.contract import Contract
 from warehouse.crossing import read_files, write_file
 from warehouse.errors import FunneliftError
 from warehouse.settings import PROJECT
@@ -132,9 +133,7 @@ class SparkMarts(Warehouse):
 
         contract, key = remaking.contract, remaking.contract.grain
         names = contract.column_names
-        if not self.columns(contract.name):
-            raise FunneliftError(f"no table funnelift.{contract.name}: run `dbt build` first")
-        old = _without_zone(self._table(contract.name).select(*names))
+        old = _without_zone(self._shape_of(contract.name).select(*names))
         make = _Typed(remaking.make, _arrow_schema(old.schema))
         self._send_code(remaking.make)
         made = self._written(_beside(self._chosen(remaking), old, key).mapInArrow(make, old.schema))[1]
@@ -147,6 +146,31 @@ class SparkMarts(Warehouse):
         (found,) = both.select(count(when(~is_known, 1)), count(when(is_known & ~is_same, 1))).collect()
         removed = old.join(made, list(key), "leftanti").count()
         return Remade(contract, place, added=found[0], changed=found[1], removed=removed)
+
+    def gather(self, handed: Handed) -> tuple[int, Iterator["pa.RecordBatch"]]:
+        """See Warehouse."""
+        return self._fetched(self._handed(handed))
+
+    def make(self, contract: Contract, handed: Handed) -> Publication:
+        """See Warehouse; rows go from worker to worker, and this process has none of them."""
+        shape = _without_zone(self._shape_of(contract.name).select(*contract.column_names)).schema
+        place, made = self._written(self._handed(handed, shape))
+        return Publication(contract, contract.schema.empty_table(), place=place, placed=made.count())
+
+    def spread(self, table: str, columns: Sequence[str], only: tuple[str, int], by: str) -> Path:
+        """See Warehouse."""
+        rows, place = self._table(table), self._folder / uuid4().hex
+        rows.where(rows[only[0]] == only[1]).select(*columns).write.partitionBy(by).parquet(str(place))
+        return place
+
+    def each(self, tasks: "pa.Table", make: Make, schema: "pa.Schema") -> "pa.Table":
+        """See Warehouse; one task each, so that a worker's memory holds one at a time."""
+        import pyarrow as pa
+
+        self._send_code(make)
+        rows = self._sent(tasks).repartition(max(1, len(tasks)))
+        found = rows.mapInArrow(_Typed(make, schema), _shape(schema))
+        return pa.Table.from_batches(self._fetched(found)[1], schema)
 
     def publish(self, publications: Sequence[Publication]) -> None:
         """See Warehouse; all tables are written beside the old ones, which then go one after the other."""
@@ -162,6 +186,12 @@ class SparkMarts(Warehouse):
 
     def _table(self, table: str, schema: str = SCHEMA) -> Frame:
         return self._session.table(f"{_quoted(schema)}.{_quoted(table)}")
+
+    def _handed(self, handed: Handed, shape: Any = None) -> Frame:
+        rows = _without_zone(self._table(handed.table).select(*handed.columns))
+        shape = shape or (rows.schema if handed.schema is None else _shape(handed.schema))
+        self._send_code(handed.make)
+        return rows.mapInArrow(_Typed(handed.make, _arrow_schema(shape)), shape)
 
     def _chosen(self, remaking: Remaking) -> Frame:
         rows = self._table(remaking.table)
@@ -213,7 +243,7 @@ class SparkMarts(Warehouse):
             rows = _without_zone(old.select(*contract.column_names)).unionByName(rows)
         if key:
             self._check_key(publication.name, rows, key)
-        types = {field.name: field.dataType.simpleString() for field in self._shape_of(publication)}
+        types = {field.name: field.dataType.simpleString() for field in self._shape_of(publication.name).schema}
         rows = rows.selectExpr(*(f"cast({_quoted(name)} as {types[name]}) as {_quoted(name)}" for name in types))
         new = publication.name + NEW
         self._drop(new)
@@ -232,11 +262,11 @@ class SparkMarts(Warehouse):
         path = self._session._jvm.org.apache.hadoop.fs.Path(place["info_value"], table)
         path.getFileSystem(self._session._jsc.hadoopConfiguration()).delete(path, True)
 
-    def _shape_of(self, publication: Publication) -> Any:
-        """The columns of the table that `dbt build` made, which has the contract's types."""
-        if not self.columns(publication.name):
-            raise FunneliftError(f"no table funnelift.{publication.name}: run `dbt build` first")
-        return self._table(publication.name).schema
+    def _shape_of(self, table: str) -> Frame:
+        """The table that `dbt build` made, whose columns have the contract's types."""
+        if not self.columns(table):
+            raise FunneliftError(f"no table funnelift.{table}: run `dbt build` first")
+        return self._table(table)
 
     def _check_key(self, table: str, rows: Frame, key: list[str]) -> None:
         """Spark keeps no keys, so they are looked at before anything is replaced."""
@@ -250,9 +280,7 @@ class SparkMarts(Warehouse):
 class _Typed:
     """Calls a function on a worker, and gives what it returns the types that Spark was told."""
 
-    def __init__(
-        self, make: "Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]", schema: "pa.Schema"
-    ) -> None:  # fmt: skip
+    def __init__(self, make: Make, schema: "pa.Schema") -> None:
         self._make, self._schema = make, schema
 
     def __call__(self, batches: "Iterator[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
@@ -272,6 +300,12 @@ def _arrow_schema(shape: Any) -> "pa.Schema":
     from pyspark.sql.pandas.types import to_arrow_schema
 
     return to_arrow_schema(shape)
+
+
+def _shape(schema: "pa.Schema") -> Any:
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    return from_arrow_schema(schema, prefer_timestamp_ntz=True)
 
 
 def session_settings(environment: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -13,34 +13,38 @@ from ml.conversion.champion import Champion
 from ml.conversion.constants import Constants
 from ml.conversion.model import Training
 from ml.conversion.models import MODELS
+from ml.data.draw import by_key
 from ml.data.features import Mart
-from ml.data.rows import Dataset
-from ml.data.split import Splits, sample_bounded, sample_negatives
+from ml.data.rows import Dataset, renumbered
+from ml.data.split import Classes, sample_bounded, sample_negatives
 
 
-def training_rows(data: Dataset, mart: Mart, splits: Splits, config: Config) -> Training:
+def training_rows(
+    data: Dataset, mart: Mart, train: Rows, calibration: Rows, config: Config, *, of: Classes | None = None
+) -> Training:  # fmt: skip
     """Sample the training split and put the calibration split beside it, or a sample where that is too large.
 
     Parameters
     ----------
     data : Dataset
-        All rows.
+        Rows.
     mart : Mart
         Features.
-    splits : Splits
-        Split of each row.
+    train, calibration : ndarray of int
+        Positions of the rows of both splits.
     config : Config
         Settings of the sample.
+    of : Classes, optional
+        How many rows the training split has, where `train` holds only those that can be drawn.
 
     Returns
     -------
     Training
         What every model is fitted on.
     """
-    chosen, weights = sample_negatives(splits.rows("train"), data.label, config.sampling, config.seed)
-    stop, stop_weights = sample_bounded(
-        splits.rows("calibration"), data.label, config.sampling.max_rows, config.seed
-    )  # fmt: skip
+    draw = by_key(data.identity, config.seed)
+    chosen, weights = sample_negatives(train, data.label, config.sampling, draw, of)
+    stop, stop_weights = sample_bounded(calibration, data.label, config.sampling.max_rows, draw)
     return Training(
         inputs=data.taken(chosen),
         label=data.label[chosen],
@@ -57,14 +61,14 @@ def training_rows(data: Dataset, mart: Mart, splits: Splits, config: Config) -> 
 def fit_candidates(
     training: Training, data: Dataset, calibration: Rows, config: Config, progress: Steps
 ) -> dict[str, Fit]:  # fmt: skip
-    """Fit every model, and calibrate it on the whole calibration split.
+    """Fit every model, and calibrate it on rows of the calibration split.
 
     Parameters
     ----------
     training : Training
         Rows to fit on, and rows to stop on.
     data : Dataset
-        All rows.
+        Rows.
     calibration : ndarray of int
         Positions of the calibration split's rows.
     config : Config
@@ -82,15 +86,18 @@ def fit_candidates(
         model = MODELS[name].fit(training, getattr(config.models, name))
         asked = [training.stop_inputs] if training.stop_weights is None else data.parts(calibration)
         log_odds = np.concatenate([model.log_odds(part) for part in asked])
-        return calibrate(model, log_odds, data.label[calibration], data.visitor[calibration], config.calibration)
+        return calibrate(model, log_odds, data.label[calibration], visitor, config.calibration)
 
+    visitor = renumbered(data.visitor[calibration])
     titles = ", ".join(kind.title for kind in MODELS.values())
     # Side by side, because none of them keeps all cores busy.
     with progress.step(f"fitting and calibrating {titles}"), ThreadPoolExecutor(config.threads) as pool:
         return dict(zip(MODELS, pool.map(fit, MODELS), strict=True))
 
 
-def choose_champion(candidates: dict[str, Fit], data: Dataset, splits: Splits, bands: RiskBands) -> Champion:
+def choose_champion(
+    candidates: dict[str, Fit], data: Dataset, calibration: Rows, bands: RiskBands, constants: Constants
+) -> Champion:  # fmt: skip
     """Choose the model with the lowest cross-fitted log loss on the calibration split.
 
     Parameters
@@ -98,11 +105,13 @@ def choose_champion(candidates: dict[str, Fit], data: Dataset, splits: Splits, b
     candidates : dict of str to Fit
         Models by name.
     data : Dataset
-        All rows.
-    splits : Splits
-        Split of each row; the calibration split gives the thresholds of the risk bands.
+        Rows.
+    calibration : ndarray of int
+        Positions of the calibration split's rows, which give the thresholds of the risk bands.
     bands : RiskBands
-        Shares of that split's rows in the bands.
+        Shares of these rows in the bands.
+    constants : Constants
+        What the models could not learn from.
 
     Returns
     -------
@@ -110,7 +119,6 @@ def choose_champion(candidates: dict[str, Fit], data: Dataset, splits: Splits, b
         The model that scores.
     """
     best = min(candidates.values(), key=lambda fit: fit.log_loss)
-    calibration = splits.rows("calibration")
     log_odds = np.concatenate([best.model.log_odds(part) for part in data.parts(calibration)])
     thresholds = Thresholds.from_scores(log_odds, data.decision_point[calibration], bands)
-    return Champion(best.model, best.calibrator, thresholds, Constants.from_rows(data, splits.rows("train")))
+    return Champion(best.model, best.calibrator, thresholds, constants)

@@ -8,7 +8,6 @@ import numpy.typing as npt
 
 from ml.arrays import Rows
 from ml.data.features import Mart
-from ml.data.rows import Dataset
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,26 +22,24 @@ class Constants:
     names: dict[str, tuple[str, ...]]
 
     @classmethod
-    def from_rows(cls, data: Dataset, rows: Rows) -> "Constants":
-        """Look for them in rows of the data set.
+    def from_rows(cls, inputs: "pd.DataFrame") -> "Constants":
+        """Look for them in rows.
 
         Parameters
         ----------
-        data : Dataset
-            All rows.
-        rows : ndarray of int
-            Positions of the training split's rows.
+        inputs : DataFrame
+            Features of the rows that the models learn from: where one has one value, nothing can be learnt of it.
 
         Returns
         -------
         Constants
             For each decision point that has rows.
         """
-        points = data.decision_point
-        own = {str(point): rows[points.codes[rows] == code] for code, point in enumerate(points.categories)}
+        points: pd.Categorical = inputs["decision_point"].array
+        own = {str(point): np.flatnonzero(points.codes == code) for code, point in enumerate(points.categories)}
         return cls(
             {
-                point: tuple(name for name, column in data.columns() if _is_constant(column, at))
+                point: tuple(str(name) for name, column in inputs.items() if _is_constant(column, at))
                 for point, at in own.items()
                 if len(at)
             }

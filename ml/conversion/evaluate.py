@@ -12,8 +12,7 @@ from ml.bootstrap import Bootstrap, visitor_codes
 from ml.conversion.calibration import Fit
 from ml.conversion.curve import CalibrationBin, calibration_curve
 from ml.conversion.ranked import METRICS, RankedScores
-from ml.data.rows import Dataset
-from ml.data.split import Splits
+from ml.data.rows import Dataset, renumbered
 
 
 @dataclass(frozen=True)
@@ -69,39 +68,40 @@ class Evaluation:
 
 
 def evaluate(
-    fits: dict[str, Fit], data: Dataset, splits: Splits, *, bins: int, bootstrap: Bootstrap, max_rows: int
+    fits: dict[str, Fit], data: Dataset, rows: Rows, is_seen: npt.NDArray[np.bool_], *, split_rows: int, bins: int,
+    bootstrap: Bootstrap,
 ) -> Evaluation:  # fmt: skip
-    """Evaluate every model on the test split, or on some visitors of it where it is too large.
+    """Evaluate every model on the test split, or on some visitors of it.
 
     Parameters
     ----------
     fits : dict of str to Fit
         Models by name.
     data : Dataset
-        All rows.
-    splits : Splits
-        Their splits.
+        Rows.
+    rows : ndarray of shape (n_test_rows,)
+        Positions of the test rows that are evaluated.
+    is_seen : ndarray of shape (n_test_rows,)
+        Whether the training split has rows of the same visitor.
+    split_rows : int
+        How many rows the test split has.
     bins : int
         Bins of the calibration curves and of the expected calibration error.
     bootstrap : Bootstrap
         Resamples of the visitors.
-    max_rows : int
-        How many rows at most are evaluated, or nearly so.
 
     Returns
     -------
     Evaluation
         Metrics with intervals, calibration curves, and the probabilities they come from.
     """
-    test = splits.rows("test")
-    rows = some_visitors(data, test, max_rows)
     label = data.label[rows]
     with ThreadPoolExecutor(bootstrap.threads) as pool:
         said = [
             list(pool.map(lambda fit, part=part: fit.probability(part), fits.values())) for part in data.parts(rows)
         ]
     probabilities = {name: np.concatenate(own) for name, own in zip(fits, zip(*said, strict=True), strict=True)}
-    slices = slices_of(data, rows, splits.rows("train"))
+    slices = slices_of(data, rows, is_seen)
     curves = [
         entry
         for model, probability in probabilities.items()
@@ -109,41 +109,13 @@ def evaluate(
         if name == "overall" or name.startswith("decision_point=")
         for entry in calibration_curve(model, name, probability[own], label[own], bins)
     ]
-    metrics = slice_metrics(probabilities, label, data.visitor[rows], slices, bins=bins, bootstrap=bootstrap)
-    return Evaluation(rows, len(test), label, probabilities, metrics, curves)
+    metrics = slice_metrics(
+        probabilities, label, renumbered(data.visitor[rows]), slices, bins=bins, bootstrap=bootstrap
+    )
+    return Evaluation(rows, split_rows, label, probabilities, metrics, curves)
 
 
-def some_visitors(data: Dataset, rows: Rows, max_rows: int) -> Rows:
-    """Keep rows of some visitors where there are too many rows.
-
-    A visitor's id alone decides, and fewer rows or a lower bound take visitors away and bring none. So the sample is
-    the same on every engine, and tomorrow's holds the visitors of today's that it has room for.
-
-    Parameters
-    ----------
-    data : Dataset
-        All rows.
-    rows : ndarray of int
-        Positions of some rows.
-    max_rows : int
-        How many of them to keep, or nearly so.
-
-    Returns
-    -------
-    ndarray of int
-        Those kept, all or none of each visitor's.
-    """
-    if len(rows) <= max_rows:
-        return rows
-    import pandas as pd
-    import pyarrow as pa
-
-    ids = data.identity.column("visitor_id").take(pa.array(rows)).to_numpy()
-    place = pd.util.hash_array(ids, categorize=False)
-    return rows[place < np.uint64(max_rows / len(rows) * 2**64)]
-
-
-def slices_of(data: Dataset, rows: Rows, train_rows: Rows) -> dict[str, Rows]:
+def slices_of(data: Dataset, rows: Rows, is_seen: npt.NDArray[np.bool_]) -> dict[str, Rows]:
     """Return the slices on which every model is evaluated.
 
     Parameters
@@ -152,16 +124,14 @@ def slices_of(data: Dataset, rows: Rows, train_rows: Rows) -> dict[str, Rows]:
         All rows.
     rows : ndarray of shape (n_test_rows,)
         Positions of the test rows.
-    train_rows : ndarray of int
-        Positions of the training split's rows.
+    is_seen : ndarray of shape (n_test_rows,)
+        Whether the training split has rows of the same visitor.
 
     Returns
     -------
     dict
         Slice name to positions within `rows`; empty slices are left out.
     """
-    seen = np.zeros(int(data.visitor.max()) + 1, dtype=bool)
-    seen[data.visitor[train_rows]] = True
     points = data.decision_point
     new = data.is_new_visitor[rows] == 1
     slices = {"overall": np.arange(len(rows))}
@@ -169,7 +139,7 @@ def slices_of(data: Dataset, rows: Rows, train_rows: Rows) -> dict[str, Rows]:
         slices[f"decision_point={point}"] = np.flatnonzero(points.codes[rows] == code)
     slices["visitor=new"] = np.flatnonzero(new)
     slices["visitor=returning"] = np.flatnonzero(~new)
-    slices["visitor=unseen_in_training"] = np.flatnonzero(~seen[data.visitor[rows]])
+    slices["visitor=unseen_in_training"] = np.flatnonzero(~is_seen)
     return {name: positions for name, positions in slices.items() if len(positions)}
 
 

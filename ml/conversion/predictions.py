@@ -8,6 +8,7 @@ import numpy as np
 
 from ml.arrays import Codes, Floats, Rows
 from ml.conversion.champion import Champion
+from ml.conversion.reasons import REASONS, reasons_of
 from ml.data.rows import Dataset
 
 if TYPE_CHECKING:
@@ -84,3 +85,30 @@ def predict(
     probability = champion.calibrator.probability(log_odds)
     risk_band = champion.thresholds.risk_band(log_odds, data.decision_point)
     return Predictions(data, split, probability, risk_band, explained, reasons)
+
+
+def explained_predictions(champion: Champion, data: Dataset, split: "pd.Categorical", threads: int) -> Predictions:
+    """Score rows, and give reasons for those that the champion was not trained on.
+
+    Parameters
+    ----------
+    champion : Champion
+        The model that scores.
+    data : Dataset
+        The rows.
+    split : Categorical of shape (n_rows,)
+        Split of each row.
+    threads : int
+        Threads to use.
+
+    Returns
+    -------
+    Predictions
+        One per row.
+    """
+    import pyarrow as pa
+
+    explained = np.flatnonzero(np.asarray(split) != "train")
+    nothing = [pa.array([], pa.string()).dictionary_encode()] * REASONS
+    reasons = reasons_of(champion, data, explained, threads) if len(explained) else nothing
+    return predict(champion, data, split, explained, reasons)

@@ -1,6 +1,6 @@
 """The gate of counts: what Python read is what the warehouse's own SQL counts."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,9 @@ import numpy as np
 
 from ml.data.gates import REBUILD, GateError
 from ml.data.rows import Dataset
+from ml.data.split import Classes
 from warehouse.base import Warehouse
+from warehouse.errors import FunneliftError
 
 TABLES = ("sessions", "session_funnels", "dataset_summary", "int_decision_points")
 # Intermediate and funnel tables, not the mart itself: a row lost from the mart shows.
@@ -70,20 +72,18 @@ class Summary:
     wrong_clocks: str
 
 
-def check_counts(warehouse: Warehouse, data: Dataset) -> Summary:
-    """Compare what Python read with what the warehouse's own SQL counts.
+def check_sessions(warehouse: Warehouse) -> Summary:
+    """Compare the counts of sessions that the warehouse's tables give.
 
     Parameters
     ----------
     warehouse : Warehouse
         The open warehouse.
-    data : Dataset
-        All rows of the feature mart.
 
     Returns
     -------
     Summary
-        The numbers both agree on.
+        The numbers on which all agree.
 
     Raises
     ------
@@ -98,8 +98,43 @@ def check_counts(warehouse: Warehouse, data: Dataset) -> Summary:
         raise GateError("summary", "rows of dataset_summary", 1, len(summaries), REBUILD)
     summary = _summary(summaries[0])
     _check_sessions(warehouse, summary, summaries[0])
-    _check_rows(warehouse, data)
     return summary
+
+
+def rows_at_points(data: Dataset) -> dict[str, Classes]:
+    """Count rows by decision point.
+
+    Parameters
+    ----------
+    data : Dataset
+        All rows of the feature mart.
+
+    Returns
+    -------
+    dict of str to Classes
+        Decision point to how many converted.
+    """
+    points = data.decision_point
+    return {str(point): Classes.of(data.label[points.codes == code]) for code, point in enumerate(points.categories)}
+
+
+def check_point(point: str, known: Iterable[str]) -> None:
+    """Refuse a decision point that the mart does not have.
+
+    Parameters
+    ----------
+    point : str
+        The experiment's decision point.
+    known : iterable of str
+        Those of the mart.
+
+    Raises
+    ------
+    FunneliftError
+        When it is none of them.
+    """
+    if point not in known:
+        raise FunneliftError(f"experiment.decision_point {point!r} is unknown: the mart has {', '.join(sorted(known))}")
 
 
 def _summary(row: Mapping[str, Any]) -> Summary:
@@ -147,7 +182,21 @@ def _check_sessions(warehouse: Warehouse, summary: Summary, summary_row: Mapping
             )
 
 
-def _check_rows(warehouse: Warehouse, data: Dataset) -> None:
+def check_rows(warehouse: Warehouse, read: Mapping[str, Classes]) -> None:
+    """Compare the rows that Python counted in the mart with what the warehouse's own SQL counts elsewhere.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+        The open warehouse.
+    read : mapping of str to Classes
+        Decision point to the rows that Python counted.
+
+    Raises
+    ------
+    GateError
+        On the first number that differs.
+    """
     repeated = int(warehouse.query(REPEATED_SQL)[0]["repeated_count"])
     if repeated:
         raise GateError("key", "keys (session_id, decision_point) that repeat", 0, repeated, REBUILD)
@@ -155,19 +204,16 @@ def _check_rows(warehouse: Warehouse, data: Dataset) -> None:
         str(row["decision_point"]): (int(row["row_count"]), int(row["positive_count"]))
         for row in warehouse.query(ROWS_SQL)
     }
-    points = data.decision_point
-    read = {str(point): np.flatnonzero(points.codes == code) for code, point in enumerate(points.categories)}
     for point in sorted(read.keys() | counted.keys()):
         row_count, positive_count = counted.get(point, (0, 0))
-        rows = read.get(point, np.empty(0, np.intp))
-        if len(rows) != row_count:
-            raise GateError("row count", f"rows of session_features at {point}", row_count, len(rows), REBUILD)
-        positives = int((data.label[rows] == 1).sum())
-        if positives != positive_count:
+        found = read.get(point, Classes(0, 0))
+        if found.rows != row_count:
+            raise GateError("row count", f"rows of session_features at {point}", row_count, found.rows, REBUILD)
+        if found.positives != positive_count:
             raise GateError(
                 "conversion rate",
                 f"converting rows of {row_count} at {point}",
                 f"{positive_count} ({positive_count / row_count:.6f}, SQL)",
-                f"{positives} ({positives / row_count:.6f}, Python)",
+                f"{found.positives} ({found.positives / row_count:.6f}, Python)",
                 REBUILD,
             )

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from ml.arrays import Rows
 from ml.config import Config, Leakage
+from ml.data.draw import visitor_numbers
 from ml.data.features import Feature, Mart
 from ml.data.gates import GateError
 from ml.data.rows import Dataset
@@ -63,15 +64,13 @@ def check_leakage(data: Dataset, mart: Mart, config: Config) -> list[FeatureAuc]
     FunneliftError
         When an accepted feature does not exist.
     """
-    unknown = sorted(set(config.leakage.accepted) - set(mart.names))
-    if unknown:
-        raise FunneliftError(f"settings: leakage.accepted names {', '.join(unknown)}, which the mart does not have")
-    points = data.decision_point
+    check_accepted(mart, config.leakage)
+    points, visitor = data.decision_point, visitor_numbers(data.identity.column("visitor_id"))
     found = []
     for code, point in enumerate(points.categories):
         rows = np.flatnonzero((points.codes == code) & (data.is_mature == 1))
         for entry in evaluate_features(
-            data.inputs, mart.features, data.label, data.visitor,
+            data.inputs, mart.features, data.label, visitor,
             rows=rows, group=str(point), settings=config.leakage,
         ):  # fmt: skip
             found.append(entry)
@@ -81,11 +80,31 @@ def check_leakage(data: Dataset, mart: Mart, config: Config) -> list[FeatureAuc]
     return found
 
 
+def check_accepted(mart: Mart, settings: Leakage) -> None:
+    """Refuse settings that accept a feature which does not exist.
+
+    Parameters
+    ----------
+    mart : Mart
+        Roles of the columns.
+    settings : Leakage
+        Features accepted with a reason.
+
+    Raises
+    ------
+    FunneliftError
+        When there is one.
+    """
+    unknown = sorted(set(settings.accepted) - set(mart.names))
+    if unknown:
+        raise FunneliftError(f"settings: leakage.accepted names {', '.join(unknown)}, which the mart does not have")
+
+
 def evaluate_features(
     inputs: "pd.DataFrame",
     features: Sequence[Feature],
     label: npt.NDArray[np.int8],
-    visitor: npt.NDArray[np.int32],
+    visitor: npt.NDArray[Any],
     *,
     rows: Rows,
     group: str,
@@ -255,7 +274,7 @@ def _auc(ranks: _Ranks) -> float:
     return float(max(nulls_lowest, 1 - nulls_lowest, nulls_highest, 1 - nulls_highest))
 
 
-def _pure_numbers(ranks: _Ranks, visitor: npt.NDArray[np.int32], settings: Leakage) -> PurePart | None:
+def _pure_numbers(ranks: _Ranks, visitor: npt.NDArray[Any], settings: Leakage) -> PurePart | None:
     values, known, count = ranks.values, len(ranks.values), len(ranks.order)
     starts = np.flatnonzero(np.append(True, values[1:] != values[:-1])[:known])
     ends = np.append(starts, known)[1:]
@@ -280,7 +299,7 @@ def _pure_level(
     levels: "pd.Index[Any]",
     positive: npt.NDArray[Any],
     negative: npt.NDArray[Any],
-    visitor: npt.NDArray[np.int32],
+    visitor: npt.NDArray[Any],
     settings: Leakage,
 ) -> PurePart | None:
     positives, negatives = (np.bincount(codes, minlength=len(levels)) for codes in (positive, negative))

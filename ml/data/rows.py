@@ -193,7 +193,7 @@ class _Columns:
         if end > len(self.decided_ms):
             raise FunneliftError(f"{MART} grew while it was read: expected {len(self.decided_ms)} rows. Run again")
         for number, name in zip(self.numbers.values, self.mart.numeric, strict=True):
-            number[start:end] = _to_float32(batch.column(name))
+            number[start:end] = to_float32(batch.column(name))
         self.numbers.let_go()
         for flag, name in zip(self.flags, (self.mart.label, *STATUSES), strict=True):
             flag[start:end] = pc.fill_null(batch.column(name).cast(pa.int8()), -1)
@@ -266,7 +266,37 @@ def to_codes(column: "pa.ChunkedArray") -> npt.NDArray[np.int32]:
     return np.asarray(pc.fill_null(column.combine_chunks(), NONE).dictionary_encode().indices.to_numpy())
 
 
-def _to_float32(column: "pa.Array") -> npt.NDArray[np.float32]:
+def renumbered(visitor: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """Number the visitors of some rows in order of first appearance among these, whatever other rows there are.
+
+    Parameters
+    ----------
+    visitor : ndarray of shape (n_rows,)
+        Any number of each row's visitor.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,)
+        From 0 on.
+    """
+    import pandas as pd
+
+    return np.asarray(pd.factorize(visitor)[0], dtype=np.int32)
+
+
+def to_float32(column: "pa.Array") -> npt.NDArray[np.float32]:
+    """Return numbers as models take them.
+
+    Parameters
+    ----------
+    column : pyarrow.Array
+        Numbers of any type.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,)
+        NaN where the column is null.
+    """
     import pyarrow as pa
 
     return np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False).astype(np.float32))

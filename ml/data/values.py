@@ -65,7 +65,7 @@ def check_values(data: Dataset, mart: Mart, config: Config) -> int:
     return len(expectations)
 
 
-def values_hold(warehouse: Warehouse, mart: Mart, config: Config) -> bool:
+def expectations_met(warehouse: Warehouse, mart: Mart, config: Config) -> int | None:
     """Check the same by the engine's own SQL: of each column the lowest value, the highest, and whether one is null.
 
     Parameters
@@ -79,8 +79,8 @@ def values_hold(warehouse: Warehouse, mart: Mart, config: Config) -> bool:
 
     Returns
     -------
-    bool
-        Whether all expectations are met; `check_values` on the rows says which are not, and how often.
+    int or None
+        Number of expectations met; None where one is not, and `check_values` on the rows says which, and how often.
     """
     flags, names = (mart.label, *STATUSES), (*IDENTITY, "decided_ms")
     unnamed = " or ".join(f"{name} is null" for name in names)
@@ -97,13 +97,12 @@ def values_hold(warehouse: Warehouse, mart: Mart, config: Config) -> bool:
     )
     # To an engine NaN is the highest value, and so hides it; to the gate of the rows it is a null.
     hides = any(value is not None and isnan(value) for name, value in row.items() if name.startswith("highest_"))
-    if row["bad_count"] or hides:
-        return False
+    if row["bad_count"] or hides or not row["row_count"]:
+        return None
     try:
-        check_values(_extremes(row, mart), mart, config)
+        return check_values(_extremes(row, mart), mart, config)
     except GateError:
-        return False
-    return True
+        return None
 
 
 def _extremes(row: Mapping[str, Any], mart: Mart) -> Dataset:

@@ -3,12 +3,12 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from ml.arrays import Codes, Floats, Rows
 from ml.config import Config, ExperimentSettings
+from ml.data.counts import check_point
 from ml.data.features import Mart
-from ml.data.rows import Dataset, take
+from ml.data.rows import Dataset, renumbered, take
 from ml.data.split import split_by_time
 from ml.experiment.assignments import read_assignments, real_arms
 from ml.experiment.designed import AverageEffect, Design, designed_effect
@@ -92,7 +92,7 @@ def _experiment(here: Dataset, assigned: Assigned, mart: Mart, settings: Experim
         categorical=tuple(mart.categorical),
         treatment=assigned.treatment,
         outcome=assigned.outcome,
-        visitor=_renumbered(here.visitor),
+        visitor=renumbered(here.visitor),
         split=_split(here, assigned, settings),
         treated_share=settings.treated_share,
         truth=assigned.truth,
@@ -164,7 +164,7 @@ def arms_on_mart(data: Dataset, mart: Mart, warehouse: Warehouse, config: Config
         outcome=assigned.outcome.astype(np.float64),
         value=revenue,
         units=ids,
-        visitor=_renumbered(here.visitor),
+        visitor=renumbered(here.visitor),
         stratum=assigned.stratum,
         propensity=assigned.propensity,
         rows_read=len(here),
@@ -247,10 +247,7 @@ def rows_at(data: Dataset, point: str) -> Rows:
         When the mart has no such decision point.
     """
     points = data.decision_point
-    if point not in points.categories:
-        raise FunneliftError(
-            f"experiment.decision_point {point!r} is unknown: the mart has {', '.join(points.categories)}"
-        )
+    check_point(point, points.categories)
     return np.flatnonzero(points == point)
 
 
@@ -270,7 +267,3 @@ def _split(here: Dataset, assigned: Assigned, settings: ExperimentSettings) -> C
             f"splits of the experiment at {settings.decision_point} (experiment.split): {error}"
         ) from None
     return split
-
-
-def _renumbered(visitor: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-    return np.unique(visitor, return_inverse=True)[1].astype(np.int32)

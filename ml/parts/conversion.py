@@ -1,37 +1,42 @@
 """Will this session still convert? The part of a run that fits, chooses, evaluates, explains and scores the models."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ml.arrays import Rows
 from ml.conversion.calibration import Fit
 from ml.conversion.candidates import choose_champion, fit_candidates, training_rows
+from ml.conversion.constants import Constants
 from ml.conversion.curve import CalibrationBin
 from ml.conversion.evaluate import Metric, evaluate
 from ml.conversion.explain import FeatureEffect, explain
 from ml.conversion.predictions import predict
 from ml.data.checked import Checked
-from ml.data.features import PREDICTIONS
-from ml.data.split import SPLITS, Splits, split_by_time
+from ml.data.draw import some_visitors
+from ml.data.features import MART, PREDICTIONS
+from ml.data.gates import REBUILD, GateError
+from ml.data.split import SPLITS
 from ml.files import write_json
 from ml.parts.outcome import Outcome
 from ml.parts.succession import judge
-from ml.publish.artifacts import model_version, save_model
+from ml.publish.artifacts import CALIBRATOR_FILE, FEATURES_FILE, model_version, save_model
 from ml.publish.files import write_csv
 from ml.publish.predictions import prediction_rows
 from ml.publish.registry import PUBLISHED, RUNS, next_number, succession
 from ml.publish.releases import put_in_place, write_tables
 from ml.publish.runs import RunRecord, run_record
 from ml.publish.tables import publication
+from ml.publish.workers import SplitScorer, model_files
 from ml.reports.conversion_facts import ConversionFacts, metric_text
 from ml.reports.figures import draw_figures
 from ml.reports.model_card import model_card
 from ml.run import Run, Stamp
-from warehouse.base import Publication, Warehouse
+from warehouse.base import Handed, Publication, Warehouse
 from warehouse.contract import Contracts
 
 
@@ -59,47 +64,62 @@ def train_conversion(run: Run, checked: Checked, warehouse: Warehouse, *, force:
     FunneliftError
         When there are too few conversions to learn from.
     """
-    config, progress, data = run.config, run.progress, checked.data
-    splits = split_by_time(data, config.split)
-    candidates, trained_rows = _fitted(run, checked, splits)
-    champion = choose_champion(candidates, data, splits, config.risk_bands)
+    config, progress, data, splits = run.config, run.progress, checked.data, checked.splits
+    fitted = _fitted(run, checked)
+    candidates = fitted.candidates
+    champion = choose_champion(candidates, data, fitted.calibration, config.risk_bands, fitted.constants)
     with progress.step("evaluating all models on the test split"):
-        bootstrap = config.bootstrap(config.evaluation.bootstrap_resamples)
+        bootstrap, of = config.bootstrap(config.evaluation.bootstrap_resamples), checked.of_splits["test"].rows
+        test = some_visitors(data, splits.rows("test"), config.evaluation.max_rows, of)
         evaluation = evaluate(
-            candidates, data, splits,
-            bins=config.calibration.bins, bootstrap=bootstrap, max_rows=config.evaluation.max_rows,
+            candidates, data, test, checked.is_seen(test),
+            split_rows=of, bins=config.calibration.bins, bootstrap=bootstrap,
         )  # fmt: skip
-    verdict = judge(run, checked, splits, champion, warehouse, force=force)
+    verdict = judge(run, checked, test, champion, warehouse, force=force)
+    # Where workers score the rows, they give the reasons.
+    explained = test if checked.elsewhere else np.flatnonzero(splits.codes != SPLITS.index("train"))
     with progress.step("explaining rows the model was not trained on"):
-        explained = np.flatnonzero(splits.codes != SPLITS.index("train"))
         explanation = explain(
             champion, data, explained, evaluation.rows,
             plot_rows=config.explanation.plot_rows, seed=config.seed, threads=config.threads,
         )  # fmt: skip
-    with progress.step("scoring every row"):
+    with progress.step(f"scoring {len(data):,} rows"):
         predictions = predict(champion, data, splits.names, explained, explanation.reasons)
     with progress.step("writing files"):
         hashes = save_model(run.models, champion, candidates["catboost"].model)
         version = model_version(champion.model.name, hashes)
         stamp = Stamp(run.run_id, version, datetime.now(UTC), is_synthetic=checked.summary.is_synthetic)
         record = run_record(
-            run, checked, splits, champion.model,
+            run, checked, champion.model,
             verdict=verdict, run_number=next_number(warehouse, run.contracts[RUNS]),
-            trained_rows=trained_rows, hashes=hashes, finished=stamp.scored_at,
+            trained_rows=fitted.rows, hashes=hashes, finished=stamp.scored_at,
         )  # fmt: skip
         facts = ConversionFacts(
-            config, stamp, record, checked, splits,
+            config, stamp, record, checked,
             candidates=candidates, champion=champion.model,
             evaluation=evaluation, explanation=explanation, predictions=predictions,
         )  # fmt: skip
-        return _outcome(run, facts, warehouse)
+    return _outcome(run, facts, warehouse)
 
 
-def _fitted(run: Run, checked: Checked, splits: Splits) -> tuple[dict[str, Fit], int]:
-    """Fit every model, and say on how many rows; the rows themselves are let go."""
-    training = training_rows(checked.data, checked.mart, splits, run.config)
-    calibration = splits.rows("calibration")
-    return fit_candidates(training, checked.data, calibration, run.config, run.progress), len(training.label)
+@dataclass(frozen=True)
+class _Fitted:
+    """The models, on how many rows they were fitted, what they could not learn from, and the calibration rows."""
+
+    candidates: dict[str, Fit]
+    rows: int
+    constants: Constants
+    calibration: Rows
+
+
+def _fitted(run: Run, checked: Checked) -> _Fitted:
+    """Fit every model; the rows themselves are let go."""
+    data, of, config = checked.data, checked.of_splits, run.config
+    train, calibration = (checked.splits.rows(name) for name in ("train", "calibration"))
+    calibration = some_visitors(data, calibration, config.calibration.max_rows, of["calibration"].rows)
+    training = training_rows(data, checked.mart, train, calibration, config, of=of["train"])
+    candidates = fit_candidates(training, data, calibration, config, run.progress)
+    return _Fitted(candidates, len(training.label), Constants.from_rows(training.inputs), calibration)
 
 
 def _outcome(run: Run, facts: ConversionFacts, warehouse: Warehouse) -> Outcome:
@@ -112,10 +132,24 @@ def _outcome(run: Run, facts: ConversionFacts, warehouse: Warehouse) -> Outcome:
     if record.status != PUBLISHED:
         return Outcome([registry], _findings(facts), refusal=record.status_reason)
     put_in_place(run.models, run.folder)
-    rows = prediction_rows(facts.predictions, stamp, contracts[PREDICTIONS])
-    write_csv(run.folder / "predictions" / "conversion_predictions.csv", rows)
-    predictions = Publication(contracts[PREDICTIONS], rows)
+    predictions = _predictions(run, facts, warehouse)
     return Outcome([predictions, *findings_tables, registry], _findings(facts), {PREDICTIONS: stamp})
+
+
+def _predictions(run: Run, facts: ConversionFacts, warehouse: Warehouse) -> Publication:
+    """The predictions of all rows, here or by the engine's workers."""
+    contract, stamp, checked = run.contracts[PREDICTIONS], facts.stamp, facts.checked
+    if checked.elsewhere is None:
+        rows = prediction_rows(facts.predictions, stamp, contract)
+        write_csv(run.folder / "predictions" / "conversion_predictions.csv", rows)
+        return Publication(contract, rows)
+    files = model_files(run.models, [facts.record.champion_file, CALIBRATOR_FILE, FEATURES_FILE])
+    scorer = SplitScorer(checked.mart, contract, stamp, checked.elsewhere.rule, files)
+    with run.progress.step("scoring and explaining every row, on the workers"):
+        made = warehouse.make(contract, Handed(MART, checked.mart.columns, scorer))
+    if made.row_count != facts.record.feature_row_count:
+        raise GateError("row count", "rows scored", facts.record.feature_row_count, made.row_count, REBUILD)
+    return made
 
 
 def _findings_tables(contracts: Contracts, facts: ConversionFacts) -> list[Publication]:

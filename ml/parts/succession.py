@@ -2,15 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from ml.arrays import Rows
 from ml.conversion.champion import Champion
 from ml.conversion.succession import Difference, log_loss_difference
 from ml.data.checked import Checked
 from ml.data.features import PREDICTIONS
-from ml.data.split import Splits
+from ml.data.rows import renumbered
 from ml.files import model_folder
 from ml.publish.artifacts import ModelError, SavedModel, load_model
 from ml.publish.registry import PUBLISHED, REFUSED, RUNS, names_run, published_run
@@ -20,9 +20,7 @@ from ml.run import Run
 from warehouse.base import Warehouse
 
 
-def judge(
-    run: Run, checked: Checked, splits: Splits, champion: Champion, warehouse: Warehouse, *, force: bool
-) -> Verdict:
+def judge(run: Run, checked: Checked, test: Rows, champion: Champion, warehouse: Warehouse, *, force: bool) -> Verdict:
     """Decide whether a run is published.
 
     Parameters
@@ -30,9 +28,9 @@ def judge(
     run : Run
         The run.
     checked : Checked
-        All rows.
-    splits : Splits
-        Their splits.
+        Rows.
+    test : ndarray of int
+        Positions of the test rows that are evaluated.
     champion : Champion
         The run's champion.
     warehouse : Warehouse
@@ -50,7 +48,7 @@ def judge(
         return Verdict(PUBLISHED, "No run was published before it.")
     (former,) = entries_of(SavedModel, [published])
     obstacle = _obstacle(run, checked, former, warehouse)
-    rows = _common_rows(splits, checked, former)
+    rows = _common_rows(test, checked, former)
     fewest = run.config.split.min_positives
     if obstacle is None and checked.data.label[rows].sum() < fewest:
         obstacle = f"fewer than {fewest} converting test rows are later than what it learnt from"
@@ -86,18 +84,17 @@ def _obstacle(run: Run, checked: Checked, former: SavedModel, warehouse: Warehou
     return None
 
 
-def _common_rows(splits: Splits, checked: Checked, former: SavedModel) -> Any:
+def _common_rows(test: Rows, checked: Checked, former: SavedModel) -> Rows:
     """Test rows that are later than everything that the former champion was fitted, calibrated and chosen on."""
-    test = splits.rows("test")
-    return test[checked.data.decided_ms[test] >= json.loads(former.splits_json)["test_ms"]]
+    return np.asarray(test[checked.data.decided_ms[test] >= json.loads(former.splits_json)["test_ms"]])
 
 
-def _difference(run: Run, checked: Checked, rows: Any, champion: Champion, former: SavedModel) -> Difference:
+def _difference(run: Run, checked: Checked, rows: Rows, champion: Champion, former: SavedModel) -> Difference:
     before = load_model(_folder(run, former), checked.mart, run.config.threads)
     said = [(champion.probability(part), before.probability(part)) for part in checked.data.parts(rows)]
     new, old = (np.concatenate(each) for each in zip(*said, strict=True))
     bootstrap = run.config.bootstrap(run.config.evaluation.bootstrap_resamples)
-    return log_loss_difference(new, old, checked.data.label[rows], checked.data.visitor[rows], bootstrap)
+    return log_loss_difference(new, old, checked.data.label[rows], renumbered(checked.data.visitor[rows]), bootstrap)
 
 
 def _folder(run: Run, former: SavedModel) -> Path:

@@ -9,7 +9,6 @@ from typing import Any
 from ml.conversion.model import Model
 from ml.conversion.models import MODELS
 from ml.data.checked import Checked
-from ml.data.split import SPLITS, Splits
 from ml.publish.artifacts import CALIBRATOR_FILE, FEATURES_FILE
 from ml.publish.registry import PUBLISHED
 from ml.run import Run, git_commit, package_versions, settings_json
@@ -79,7 +78,6 @@ class RunRecord:
 def run_record(
     run: Run,
     checked: Checked,
-    splits: Splits,
     champion: Model,
     *,
     verdict: Verdict,
@@ -95,9 +93,7 @@ def run_record(
     run : Run
         Settings and start.
     checked : Checked
-        All rows, and the data set in numbers.
-    splits : Splits
-        Split of each row.
+        The data set in numbers.
     champion : Model
         The model that scores.
     verdict : Verdict
@@ -117,7 +113,7 @@ def run_record(
         The row, without the stamp.
     """
     summary, config = checked.summary, run.config
-    counts: dict[str, Any] = {f"{name}_row_count": len(splits.rows(name)) for name in SPLITS}
+    counts: dict[str, Any] = {f"{name}_row_count": classes.rows for name, classes in checked.of_splits.items()}
     return RunRecord(
         run_number=run_number,
         **vars(verdict),
@@ -131,7 +127,7 @@ def run_record(
         session_count=summary.sessions,
         converting_session_count=summary.converting_sessions,
         conversion_rate=summary.conversion_rate,
-        feature_row_count=len(checked.data),
+        feature_row_count=sum(classes.rows for classes in checked.of_splits.values()),
         trained_row_count=trained_rows,
         **counts,
         champion=champion.name,
@@ -140,7 +136,7 @@ def run_record(
         catboost_sha256=hashes[MODELS["catboost"].file_name],
         calibrator_sha256=hashes[CALIBRATOR_FILE],
         features_sha256=hashes[FEATURES_FILE],
-        splits_json=json.dumps(asdict(splits.bounds)),
+        splits_json=json.dumps(asdict(checked.splits.bounds)),
         config_json=settings_json(config),
         package_versions_json=json.dumps(package_versions()),
         git_commit=git_commit(),

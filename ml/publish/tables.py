@@ -103,3 +103,25 @@ def stamped(rows: "pa.Table", stamp: Stamp, contract: Contract | None = None) ->
                 column = pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int8()), len(rows)), [value])
             rows = rows.append_column(name, column)
     return rows if contract is None else contract.cast(rows)
+
+
+def plain(rows: "pa.Table") -> "pa.Table":
+    """Return rows whose texts have no dictionary.
+
+    Parameters
+    ----------
+    rows : pyarrow.Table
+        Any rows.
+
+    Returns
+    -------
+    pyarrow.Table
+        The same rows.
+    """
+    import pyarrow as pa
+
+    columns = {
+        name: column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+        for name, column in zip(rows.column_names, rows.columns, strict=True)
+    }
+    return pa.table(columns)

@@ -9,7 +9,6 @@ from ml.conversion.explain import Explanation
 from ml.conversion.model import Model
 from ml.conversion.predictions import Predictions
 from ml.data.checked import Checked
-from ml.data.split import Splits
 from ml.publish.runs import RunRecord
 from ml.run import Stamp
 
@@ -22,7 +21,6 @@ class ConversionFacts:
     stamp: Stamp
     record: RunRecord
     checked: Checked
-    splits: Splits
     candidates: dict[str, Fit]
     champion: Model
     evaluation: Evaluation

@@ -61,7 +61,7 @@ def _head(facts: ConversionFacts) -> list[str]:
 
 
 def _data(facts: ConversionFacts) -> list[str]:
-    splits, record, summary = facts.splits, facts.record, facts.checked.summary
+    splits, record, summary = facts.checked.splits, facts.record, facts.checked.summary
     lines = [
         "## Data",
         "",

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ml.arrays import Rows
+from ml.publish.tables import plain
 from warehouse.base import Publication
 from warehouse.contract import Contract
 
@@ -96,17 +97,6 @@ def places_of(rows: "pa.Table", among: "pa.Table", key: tuple[str, ...]) -> Rows
         return np.full(len(rows), -1, dtype=np.intp)
     found = pc.index_in(_keys(rows, key), value_set=_keys(among, key).combine_chunks())
     return np.asarray(pc.fill_null(found, -1).to_numpy(), dtype=np.intp)
-
-
-def plain(rows: "pa.Table") -> "pa.Table":
-    """Return rows whose texts have no dictionary."""
-    import pyarrow as pa
-
-    columns = {
-        name: column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
-        for name, column in zip(rows.column_names, rows.columns, strict=True)
-    }
-    return pa.table(columns)
 
 
 def _keys(rows: "pa.Table", key: tuple[str, ...]) -> "pa.ChunkedArray":

@@ -5,23 +5,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ml.conversion.champion import Champion
-from ml.conversion.predictions import Predictions, predict
-from ml.conversion.reasons import REASONS, reasons_of
+from ml.conversion.predictions import explained_predictions
 from ml.data.rows import Dataset
-from ml.data.split import MODEL_SPLITS
+from ml.data.split import MODEL_SPLITS, NEW
 from ml.publish.predictions import prediction_rows
+from ml.publish.tables import plain
 from ml.run import Stamp
-from ml.scoring.changes import places_of, plain
+from ml.scoring.changes import places_of
 from warehouse.contract import Contract
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pyarrow as pa
 
 # Sessions that no training has split: not over yet, closed since, or of a time that no clock can have shown.
-OPEN, NEW, IMPLAUSIBLE = "open", "new", "implausible"
+OPEN, IMPLAUSIBLE = "open", "implausible"
 SPLIT = (*MODEL_SPLITS, "embargo")
-TRAIN = "train"
 
 
 def conversion_rows(
@@ -60,30 +58,3 @@ def conversion_rows(
     split[known[is_kept]] = before[is_kept]
     predictions = explained_predictions(champion, data, pd.Categorical(split), threads)
     return prediction_rows(predictions, stamp, contract)
-
-
-def explained_predictions(champion: Champion, data: Dataset, split: "pd.Categorical", threads: int) -> Predictions:
-    """Score rows, and give reasons for those that the champion was not trained on.
-
-    Parameters
-    ----------
-    champion : Champion
-        The model that scores.
-    data : Dataset
-        The rows.
-    split : Categorical of shape (n_rows,)
-        Split of each row.
-    threads : int
-        Threads to use.
-
-    Returns
-    -------
-    Predictions
-        One per row.
-    """
-    import pyarrow as pa
-
-    explained = np.flatnonzero(np.asarray(split) != TRAIN)
-    nothing = [pa.array([], pa.string()).dictionary_encode()] * REASONS
-    reasons = reasons_of(champion, data, explained, threads) if len(explained) else nothing
-    return predict(champion, data, split, explained, reasons)

@@ -11,6 +11,7 @@ from ml.config import Config, UpliftSettings
 from ml.conversion.calibration import Calibrator, fit_calibrator
 from ml.conversion.catboost import CatBoostModel
 from ml.conversion.model import Training
+from ml.data.draw import at_random
 from ml.data.features import Mart
 from ml.data.split import sample_negatives
 from ml.experiment.experiment import Experiment
@@ -108,7 +109,7 @@ class CrossFitter:
     def _fit(self, rows: Rows, stop: Rows, settings: UpliftSettings) -> CatBoostModel:
         inputs, outcome = self.experiment.inputs, self.experiment.outcome
         (chosen, weights), (stop, stop_weights) = (
-            sample_negatives(part, outcome, settings.sampling, self.config.seed) for part in (rows, stop)
+            sample_negatives(part, outcome, settings.sampling, at_random(self.config.seed)) for part in (rows, stop)
         )
         training = Training(
             inputs=inputs.iloc[chosen],

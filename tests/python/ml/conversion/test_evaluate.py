@@ -15,8 +15,9 @@ from sklearn.metrics import average_precision_score, brier_score_loss, log_loss,
 import ml_mart
 from ml.bootstrap import Bootstrap
 from ml.conversion.curve import calibration_curve, equal_count_edges, wilson_interval
-from ml.conversion.evaluate import Metric, slice_metrics, slices_of, some_visitors
+from ml.conversion.evaluate import Metric, slice_metrics, slices_of
 from ml.conversion.ranked import METRICS, RankedScores
+from ml.data.draw import some_visitors
 from ml.data.features import read_mart
 from ml.data.rows import build_dataset
 from warehouse.contract import read_contracts
@@ -143,7 +144,7 @@ def test_slices_are_by_point_and_by_what_is_known_of_the_visitor(tmp_path: Path)
     table = pa.Table.from_pandas(ml_mart.marts(3000, seed=2)["session_features"], preserve_index=False)
     data = build_dataset(table.to_batches(), len(table), read_mart(read_contracts(tmp_path / "manifest.json")))
     train, test = np.arange(0, 2000), np.arange(2000, len(data))
-    slices = slices_of(data, test, train)
+    slices = slices_of(data, test, np.isin(data.visitor[test], data.visitor[train]))
     visitors = np.array(data.identity.column("visitor_id").to_pylist())
     points = np.array(data.identity.column("decision_point").to_pylist())
     assert set(slices) == {

@@ -162,7 +162,7 @@ def test_platt_repairs_a_shifted_score_and_is_chosen_by_evidence() -> None:
     rng = np.random.default_rng(5)
     truth = rng.normal(-3, 1.5, 6000)
     label = (rng.random(6000) < 1 / (1 + np.exp(-truth))).astype(np.int8)
-    plan = Calibration(methods=["platt", "isotonic"], folds=5, bins=10)
+    plan = Calibration(methods=["platt", "isotonic"], folds=5, max_rows=6000, bins=10)
     visitor = np.arange(6000, dtype=np.int32)
     model: Any = None
     candidate = calibrate(model, 2 * truth + 4, label, visitor, plan)
@@ -253,7 +253,7 @@ def test_a_bound_on_the_rows_leaves_probabilities_true(data: tuple[Dataset, Mart
     config = load_config(None, {"sampling.max_rows": max_rows, "split.calibration_share": 0.15}, environment={})
     splits = split_by_time(rows, config.split)
     calibration, test = splits.rows("calibration"), splits.rows("test")
-    training = training_rows(rows, mart, splits, config)
+    training = training_rows(rows, mart, splits.rows("train"), calibration, config)
     sizes = [min(max_rows, each) for each in (len(splits.rows("train")), len(calibration))]
     assert [len(training.label), len(training.stop_label)] == sizes
     # Of so few rows half convert, of all some twentieth: without the weights a model would say so.
@@ -331,7 +331,7 @@ def test_what_is_the_same_in_all_rows_of_a_decision_point_is_no_reason_there(
     data: tuple[Dataset, Mart], fitted: dict[str, Model]
 ) -> None:
     rows, mart = data
-    constants = Constants.from_rows(rows, np.arange(len(rows)))
+    constants = Constants.from_rows(rows.inputs)
     for point, names in constants.names.items():
         own = rows.inputs[np.asarray(rows.decision_point) == point]
         assert set(names) == {name for name in mart.names if own[name].nunique(dropna=False) == 1}

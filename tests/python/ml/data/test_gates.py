@@ -12,12 +12,13 @@ from sklearn.metrics import roc_auc_score
 
 import ml_mart
 from ml.config import Config, Leakage, load_config
-from ml.data.counts import check_counts
+from ml.data.counts import Summary, check_rows, check_sessions, rows_at_points
 from ml.data.features import MART, Feature, Mart, read_mart
 from ml.data.gates import GateError
 from ml.data.leakage import PurePart, category_auc, check_leakage, evaluate_features, numeric_auc, refuse_leaks
 from ml.data.rows import Dataset, build_dataset
-from ml.data.values import check_values, values_hold
+from ml.data.values import check_values, expectations_met
+from warehouse.base import Warehouse
 from warehouse.contract import read_contracts
 from warehouse.errors import FunneliftError
 from warehouse.open import open_warehouse
@@ -38,6 +39,12 @@ def load(config: Config) -> tuple[Dataset, Mart]:
         return build_dataset(batches, rows, mart), mart
 
 
+def counted(warehouse: Warehouse, data: Dataset) -> Summary:
+    summary = check_sessions(warehouse)
+    check_rows(warehouse, rows_at_points(data))
+    return summary
+
+
 @pytest.fixture
 def changed(tmp_path: Path) -> Callable[[str], tuple[Config, Dataset, Mart]]:
     """Write the marts, change them by SQL as someone might after dbt, and read them."""
@@ -55,8 +62,8 @@ def changed(tmp_path: Path) -> Callable[[str], tuple[Config, Dataset, Mart]]:
 def test_marts_that_add_up_pass(changed: Callable[[str], tuple[Config, Dataset, Mart]]) -> None:
     config, data, mart = changed("select 1")
     with open_warehouse(config) as warehouse:
-        summary = check_counts(warehouse, data)
-        assert values_hold(warehouse, mart, config)
+        summary = counted(warehouse, data)
+        assert expectations_met(warehouse, mart, config) == check_values(data, mart, config)
     assert summary.sessions == len(TABLES["sessions"])
     assert summary.conversion_rate == TABLES["session_funnels"]["has_transaction"].mean()
     assert summary.is_synthetic
@@ -101,7 +108,7 @@ def test_counts_that_differ_stop_the_run(
 ) -> None:
     config, data, _ = changed(sql)
     with open_warehouse(config) as warehouse, pytest.raises(GateError) as failure:
-        check_counts(warehouse, data)
+        counted(warehouse, data)
     assert failure.value.gate == gate
     assert "expected" in str(failure.value)
     assert "dbt build" in str(failure.value)
@@ -135,7 +142,7 @@ def test_impossible_values_stop_the_run(
 ) -> None:
     config, data, mart = changed(sql)
     with open_warehouse(config) as warehouse:
-        assert not values_hold(warehouse, mart, config)
+        assert expectations_met(warehouse, mart, config) is None
     with pytest.raises(GateError) as failure:
         check_values(data, mart, config)
     assert failure.value.gate == gate

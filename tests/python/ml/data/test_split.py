@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ml.config import Sampling, Split
+from ml.data.draw import at_random
 from ml.data.rows import Dataset, take
 from ml.data.split import SPLITS, sample_bounded, sample_negatives, split_by_time
 from warehouse.errors import FunneliftError
@@ -107,14 +108,14 @@ def test_sampling_keeps_every_conversion_and_weights_back() -> None:
     label = np.zeros(10_000, np.int8)
     label[::50] = 1
     rows = np.arange(1000, 9000)
-    chosen, weights = sample_negatives(rows, label, SAMPLING, seed=3)
+    chosen, weights = sample_negatives(rows, label, SAMPLING, at_random(3))
     assert np.array_equal(chosen[label[chosen] == 1], rows[label[rows] == 1])
     assert (label[chosen] == 0).sum() == 1500
     assert weights[label[chosen] == 1].tolist() == [1.0] * int(label[rows].sum())
     assert weights.sum() == pytest.approx(len(rows))
     assert np.array_equal(chosen, np.unique(chosen))
-    again, _ = sample_negatives(rows, label, SAMPLING, seed=3)
-    other, _ = sample_negatives(rows, label, SAMPLING, seed=4)
+    again, _ = sample_negatives(rows, label, SAMPLING, at_random(3))
+    other, _ = sample_negatives(rows, label, SAMPLING, at_random(4))
     assert np.array_equal(chosen, again)
     assert not np.array_equal(chosen, other)
 
@@ -122,14 +123,14 @@ def test_sampling_keeps_every_conversion_and_weights_back() -> None:
 def test_many_conversions_keep_more_of_the_others() -> None:
     label = np.zeros(9000, np.int8)
     label[:1000] = 1
-    chosen, weights = sample_negatives(np.arange(9000), label, SAMPLING, seed=1)
+    chosen, weights = sample_negatives(np.arange(9000), label, SAMPLING, at_random(1))
     assert (label[chosen] == 0).sum() == 2000
     assert set(weights[label[chosen] == 0]) == {4.0}
 
 
 def test_few_rows_are_all_kept() -> None:
     label = np.array([0, 1, 0, 0], np.int8)
-    chosen, weights = sample_negatives(np.arange(4), label, SAMPLING, seed=1)
+    chosen, weights = sample_negatives(np.arange(4), label, SAMPLING, at_random(1))
     assert chosen.tolist() == [0, 1, 2, 3]
     assert weights.tolist() == [1, 1, 1, 1]
 
@@ -142,21 +143,21 @@ def test_a_bound_keeps_conversions_first_and_weights_undo_it(max_rows: int, boug
     label = np.zeros(9000, np.int8)
     label[::9] = 1
     rows = np.arange(9000)
-    chosen, weights = sample_negatives(rows, label, SAMPLING.model_copy(update={"max_rows": max_rows}), seed=1)
+    chosen, weights = sample_negatives(rows, label, SAMPLING.model_copy(update={"max_rows": max_rows}), at_random(1))
     assert ((label[chosen] == 1).sum(), (label[chosen] == 0).sum()) == (bought, left)
     assert weights[label[chosen] == 1].sum() == pytest.approx(1000)
     assert weights.sum() == pytest.approx(9000)
     # A bound that nothing reaches changes nothing.
-    free, _ = sample_negatives(rows, label, SAMPLING, seed=1)
+    free, _ = sample_negatives(rows, label, SAMPLING, at_random(1))
     assert np.array_equal(chosen, free) == (max_rows >= 3000)
 
 
 def test_few_others_leave_their_room_to_conversions() -> None:
     label = np.ones(1000, np.int8)
     label[:100] = 0
-    chosen, weights = sample_bounded(np.arange(1000), label, 500, seed=1)
+    chosen, weights = sample_bounded(np.arange(1000), label, 500, at_random(1))
     assert ((label[chosen] == 1).sum(), (label[chosen] == 0).sum()) == (400, 100)
     assert weights is not None
     assert set(weights[label[chosen] == 0]) == {1.0}
     assert weights.sum() == pytest.approx(1000)
-    assert sample_bounded(np.arange(1000), label, 1000, seed=1)[1] is None
+    assert sample_bounded(np.arange(1000), label, 1000, at_random(1))[1] is None
