@@ -25,7 +25,10 @@ from ml.data.read import read_rows
 from ml.data.rows import Dataset
 from ml.data.split import SPLITS, Classes, sample_negatives, split_by_time
 from ml.data.values import check_values, expectations_met
+from ml.publish.workers import SplitScorer, model_files
+from ml.run import Stamp
 from training import QUICK, TABLES, Place, quick_settings
+from warehouse.base import Handed
 from warehouse.contract import read_contracts
 from warehouse.errors import FunneliftError
 from warehouse.open import open_warehouse
@@ -215,6 +218,24 @@ def test_a_training_publishes_the_same_tables(
     train.train(place.config(results=tmp_path / "few"), Progress(), force=True, only="conversion")
     rollback.rollback(place.config(results=tmp_path / "few"), Progress(), first["run_id"])
     check_same(tables["conversion_predictions"], place.rows("select * from funnelift.conversion_predictions"))
+
+
+def test_rows_after_a_training_are_new(place: Place, tmp_path: Path) -> None:
+    config = place.config(results=tmp_path)
+    train.train(config, Progress(), only="conversion")
+    (run,) = place.rows("select * from funnelift.ml_runs where status = 'published'")
+    contract, files = read_contracts(config.manifest)["conversion_predictions"], tmp_path / "models" / run["run_id"]
+    stamp = Stamp(run["run_id"], run["model_version"], run["scored_at"])
+    names = ["calibrator.json", "features.json", run["champion_file"]]
+    with counted(config) as (warehouse, mart, elsewhere):
+        last = elsewhere.rule.bounds.ends_ms - 5 * ml_mart.DAY_MS
+        scorer = SplitScorer(mart, contract, stamp, elsewhere.rule, model_files(files, names), last_ms=last)
+        rows = warehouse.make(contract, Handed("session_features", mart.columns, scorer)).rows.to_pylist()
+    times = {(row["session_id"], row["decision_point"]): (row["decided_ms"], row["is_mature"])
+             for row in place.rows("select * from funnelift.session_features")}  # fmt: skip
+    new = {(row["session_id"], row["decision_point"]) for row in rows if row["dataset_split"] == "new"}
+    assert new == {key for key, (decided, is_mature) in times.items() if is_mature == 1 and decided > last}
+    assert 0 < len(new) < len(rows)
 
 
 def test_an_unknown_decision_point_is_told_with_those_there_are(place: Place) -> None:
