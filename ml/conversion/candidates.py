@@ -21,7 +21,7 @@ from ml.data.split import Classes, sample_bounded, sample_negatives
 
 def training_rows(
     data: Dataset, mart: Mart, train: Rows, calibration: Rows, config: Config, *, of: Classes | None = None
-) -> Training:  # fmt: skip
+) -> tuple[Training, Rows]:  # fmt: skip
     """Sample the training split and put the calibration split beside it, or a sample where that is too large.
 
     Parameters
@@ -41,11 +41,13 @@ def training_rows(
     -------
     Training
         What every model is fitted on.
+    ndarray of int
+        Positions of the rows of the training split among it.
     """
     draw = by_key(data.identity, config.seed)
     chosen, weights = sample_negatives(train, data.label, config.sampling, draw, of)
     stop, stop_weights = sample_bounded(calibration, data.label, config.sampling.max_rows, draw)
-    return Training(
+    training = Training(
         inputs=data.taken(chosen),
         label=data.label[chosen],
         weights=weights,
@@ -56,6 +58,7 @@ def training_rows(
         threads=config.threads,
         stop_weights=stop_weights,
     )
+    return training, chosen
 
 
 def fit_candidates(

@@ -37,11 +37,6 @@ class Checked:
     elsewhere: Elsewhere | None = None
 
     @cached_property
-    def data_sha256(self) -> str:
-        """Fingerprint of the rows that are here, which every part's record names."""
-        return self.data.fingerprint()
-
-    @cached_property
     def splits(self) -> Splits:
         """The split of each row that is here; raises FunneliftError where one has too few conversions."""
         if self.elsewhere is None:

@@ -115,18 +115,31 @@ class Dataset:
         points: pd.Categorical = self.inputs["decision_point"].array
         return points
 
-    def fingerprint(self) -> str:
-        """Return a SHA-256 over everything a model can learn from."""
+    def fingerprint(self, rows: Rows) -> str:
+        """Return a SHA-256 over everything that a model can learn from some rows, whatever other rows there are.
+
+        Parameters
+        ----------
+        rows : ndarray of int
+            Positions, ascending.
+
+        Returns
+        -------
+        str
+            Hexadecimal digits.
+        """
         digest = hashlib.sha256()
-        for array in (self.decided_ms, self.label, self.is_mature, self.visitor):
+        own_rows = (self.decided_ms[rows], self.label[rows], self.is_mature[rows], renumbered(self.visitor[rows]))
+        for array in own_rows:
             digest.update(array.tobytes())
         for name, column in self.columns():
             digest.update(name.encode())
             if column.dtype == "category":
-                digest.update("\0".join(column.cat.categories).encode())
-                digest.update(column.cat.codes.to_numpy().tobytes())
+                own = column.array.take(rows).remove_unused_categories()
+                digest.update("\0".join(own.categories).encode())
+                digest.update(own.codes.astype(np.int32).tobytes())
             else:
-                digest.update(np.ascontiguousarray(column.to_numpy()).data)
+                digest.update(np.ascontiguousarray(column.to_numpy()[rows]).data)
         return digest.hexdigest()
 
 

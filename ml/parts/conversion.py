@@ -89,10 +89,12 @@ def train_conversion(run: Run, checked: Checked, warehouse: Warehouse, *, force:
         hashes = save_model(run.models, champion, candidates["catboost"].model)
         version = model_version(champion.model.name, hashes)
         stamp = Stamp(run.run_id, version, datetime.now(UTC), is_synthetic=checked.summary.is_synthetic)
+        seen = np.unique(np.concatenate([fitted.trained, fitted.calibration, test]))
         record = run_record(
             run, checked, champion.model,
             verdict=verdict, run_number=next_number(warehouse, run.contracts[RUNS]),
-            trained_rows=fitted.rows, hashes=hashes, finished=stamp.scored_at,
+            trained_rows=len(fitted.trained), data_sha256=data.fingerprint(seen), hashes=hashes,
+            finished=stamp.scored_at,
         )  # fmt: skip
         facts = ConversionFacts(
             config, stamp, record, checked,
@@ -104,10 +106,10 @@ def train_conversion(run: Run, checked: Checked, warehouse: Warehouse, *, force:
 
 @dataclass(frozen=True)
 class _Fitted:
-    """The models, on how many rows they were fitted, what they could not learn from, and the calibration rows."""
+    """The models, the rows on which they were fitted and calibrated, and what they could not learn from."""
 
     candidates: dict[str, Fit]
-    rows: int
+    trained: Rows
     constants: Constants
     calibration: Rows
 
@@ -117,9 +119,9 @@ def _fitted(run: Run, checked: Checked) -> _Fitted:
     data, of, config = checked.data, checked.of_splits, run.config
     train, calibration = (checked.splits.rows(name) for name in ("train", "calibration"))
     calibration = some_visitors(data, calibration, config.calibration.max_rows, of["calibration"].rows)
-    training = training_rows(data, checked.mart, train, calibration, config, of=of["train"])
+    training, trained = training_rows(data, checked.mart, train, calibration, config, of=of["train"])
     candidates = fit_candidates(training, data, calibration, config, run.progress)
-    return _Fitted(candidates, len(training.label), Constants.from_rows(training.inputs), calibration)
+    return _Fitted(candidates, trained, Constants.from_rows(training.inputs), calibration)
 
 
 def _outcome(run: Run, facts: ConversionFacts, warehouse: Warehouse) -> Outcome:

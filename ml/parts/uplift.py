@@ -303,7 +303,7 @@ def record_of(
         decision_point=run.config.experiment.decision_point,
         is_simulated=experiment.is_simulated,
         is_synthetic=checked.summary.is_synthetic,
-        data_sha256=checked.data_sha256,
+        data_sha256=checked.data.fingerprint(found.rows),
         row_count=len(experiment),
         visitors_treatment=randomisation.visitors_treatment,
         visitors_control=randomisation.visitors_control,

@@ -83,6 +83,7 @@ def run_record(
     verdict: Verdict,
     run_number: int,
     trained_rows: int,
+    data_sha256: str,
     hashes: Mapping[str, str],
     finished: datetime,
 ) -> RunRecord:
@@ -102,6 +103,8 @@ def run_record(
         Place of the run among all.
     trained_rows : int
         Rows left after sampling.
+    data_sha256 : str
+        Fingerprint of the rows that the run learnt from and was evaluated on.
     hashes : mapping
         SHA-256 of each model file.
     finished : datetime
@@ -123,7 +126,7 @@ def run_record(
         finished_at=finished,
         seed=config.seed,
         is_synthetic=summary.is_synthetic,
-        data_sha256=checked.data_sha256,
+        data_sha256=data_sha256,
         session_count=summary.sessions,
         converting_session_count=summary.converting_sessions,
         conversion_rate=summary.conversion_rate,

@@ -59,5 +59,6 @@ select
     sessions.started_at
 from sessions
 inner join funnels on sessions.session_id = funnels.session_id
-inner join {{ ref('int_visitors') }} as visitors on sessions.visitor_id = visitors.visitor_id
 left join latest_decisions on sessions.session_id = latest_decisions.session_id
+-- Last: all joins before it are by session, so Spark sends no row to another place in between.
+inner join {{ ref('int_visitors') }} as visitors on sessions.visitor_id = visitors.visitor_id

@@ -23,13 +23,11 @@ BOUNDED: dict[str, Any] = {
 }
 PREDICTED = ("conversion_predictions", "uplift_scores")
 WHEN = ("run_id", "scored_at")
-# The mart as someone broke it: a price below 0 is a fault of the values, a lost row one of the counts.
-BROKEN = {
-    "values": "update funnelift.session_features set item_price = -1 where session_id = "
-    "(select min(session_id) from funnelift.session_features)",
-    "row count": "delete from funnelift.session_features where session_id = "
-    "(select min(session_id) from funnelift.session_features)",
-}
+# The mart as someone broke it; other gates are tried in ml/data/test_elsewhere.py.
+BROKEN = (
+    "update funnelift.session_features set item_price = -1 where session_id = "
+    "(select min(session_id) from funnelift.session_features)"
+)
 
 
 def shop(folder: Path) -> Place:
@@ -60,12 +58,11 @@ def test_training_on_samples_predicts_the_same(tmp_path: Path, spark_cluster: Cl
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("gate", BROKEN)
-def test_gates_fail_as_on_duckdb(gate: str, tmp_path: Path, spark_cluster: Cluster) -> None:
+def test_a_gate_fails_as_on_duckdb(tmp_path: Path, spark_cluster: Cluster) -> None:
     place = shop(tmp_path / "shop")
-    place.execute(BROKEN[gate])
+    place.execute(BROKEN)
     spark = OnSpark(place, tmp_path, spark_cluster)
-    with pytest.raises(FunneliftError, match=f"gate {gate} failed") as refused:
+    with pytest.raises(FunneliftError, match="gate values failed") as refused:
         train.train(place.config(), Progress())
     said = spark.run("-m", "ml.train", *spark.arguments, code=1)
     assert " ".join(str(refused.value).split()) in " ".join(said.split())

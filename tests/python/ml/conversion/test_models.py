@@ -253,7 +253,7 @@ def test_a_bound_on_the_rows_leaves_probabilities_true(data: tuple[Dataset, Mart
     config = load_config(None, {"sampling.max_rows": max_rows, "split.calibration_share": 0.15}, environment={})
     splits = split_by_time(rows, config.split)
     calibration, test = splits.rows("calibration"), splits.rows("test")
-    training = training_rows(rows, mart, splits.rows("train"), calibration, config)
+    training, _ = training_rows(rows, mart, splits.rows("train"), calibration, config)
     sizes = [min(max_rows, each) for each in (len(splits.rows("train")), len(calibration))]
     assert [len(training.label), len(training.stop_label)] == sizes
     # Of so few rows half convert, of all some twentieth: without the weights a model would say so.
