@@ -530,8 +530,10 @@ class Warehouse(ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} has no workers")
 
-    def spread(self, table: str, columns: Sequence[str], only: tuple[str, int], by: str) -> Path:
-        """Let the engine's workers write rows of a table to Parquet files that each of them sees.
+    def spread(
+        self, table: str, columns: Sequence[str], only: tuple[str, int], by: str
+    ) -> AbstractContextManager[Path]:  # fmt: skip
+        """Let the engine's workers write rows of a table to Parquet files that each of them sees, until the block ends.
 
         Parameters
         ----------
@@ -546,7 +548,7 @@ class Warehouse(ABC):
 
         Returns
         -------
-        Path
+        context manager of Path
             The folder of all.
 
         Raises

@@ -157,11 +157,13 @@ class SparkMarts(Warehouse):
         place, made = self._written(self._handed(handed, shape))
         return Publication(contract, contract.schema.empty_table(), place=place, placed=made.count())
 
-    def spread(self, table: str, columns: Sequence[str], only: tuple[str, int], by: str) -> Path:
+    @contextmanager
+    def spread(self, table: str, columns: Sequence[str], only: tuple[str, int], by: str) -> Iterator[Path]:
         """See Warehouse."""
         rows, place = self._table(table), self._folder / uuid4().hex
         rows.where(rows[only[0]] == only[1]).select(*columns).write.partitionBy(by).parquet(str(place))
-        return place
+        yield place
+        shutil.rmtree(place, ignore_errors=True)
 
     def each(self, tasks: "pa.Table", make: Make, schema: "pa.Schema") -> "pa.Table":
         """See Warehouse; one task each, so that a worker's memory holds one at a time."""

@@ -24,20 +24,42 @@ Draw = Callable[[Rows, int], Rows]
 """Chooses so many of some positions."""
 
 
-def visitor_places(visitor_id: "pa.ChunkedArray") -> Places:
-    """Return each visitor's place among all visitors there could be.
+def visitors_within(visitor_id: "pa.ChunkedArray", share: float) -> npt.NDArray[np.bool_]:
+    """Say which visitors belong to a share of all visitors there could be, by their ids alone.
 
     Parameters
     ----------
     visitor_id : pyarrow.ChunkedArray
         Ids.
+    share : float
+        From 0 to 1; a larger share holds all of a smaller one.
 
     Returns
     -------
     ndarray of shape (n_rows,)
-        Places from 0 to 2^64, by the id alone.
+        One answer per row.
     """
-    return _places(visitor_id, None)
+    if not 0 < share < 1:
+        return np.full(len(visitor_id), share >= 1)
+    return within(_places(visitor_id, None), share)
+
+
+def within(places: Places, share: float) -> npt.NDArray[np.bool_]:
+    """Say which places belong to the first share of all.
+
+    Parameters
+    ----------
+    places : ndarray of shape (n_rows,)
+        Places from 0 to 2^64.
+    share : float
+        From 0 to 1.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,)
+        One answer per place.
+    """
+    return np.ones(len(places), dtype=bool) if share >= 1 else places < np.uint64(share * PLACES)
 
 
 def row_places(session_id: "pa.ChunkedArray", decision_point: "pa.ChunkedArray", seed: int) -> Places:
@@ -112,7 +134,7 @@ def some_visitors(data: "Dataset", rows: Rows, max_rows: int, of: int | None = N
         return rows
     import pyarrow as pa
 
-    return rows[visitor_places(data.identity.column("visitor_id").take(pa.array(rows))) < np.uint64(share * PLACES)]
+    return rows[visitors_within(data.identity.column("visitor_id").take(pa.array(rows)), share)]
 
 
 def share_of(wanted: float, of: int) -> float:

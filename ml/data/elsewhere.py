@@ -84,8 +84,7 @@ class Elsewhere:
         Splits
             One split per row.
         """
-        codes = self.rule.codes_of(data.decided_ms, data.is_mature, data.identity.column("session_id"))
-        return Splits(**vars(self.rule.bounds), codes=codes)
+        return Splits(**vars(self.rule.bounds), codes=self.rule.codes_of(data))
 
     def is_seen(self, visitor_id: "pa.ChunkedArray") -> npt.NDArray[np.bool_]:
         """Say of visitors whose test rows are evaluated whether the training split has rows of theirs.
@@ -261,15 +260,16 @@ def find_leaks(warehouse: Warehouse, mart: Mart, config: Config, elsewhere: Else
     """
     check_accepted(mart, config.leakage)
     columns = tuple(dict.fromkeys((mart.label, "visitor_id", *mart.names)))
-    folder = warehouse.spread(MART, columns, ("is_mature", 1), "decision_point")
-    finder = LeakFinder(folder, mart, config.leakage)
     points = sorted({point for split, point in elsewhere.counts if split != "open"})
+    with warehouse.spread(MART, columns, ("is_mature", 1), "decision_point") as folder:
+        finder = LeakFinder(folder, mart, config.leakage)
+        measured = warehouse.each(finder.tasks(points), finder, finder.schema)
     found = [
         FeatureAuc(
             row["feature"], row["decision_point"], row["auc"], row["rows"], row["positives"],
             None if row["pure_where"] is None else PurePart(row["pure_where"], row["pure_rows"], row["pure_positives"]),
         )
-        for row in warehouse.each(finder.tasks(points), finder, finder.schema).to_pylist()
+        for row in measured.to_pylist()
     ]  # fmt: skip
     found.sort(key=lambda entry: (-entry.auc, entry.feature, entry.decision_point))
     refuse_leaks(found, config.leakage)

@@ -9,10 +9,10 @@ import numpy as np
 
 from ml.arrays import Codes
 from ml.config import Leakage
-from ml.data.draw import PLACES, row_places, visitor_numbers, visitor_places
+from ml.data.draw import row_places, visitor_numbers, visitors_within, within
 from ml.data.features import NONE, Mart
 from ml.data.leakage import FeatureAuc, evaluate_features
-from ml.data.rows import to_float32
+from ml.data.rows import Dataset, to_float32
 from ml.data.split import SPLITS, Bounds, codes_at
 
 if TYPE_CHECKING:
@@ -55,10 +55,24 @@ class SplitRule:
         ndarray of shape (n_rows,)
             One per row.
         """
-        return self.codes_of(_numbers(rows, "decided_ms"), _numbers(rows, "is_mature"), rows.column("session_id"))
+        return self._codes(_numbers(rows, "decided_ms"), _numbers(rows, "is_mature"), rows.column("session_id"))
 
-    def codes_of(self, decided_ms: Any, is_mature: Any, session_id: "pa.ChunkedArray") -> Codes:
-        """Return the same of columns apart."""
+    def codes_of(self, data: Dataset) -> Codes:
+        """Return the same of a data set.
+
+        Parameters
+        ----------
+        data : Dataset
+            Any rows.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,)
+            One per row.
+        """
+        return self._codes(data.decided_ms, data.is_mature, data.identity.column("session_id"))
+
+    def _codes(self, decided_ms: Any, is_mature: Any, session_id: "pa.ChunkedArray") -> Codes:
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -141,12 +155,12 @@ class RowChooser:
         is_kept = np.zeros(len(rows), dtype=bool)
         for split, share in (("calibration", self.calibration), ("test", self.test)):
             own = np.flatnonzero(codes == SPLITS.index(split))
-            is_kept[own] = _below(visitor_places(rows.column("visitor_id").take(own)), share)
+            is_kept[own] = visitors_within(rows.column("visitor_id").take(own), share)
         own = np.flatnonzero(codes == SPLITS.index("train"))
         if max(self.train_positives, self.train_negatives) > 0:
             places = row_places(rows.column("session_id").take(own), points.take(own), self.seed)
             bought = _numbers(rows, self.label)[own] == 1
-            is_kept[own] = np.where(bought, _below(places, self.train_positives), _below(places, self.train_negatives))
+            is_kept[own] = np.where(bought, within(places, self.train_positives), within(places, self.train_negatives))
         if self.point is not None:
             import pyarrow.compute as pc
 
@@ -176,8 +190,8 @@ class TrainedVisitors:
         for batch in batches:
             rows = pa.Table.from_batches([batch])
             own = np.flatnonzero(self.rule.codes(rows) == SPLITS.index("train"))
-            ids = rows.column("visitor_id").take(own)
-            known = ids.filter(pa.array(_below(visitor_places(ids), self.share))).unique()
+            ids = rows.column("visitor_id").take(own).unique()
+            known = ids.filter(pa.array(visitors_within(ids, self.share)))
             yield pa.record_batch([known.cast(pa.string())], self.schema)
 
 
@@ -283,7 +297,3 @@ def _numbers(rows: "pa.Table", name: str) -> Any:
     import pyarrow.compute as pc
 
     return pc.fill_null(rows.column(name).cast(pa.int64()), -1).to_numpy()
-
-
-def _below(places: Any, share: float) -> Any:
-    return np.ones(len(places), dtype=bool) if share >= 1 else places < np.uint64(share * PLACES)

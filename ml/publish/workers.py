@@ -1,6 +1,6 @@
 """The code that scores here, on an engine's own workers: models are sent as bytes, and rows come in batches."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml.conversion.predictions import explained_predictions
 from ml.data.features import Mart
-from ml.data.rows import build_dataset
+from ml.data.rows import Dataset, build_dataset
 from ml.data.split import NEW, SPLITS
 from ml.data.workers import SplitRule
 from ml.publish.artifacts import load_model
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # Engines hand over smaller batches; each costs the models as much as some thousand rows.
 ROWS_AT_ONCE = 50_000
 # A worker's Python serves many tasks, and reads a model once.
-_LOADED: dict[str, Any] = {}
+_LOADED: dict[tuple[str, str], Any] = {}
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,10 @@ class SplitScorer:
         """
         import pandas as pd
 
-        champion = loaded(self.files, self.stamp, lambda folder: load_model(folder, self.mart, 1))
-        for rows in together(batches):
-            data = build_dataset(rows.to_batches(), len(rows), self.mart)
-            data = replace(data, plausible_from_ms=self.rule.plausible_from_ms)
-            codes = self.rule.codes_of(data.decided_ms, data.is_mature, data.identity.column("session_id"))
+        key = (self.contract.name, self.stamp.model_version)
+        champion = loaded(self.files, key, lambda folder: load_model(folder, self.mart, 1))
+        for _, data in datasets(batches, self.mart, self.rule.plausible_from_ms):
+            codes = self.rule.codes_of(data)
             if self.last_ms is not None:
                 codes[(data.is_mature == 1) & (data.decided_ms > self.last_ms)] = len(SPLITS)
             split = pd.Categorical.from_codes(codes, pd.Index([*SPLITS, NEW], dtype=object))
@@ -67,15 +66,15 @@ class SplitScorer:
             yield from plain(prediction_rows(predictions, self.stamp, self.contract)).to_batches()
 
 
-def loaded(files: dict[str, bytes], stamp: Stamp, load: Callable[[Path], Any]) -> Any:
+def loaded(files: dict[str, bytes], key: tuple[str, str], load: Callable[[Path], Any]) -> Any:
     """Load models from what was sent, once for all tasks of a worker.
 
     Parameters
     ----------
     files : dict of str to bytes
         The models' files by name.
-    stamp : Stamp
-        Names the models.
+    key : (str, str)
+        The table that they make, and their version.
     load : callable
         Takes a folder with the files.
 
@@ -84,16 +83,16 @@ def loaded(files: dict[str, bytes], stamp: Stamp, load: Callable[[Path], Any]) -
     object
         What it returned.
     """
-    if stamp.model_version not in _LOADED:
+    if key not in _LOADED:
         with TemporaryDirectory() as name:
             folder = Path(name)
             for file, content in files.items():
                 (folder / file).write_bytes(content)
-            _LOADED[stamp.model_version] = load(folder)
-    return _LOADED[stamp.model_version]
+            _LOADED[key] = load(folder)
+    return _LOADED[key]
 
 
-def model_files(folder: Path, names: "Iterator[str] | list[str]") -> dict[str, bytes]:
+def model_files(folder: Path, names: Iterable[str]) -> dict[str, bytes]:
     """Read files of a model, which the caller has checked.
 
     Parameters
@@ -111,19 +110,33 @@ def model_files(folder: Path, names: "Iterator[str] | list[str]") -> dict[str, b
     return {name: (folder / name).read_bytes() for name in names}
 
 
-def together(batches: "Iterator[pa.RecordBatch]") -> "Iterator[pa.Table]":
-    """Put batches together until they are worth a model's while.
+def datasets(
+    batches: "Iterator[pa.RecordBatch]", mart: Mart, plausible_from_ms: int
+) -> "Iterator[tuple[pa.Table, Dataset]]":  # fmt: skip
+    """Put batches together until they are worth a model's while, and make model inputs of them.
 
     Parameters
     ----------
     batches : iterator of pyarrow.RecordBatch
-        As the engine hands them over.
+        As the engine hands them over: columns of the mart, and others.
+    mart : Mart
+        Roles of the columns.
+    plausible_from_ms : int
+        Rows before have an implausible time.
 
     Yields
     ------
     pyarrow.Table
-        Their rows.
+        The rows.
+    Dataset
+        The same, in order of time.
     """
+    for rows in _together(batches):
+        own = rows.select(list(mart.columns))
+        yield rows, replace(build_dataset(own.to_batches(), len(own), mart), plausible_from_ms=plausible_from_ms)
+
+
+def _together(batches: "Iterator[pa.RecordBatch]") -> "Iterator[pa.Table]":
     import pyarrow as pa
 
     found: list[pa.RecordBatch] = []

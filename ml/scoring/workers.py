@@ -1,16 +1,15 @@
 """Scoring on an engine's own workers: the code that scores here too, in batches, by models that are sent as bytes."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ml.config import Config
 from ml.data.features import Mart
-from ml.data.rows import build_dataset
 from ml.publish.artifacts import load_model
 from ml.publish.tables import plain
-from ml.publish.workers import loaded, together
+from ml.publish.workers import datasets, loaded
 from ml.run import Stamp
 from ml.scoring.conversion import conversion_rows
 from ml.scoring.published import uplift_in
@@ -51,20 +50,17 @@ class BatchScorer:
         pyarrow.RecordBatch
             Rows of the contract.
         """
-        for rows in together(batches):
-            own = rows.select(list(self.mart.columns))
-            data = replace(
-                build_dataset(own.to_batches(), len(own), self.mart), plausible_from_ms=self.plausible_from_ms
-            )
+        for rows, data in datasets(batches, self.mart, self.plausible_from_ms):
             yield from plain(self._score(data, self._before(rows))).to_batches()
 
     @property
     def _score(self) -> "Callable[..., pa.Table]":
         stamp, contract, run = self.stamp, self.contract, self.uplift_run
+        key = (contract.name, stamp.model_version)
         if run is None:
-            champion = loaded(self.files, stamp, lambda folder: load_model(folder, self.mart, 1))
+            champion = loaded(self.files, key, lambda folder: load_model(folder, self.mart, 1))
             return lambda data, old: conversion_rows(data, champion, old, stamp, contract, threads=1)
-        published = loaded(self.files, stamp, lambda folder: uplift_in(folder, run, self.mart, 1))
+        published = loaded(self.files, key, lambda folder: uplift_in(folder, run, self.mart, 1))
         score = partial(uplift_rows, mart=self.mart, config=self.config)
         return lambda data, old: score(data, published, old, stamp, contract)
 

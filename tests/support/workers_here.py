@@ -5,6 +5,7 @@ On Spark the same code runs on real workers (test_train_spark.py); here many sho
 
 import pickle
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -37,7 +38,8 @@ class WorkersHere(DuckDBWarehouse):
         made = self._made(handed)
         return Publication(contract, made)
 
-    def spread(self, table: str, columns: Sequence[str], only: tuple[str, int], by: str) -> Path:
+    @contextmanager
+    def spread(self, table: str, columns: Sequence[str], only: tuple[str, int], by: str) -> Iterator[Path]:
         """See Warehouse."""
         rows = self._rows(table, (*columns, only[0]))
         rows = rows.filter(pa.compute.equal(rows.column(only[0]), only[1])).select(list(columns))
@@ -47,7 +49,7 @@ class WorkersHere(DuckDBWarehouse):
             (place / f"{by}={value}").mkdir(parents=True)
             for part, start in enumerate(range(0, len(own), 500)):
                 pq.write_table(own.slice(start, 500), place / f"{by}={value}" / f"{part}.parquet")
-        return place
+        yield place
 
     def each(self, tasks: pa.Table, make: Make, schema: pa.Schema) -> pa.Table:
         """See Warehouse."""
