@@ -1,5 +1,6 @@
 """The raw contract: the kinds of file that load, and which column of a file holds what."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ingest.field_path import column_of
@@ -16,6 +17,10 @@ class Kind:
     table: str
     columns: tuple[str, ...]
 
+    def __reduce__(self) -> tuple[Callable[[str], "Kind"], tuple[str]]:
+        """A kind that comes to a worker is the one of this name there, so that `is` tells kinds apart."""
+        return _kind, (self.name,)
+
 
 EVENTS = Kind("events", "raw_events", tuple(RETAILROCKET.columns.names()))
 ITEM_PROPERTIES = Kind("item properties", "raw_item_properties", ("timestamp", "itemid", "property", "value"))
@@ -25,6 +30,11 @@ TREATMENT_ASSIGNMENTS = Kind(
 )
 # The fields of a mapping in the words of the raw contract, where these differ.
 _CELLS = {"visitor": "visitorid", "item": "itemid", "transaction": "transactionid", "category": "categoryid"}
+
+
+def _kind(name: str) -> Kind:
+    (kind,) = (each for each in (EVENTS, ITEM_PROPERTIES, CATEGORY_TREE, TREATMENT_ASSIGNMENTS) if each.name == name)
+    return kind
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
 """A file's lines, checked block by block and counted: what `load` writes and `check` only looks at."""
 
 import argparse
+import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 import pyarrow.compute as pc
@@ -21,6 +23,11 @@ EXAMPLES_A_REASON = 3
 # What is written at once, at most about; DuckDB packs rows that come in small parts twice.
 JOINED_ROWS = 250_000
 JOINED_BYTES = 128 << 20
+
+_FOR_WORKERS = (
+    "On a cluster workers read the files: put them where every machine sees them under this name, or load with "
+    "FUNNELIFT_SPARK_MASTER=local[*], which reads them here"
+)
 
 T = TypeVar("T")
 
@@ -92,6 +99,30 @@ def refuse_hopeless(each: Input, max_reject_rate: float) -> None:
     """Refuse a file, half read, of which too many lines are rejected whatever the others are."""
     if each.rejected_count > max_reject_rate * each.most_lines:
         check_reject_rates([each], max_reject_rate)
+
+
+def check_same(each: Input, folder: Path) -> None:
+    """Refuse, on a worker, a file that is not the one that the command looked at.
+
+    Parameters
+    ----------
+    each : Input
+        The file, maybe named from the command's folder.
+    folder : Path
+        The command's folder, which becomes this process's.
+
+    Raises
+    ------
+    FunneliftError
+        The worker cannot read the file, or sees another.
+    """
+    try:
+        os.chdir(folder)
+        is_same = not each.source.has_changed()
+    except OSError as error:
+        raise FunneliftError(f"{each.name}: a worker cannot read it: {error.strerror}. {_FOR_WORKERS}") from error
+    if not is_same:
+        raise FunneliftError(f"{each.name}: a worker sees another file of this name, or it has changed. {_FOR_WORKERS}")
 
 
 def check_file(each: Input) -> None:

@@ -1,6 +1,7 @@
 """`python -m ingest load`: raw files into the warehouse, whole or not at all."""
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ from ingest.judge import (
     add_reject_rate,
     check_file,
     check_reject_rates,
+    check_same,
     checked_blocks,
     note_rejects,
     refuse_hopeless,
@@ -34,7 +36,7 @@ from ingest.raw_tables import (
 )
 from ingest.summary import print_summary, progress_bar
 from ingest.validate import Checked, category_paths
-from warehouse.base import RawTables
+from warehouse.base import RawRows, RawTables
 from warehouse.errors import FunneliftError
 from warehouse.open import choose_engine
 
@@ -224,6 +226,12 @@ def _not_loaded(inputs: list[Input], loads: list[LoadRow], replace_synthetic: bo
 
 
 def _load_files(inputs: list[Input], raw: RawTables, progress: Progress, max_reject_rate: float) -> None:
+    if raw.has_workers and len(inputs) > 1:
+        progress.add_task(f"{len(inputs)} files are loaded by Spark's workers", total=None)
+        for each, done in zip(inputs, raw.each(partial(_load_apart, max_reject_rate, Path.cwd()), inputs), strict=True):
+            vars(each).update(vars(done))
+            _finish_file(each, raw)
+        return
     for each, checked in checked_blocks(inputs, progress):
         if checked is None:
             _finish_file(each, raw)
@@ -232,7 +240,18 @@ def _load_files(inputs: list[Input], raw: RawTables, progress: Progress, max_rej
             refuse_hopeless(each, max_reject_rate)
 
 
-def _write_block(each: Input, checked: Checked, raw: RawTables) -> None:
+def _load_apart(max_reject_rate: float, folder: Path, each: Input, raw: RawRows) -> Input:
+    """Load the lines of one file, on a worker; what comes after its last line is left to the command."""
+    check_same(each, folder)
+    with progress_bar(Console(quiet=True)) as progress:
+        for _, checked in checked_blocks([each], progress):
+            if checked is not None:
+                _write_block(each, checked, raw)
+                refuse_hopeless(each, max_reject_rate)
+    return each
+
+
+def _write_block(each: Input, checked: Checked, raw: RawRows) -> None:
     each.accepted_count += raw.append(each.layout.kind.table, checked.accepted, **each.load)
     each.rejected_count += raw.append("raw_rejects", checked.rejects, **each.load, file=each.name)
     each.ignored_count += checked.ignored_count

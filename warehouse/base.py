@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from warehouse.contract import Column, Contract
 from warehouse.settings import LoadSettings, WarehouseSettings
@@ -17,6 +17,7 @@ SCHEMA, RAW_SCHEMA = "funnelift", "funnelift_raw"
 BATCH_ROWS = 200_000
 # Before the names of columns of a table as it was.
 OLD = "old__"
+T = TypeVar("T")
 Make = Callable[[Iterator["pa.RecordBatch"]], Iterator["pa.RecordBatch"]]
 """What workers run: takes and returns batches."""
 
@@ -158,25 +159,8 @@ class Handed:
     schema: "pa.Schema | None" = None
 
 
-class RawTables(ABC):
-    """The raw tables inside one transaction. Use `Warehouse.begin_load`."""
-
-    @abstractmethod
-    def distinct(self, table: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:
-        """Read what differs in some columns of a small table.
-
-        Parameters
-        ----------
-        table : str
-            Name of a raw table.
-        columns : sequence of str
-            Columns to read.
-
-        Returns
-        -------
-        list of tuple
-            Distinct rows, in no particular order.
-        """
+class RawRows(ABC):
+    """Raw tables to which rows are added."""
 
     @abstractmethod
     def append(self, table: str, rows: "pa.Table", **constants: str | int) -> int:
@@ -195,6 +179,56 @@ class RawTables(ABC):
         -------
         int
             Rows written, as the engine counted them.
+        """
+
+
+class RawTables(RawRows):
+    """The raw tables inside one transaction. Use `Warehouse.begin_load`."""
+
+    @property
+    def has_workers(self) -> bool:
+        """Whether there are workers that can append rows, each those of an item."""
+        return False
+
+    def each(self, make: Callable[[T, RawRows], T], items: Sequence[T]) -> Iterator[T]:
+        """Append the rows of each of some items: on workers at the same time, where there are any, else here.
+
+        Parameters
+        ----------
+        make : callable
+            Appends the rows of an item, and returns what is known of it then. It is sent to the workers.
+        items : sequence
+            The items.
+
+        Yields
+        ------
+        item
+            What `make` has returned, in the order of the items; its rows are in the tables then, those of the items
+            after it are not.
+
+        Raises
+        ------
+        FunneliftError
+            As `make` raised it, for the first item where it did.
+        """
+        for item in items:
+            yield make(item, self)
+
+    @abstractmethod
+    def distinct(self, table: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:
+        """Read what differs in some columns of a small table.
+
+        Parameters
+        ----------
+        table : str
+            Name of a raw table.
+        columns : sequence of str
+            Columns to read.
+
+        Returns
+        -------
+        list of tuple
+            Distinct rows, in no particular order.
         """
 
     @abstractmethod

@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -15,7 +15,7 @@ from warehouse.base import BATCH_ROWS, RAW_SCHEMA, SCHEMA, Among, Joined, Public
 from warehouse.contract import Column
 from warehouse.errors import FunneliftError, UsageError
 from warehouse.raw_columns import copied, lacking
-from warehouse.settings import LOAD_MEMORY, LoadSettings, WarehouseSettings
+from warehouse.settings import LoadSettings, WarehouseSettings
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -72,55 +72,22 @@ class DuckDBWarehouse(Warehouse):
             raise UsageError(f"FUNNELIFT_DUCKDB_PATH: the folder {path.parent} does not exist")
         if not is_first and not path.is_file():
             raise FunneliftError(f"no warehouse at {path} (FUNNELIFT_DUCKDB_PATH): nothing is loaded yet")
-        return cls.loading(path, tables, memory_limit=settings.duckdb_memory_limit)
+        return cls._loading(path, tables, settings.duckdb_memory_limit)
 
     @classmethod
     @contextmanager
-    def loading(
-        cls,
-        path: Path,
-        tables: Mapping[str, Sequence[Column]],
-        kind: "Callable[[duckdb.DuckDBPyConnection, Mapping[str, Sequence[Column]]], DuckDBRawTables] | None" = None,
-        *,
-        memory_limit: str = LOAD_MEMORY,
-    ) -> Iterator[RawTables]:
-        """Open raw tables for one load, in a file that may be another engine's store of loads.
-
-        Parameters
-        ----------
-        path : Path
-            The file; made where it is missing.
-        tables : mapping of str to sequence of Column
-            The raw tables.
-        kind : callable, optional
-            Makes the raw tables of a connection; without it they are DuckDB's own.
-        memory_limit : str
-            What DuckDB may hold in memory, such as 1GB.
-
-        Yields
-        ------
-        RawTables
-            The raw tables.
-
-        Raises
-        ------
-        UsageError
-            The limit is none that DuckDB knows.
-        """
-        if not MEMORY.fullmatch(memory_limit):
-            raise UsageError(f"FUNNELIFT_DUCKDB_MEMORY: {memory_limit!r} is no amount of memory such as 2GB or 800MB")
+    def _loading(cls, path: Path, tables: Mapping[str, Sequence[Column]], memory_limit: str) -> Iterator[RawTables]:
         # Without a limit DuckDB keeps what it has written until most of the machine's memory is full.
-        with closing(_connect(path, {"memory_limit": memory_limit})) as connection:
+        with closing(_connect(path, {"memory_limit": checked_memory(memory_limit)})) as connection:
             try:
                 connection.execute("set enable_progress_bar = false")
                 # The other half checks lines meanwhile. Each thread packs rows of its own, the last of them twice.
                 connection.execute(f"set threads = {max((os.cpu_count() or 2) // 2, 1)}")
                 connection.execute("begin")
-                raw = (kind or DuckDBRawTables)(connection, tables)
+                raw = DuckDBRawTables(connection, tables)
                 raw.create()
                 yield raw
                 connection.execute("commit")
-                raw.finish()
             except duckdb.Error as error:
                 cure = f"; FUNNELIFT_DUCKDB_MEMORY (now {memory_limit}) allows more" if _lacks_memory(error) else ""
                 raise FunneliftError(f"{path}: the warehouse failed: {error}{cure}") from error
@@ -181,27 +148,27 @@ class DuckDBWarehouse(Warehouse):
         self, table: str, columns: Sequence[str], among: Among | None = None, schema: str = SCHEMA
     ) -> tuple[int, Iterator["pa.RecordBatch"]]:
         """See Warehouse."""
-        source = f"from {_identifier(schema)}.{_identifier(table)} as source"
+        source = f"from {identifier(schema)}.{identifier(table)} as source"
         if among is not None:
-            key, number = _identifier(among.key), _identifier(among.number)
+            key, number = identifier(among.key), identifier(among.number)
             source += (
-                f" inner join {SCHEMA}.{_identifier(among.table)} as among on source.{key} = among.{key}"
+                f" inner join {SCHEMA}.{identifier(among.table)} as among on source.{key} = among.{key}"
                 f" where among.{number} > {int(among.above)}"
             )
         (rows,) = self._connection.execute(f"select count(*) {source}").fetchone() or (0,)
-        chosen = ", ".join(f"source.{_identifier(name)}" for name in columns)
+        chosen = ", ".join(f"source.{identifier(name)}" for name in columns)
         reader = self._connection.execute(f"select {chosen} {source}").to_arrow_reader(BATCH_ROWS)
         return int(rows), iter(reader)
 
     def read_joined(self, table: str, columns: Sequence[str], other: Joined) -> Iterator["pa.RecordBatch"]:
         """See Warehouse."""
-        chosen = [f"source.{_identifier(name)}" for name in columns]
-        chosen += [f"other.{_identifier(name)}" for name in other.columns]
-        match = " and ".join(f"source.{_identifier(name)} = other.{_identifier(name)}" for name in other.key)
+        chosen = [f"source.{identifier(name)}" for name in columns]
+        chosen += [f"other.{identifier(name)}" for name in other.columns]
+        match = " and ".join(f"source.{identifier(name)} = other.{identifier(name)}" for name in other.key)
         reader = self._connection.execute(
-            f"select {', '.join(chosen)} from {SCHEMA}.{_identifier(other.table)} as other "
-            f"inner join {SCHEMA}.{_identifier(table)} as source on {match} "
-            f"where other.{_identifier(other.where)} in ({', '.join('?' for _ in other.values)})",
+            f"select {', '.join(chosen)} from {SCHEMA}.{identifier(other.table)} as other "
+            f"inner join {SCHEMA}.{identifier(table)} as source on {match} "
+            f"where other.{identifier(other.where)} in ({', '.join('?' for _ in other.values)})",
             list(other.values),
         ).to_arrow_reader(BATCH_ROWS)
         return iter(reader)
@@ -223,8 +190,8 @@ class DuckDBWarehouse(Warehouse):
 
     def _write(self, publication: Publication) -> None:
         # DuckDB's transactions cover DDL, so other connections see the old tables until the commit.
-        table = f"{SCHEMA}.{_identifier(publication.name)}"
-        key = ", ".join(map(_identifier, publication.key))
+        table = f"{SCHEMA}.{identifier(publication.name)}"
+        key = ", ".join(map(identifier, publication.key))
         existing = self.columns(publication.name)
         publication.check_columns(existing)
         is_new, is_indexed = not (publication.append and existing), len(publication.rows) <= INDEXED_ROWS
@@ -235,12 +202,12 @@ class DuckDBWarehouse(Warehouse):
             self._connection.execute(f"create table {table} ({columns}{indexed})")
             self._connection.execute(f"comment on table {table} is {_text(publication.contract.description)}")
             for column in publication.contract.columns:
-                place = f"{table}.{_identifier(column.name)}"
+                place = f"{table}.{identifier(column.name)}"
                 self._connection.execute(f"comment on column {place} is {_text(column.description)}")
         if publication.removes is not None and existing:
             with self._registered("removed_keys", publication.removes):
                 match = " and ".join(
-                    f"{table}.{column} = removed_keys.{column}" for column in map(_identifier, publication.key)
+                    f"{table}.{column} = removed_keys.{column}" for column in map(identifier, publication.key)
                 )
                 self._connection.execute(f"delete from {table} using removed_keys where {match}")
         with self._registered("published_rows", publication.rows):
@@ -294,14 +261,11 @@ class DuckDBRawTables(RawTables):
             self._connection.execute(f"insert into {_raw(table + NEW)} {rows}")
         for table in old:
             self._connection.execute(f"drop table {_raw(table)}")
-            self._connection.execute(f"alter table {_raw(table + NEW)} rename to {_identifier(table)}")
-
-    def finish(self) -> None:
-        """Do what is left after the commit, while nobody else can open the file: nothing on DuckDB itself."""
+            self._connection.execute(f"alter table {_raw(table + NEW)} rename to {identifier(table)}")
 
     def distinct(self, table: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:
         """See RawTables."""
-        chosen = ", ".join(map(_identifier, columns))
+        chosen = ", ".join(map(identifier, columns))
         return self._connection.execute(f"select distinct {chosen} from {_raw(table)}").fetchall()
 
     def append(self, table: str, rows: "pa.Table", **constants: str | int) -> int:
@@ -309,7 +273,7 @@ class DuckDBRawTables(RawTables):
         if not rows.num_rows:
             return 0
         funnelift_incoming = rows  # noqa: F841
-        extra = "".join(f", ${name} as {_identifier(name)}" for name in constants)
+        extra = "".join(f", ${name} as {identifier(name)}" for name in constants)
         # DuckDB finds the variable by its name. Registering it instead keeps every block in memory until the commit.
         written = self._connection.execute(
             f"insert into {_raw(table)} by name select *{extra} from funnelift_incoming", constants
@@ -322,7 +286,7 @@ class DuckDBRawTables(RawTables):
 
     def fill(self, table: str, query: str, values: Sequence[object]) -> int:
         """See RawTables."""
-        columns = ", ".join(_identifier(column.name) for column in self._tables[table])
+        columns = ", ".join(identifier(column.name) for column in self._tables[table])
         added = self._connection.execute(f"insert into {_raw(table)} ({columns}) {query}", list(values)).fetchone()
         return int(added[0]) if added else 0
 
@@ -367,21 +331,29 @@ def _connect(path: Path, options: Mapping[str, str], wait_seconds: int | None = 
         time.sleep(RETRY_SECONDS)
 
 
+def checked_memory(limit: str) -> str:
+    """Return what DuckDB may hold in memory, such as 1GB; raises UsageError where it is no amount."""
+    if not MEMORY.fullmatch(limit):
+        raise UsageError(f"FUNNELIFT_DUCKDB_MEMORY: {limit!r} is no amount of memory such as 2GB or 800MB")
+    return limit
+
+
 def _lacks_memory(error: duckdb.Error) -> bool:
     # A commit that lacks memory is an error of the transaction.
     return isinstance(error, duckdb.OutOfMemoryException) or "failed to pin block" in str(error)
 
 
 def _raw(table: str) -> str:
-    return f"{RAW_SCHEMA}.{_identifier(table)}"
+    return f"{RAW_SCHEMA}.{identifier(table)}"
 
 
 def _column(column: Column) -> str:
     # DuckDB's names of the types are those that all engines share.
-    return f"{_identifier(column.name)} {column.data_type}{'' if column.is_nullable else ' not null'}"
+    return f"{identifier(column.name)} {column.data_type}{'' if column.is_nullable else ' not null'}"
 
 
-def _identifier(name: str) -> str:
+def identifier(name: str) -> str:
+    """Return a name as SQL has it; raises FunneliftError where it is none of a table or column."""
     if not IDENTIFIER.fullmatch(name):
         raise FunneliftError(f"{name!r} is not a usable table or column name: letters, digits and underscores only")
     return f'"{name}"'

@@ -5,15 +5,17 @@ and workers write and read in parallel.
 """
 
 import os
+import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import reduce
+from importlib.util import find_spec
 from operator import and_
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from uuid import uuid4
 from zipfile import ZIP_DEFLATED, ZipFile
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 CROSSING, NEW = "crossing", "__new"
 # pyspark has no types of its own for what is used here, and is installed where Spark is set up alone.
 Frame = Any
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class SparkMarts(Warehouse):
@@ -66,14 +70,9 @@ class SparkMarts(Warehouse):
         """
         if not folder.is_dir():
             raise FunneliftError(f"no warehouse at {folder} (FUNNELIFT_SPARK_WAREHOUSE): load and build first")
-        try:
-            from pyspark.sql import SparkSession
-        except ImportError:
-            raise FunneliftError(
-                "Spark is not in this environment: run `make setup-spark` and activate .venv-spark (docs/spark.md)"
-            ) from None
-        # Workers run the Python of this environment, unless the variable names another.
-        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        _prepare()
+        from pyspark.sql import SparkSession
+
         builder = cast(Any, SparkSession.builder).enableHiveSupport()
         for name, value in session_settings().items():
             builder = builder.config(name, value)
@@ -211,13 +210,9 @@ class SparkMarts(Warehouse):
     def _send_code(self, function: object) -> None:
         """Send the workers the packages that a function needs: its own, and this one."""
         archive = self._folder / "code.zip"
-        if archive.exists():
-            return
-        with ZipFile(archive, "w", ZIP_DEFLATED) as packed:
-            for package in (type(function).__module__.partition(".")[0], __name__.partition(".")[0]):
-                for file in sorted((PROJECT / package).rglob("*.py")):
-                    packed.write(file, file.relative_to(PROJECT))
-        self._session.sparkContext.addPyFile(str(archive))
+        if not archive.exists():
+            _pack_code(function, archive)
+            self._session.sparkContext.addPyFile(str(archive))
 
     def _fetched(self, rows: Frame) -> tuple[int, Iterator["pa.RecordBatch"]]:
         """Let the workers write rows to files; the files are gone when all batches have been taken."""
@@ -277,6 +272,69 @@ class SparkMarts(Warehouse):
         if found := broken.where(condition).take(1):
             values = ", ".join(f"{column} = {found[0][column]}" for column in key)
             raise FunneliftError(f"nothing was published, a key is broken: {table} has {values} twice, or nothing")
+
+
+def on_workers(make: Callable[[T], R], items: Sequence[T], folder: Path, *, code_of: object) -> list[R]:
+    """Let workers of the cluster call a function for some items, at the same time.
+
+    Parameters
+    ----------
+    make : callable
+        What is sent to the workers.
+    items : sequence
+        What it is called with: each item is a task.
+    folder : Path
+        Where the code for the workers may lie meanwhile.
+    code_of : object
+        A function or an instance of whose package the workers need the code too.
+
+    Returns
+    -------
+    list
+        What it returned for each item.
+
+    Raises
+    ------
+    FunneliftError
+        Spark is not here, the cluster cannot be reached, or a task failed again and again.
+    """
+    _prepare()
+    from pyspark import SparkConf, SparkContext
+
+    folder.mkdir(parents=True, exist_ok=True)
+    archive = folder / "code.zip"
+    _pack_code(code_of, archive)
+    try:
+        context = SparkContext(conf=SparkConf().setAll(list(session_settings().items())))
+        try:
+            context.addPyFile(str(archive))
+            return list(context.parallelize(items, len(items)).map(make).collect())
+        finally:
+            context.stop()
+    except Exception as error:
+        told = re.findall(r"^\w[\w.]*(?:Error|Exception|Interrupt): .*", str(error), re.MULTILINE)
+        raise FunneliftError(f"Spark's workers failed: {(told or [_first_line(error)])[0][:300]}") from error
+
+
+def _prepare() -> None:
+    """Refuse where Spark is not set up; let workers run the Python of this environment, if nothing names another."""
+    if find_spec("pyspark") is None:
+        raise FunneliftError(
+            "Spark is not in this environment: run `make setup-spark` and activate .venv-spark (docs/spark.md)"
+        )
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+
+
+def _pack_code(function: object, archive: Path) -> None:
+    """Pack the packages that a function needs on a worker: its own, and this one."""
+    with ZipFile(archive, "w", ZIP_DEFLATED) as packed:
+        for package in {_package(function), _package(_pack_code)}:
+            for file in sorted((PROJECT / package).rglob("*.py")):
+                packed.write(file, file.relative_to(PROJECT))
+
+
+def _package(function: object) -> str:
+    return str(function.__module__).partition(".")[0]
 
 
 class _Typed:

@@ -1,14 +1,17 @@
 """The engines: how one is found, where its settings come from, and that each can do what its class says."""
 
 import ast
+import datetime as dt
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,13 +24,14 @@ from contracts import contract
 from ml.config import load_config
 from paths import ROOT
 from servers import DatabaseServer
-from warehouse.base import Publication, RawTables, Warehouse
+from warehouse import spark_raw
+from warehouse.base import Publication, RawRows, RawTables, Warehouse
 from warehouse.contract import Column
 from warehouse.errors import FunneliftError, RepeatedKeyError, ServerError, UsageError
 from warehouse.mysql_client.session import RUN_LOCKS
 from warehouse.open import ENGINES, find_engine
 from warehouse.settings import LOAD_MEMORY, LoadSettings, WarehouseSettings
-from warehouse.spark import SparkRawTables
+from warehouse.spark_raw import SparkRawTables
 from warehouse.spark_session import session_settings
 
 TABLES = {
@@ -212,37 +216,172 @@ def test_a_null_where_none_may_be_fails_the_load(loading: Loading) -> None:
         assert raw.distinct("raw_visits", ["visitor"]) == []
 
 
-def test_a_load_that_dies_before_its_copies_are_made_is_mended_by_the_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_condition_takes_rows_out_wherever_they_came_from(loading: Loading) -> None:
+    with loading.begin() as raw:
+        raw.append("raw_visits", visits("a", "b"), load_id="first")
+        raw.append("raw_prices", pa.table({"price": [1.5], "is_new": [1]}), load_id="first")
+    with loading.begin() as raw:
+        raw.append("raw_visits", visits("b", "c"), load_id="second")
+        gone = "load_id in (select load_id from funnelift_raw.raw_prices where price > ?) and visitor <> ?"
+        assert raw.delete("raw_visits", gone, ["1", "a"]) == 1
+        assert raw.delete("raw_visits", "note is not null", []) == 0
+        assert raw.fill("raw_prices", "select 2.25, 0, max(load_id) from funnelift_raw.raw_visits", []) == 1
+        assert sorted(raw.query("select visitor from funnelift_raw.raw_visits")) == [("a",), ("b",), ("c",)]
+    assert loading.visitors() == ["a", "b", "c"]
+    with loading.begin() as raw:
+        assert raw.delete("raw_visits", "load_id = ?", ["second"]) == 2
+    assert loading.visitors() == ["a"]
+    assert sorted(loading.rows("select price from funnelift_raw.raw_prices")) == [(Decimal("1.5"),), (Decimal("2.25"),)]
+
+
+def test_times_come_back_as_they_went_in(loading: Loading) -> None:
+    seen = dt.datetime(2026, 3, 29, 2, 30, 0, 125000)
+    rows = visits("a").append_column("seen_at", pa.array([seen], pa.timestamp("ms")))
+    with loading.begin() as raw:
+        raw.append("raw_visits", rows, load_id="first")
+    with loading.begin() as raw:
+        assert raw.distinct("raw_visits", ["seen_at"]) == [(seen,)]
+        assert raw.query("select count(*) from funnelift_raw.raw_visits where seen_at < ?", [seen]) == [(0,)]
+
+
+def test_items_are_loaded_one_by_one_where_there_are_no_workers(loading: Loading) -> None:
+    def load(item: str, raw: RawRows) -> str:
+        raw.append("raw_visits", visits(item), load_id="first")
+        return item.upper()
+
+    with loading.begin() as raw:
+        assert not raw.has_workers
+        found = [(made, len(raw.distinct("raw_visits", ["visitor"]))) for made in raw.each(load, ["a", "b"])]
+    assert found == [("A", 1), ("B", 2)]
+
+
+# --- raw tables of Spark, which are files
+
+
+@pytest.fixture
+def spark_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FUNNELIFT_SPARK_WAREHOUSE", str(tmp_path / "spark"))
+    return tmp_path / "spark"
+
+
+def load_visits(*visitors: str, tables: Mapping[str, Sequence[Column]] = TABLES) -> None:
+    with find_engine("spark").begin_load(LoadSettings("spark"), tables) as raw:
+        raw.append("raw_visits", visits(*visitors), load_id="first")
+
+
+def listed(folder: Path, table: str = "raw_visits") -> tuple[Path, list[str]]:
+    """The folder that Spark is told for a table, and the visitors or load ids in it."""
+    lines = map(json.loads, (folder / "raw_tables.json").read_text().splitlines())
+    (place,) = (Path(line["location"]) for line in lines if line["name"] == table)
+    return place, sorted(pq.read_table(place)["visitor"].to_pylist())
+
+
+def test_a_load_leaves_what_builds_read_and_only_that(spark_folder: Path) -> None:
+    load_visits("a")
+    first = listed(spark_folder)
+    assert first[1] == ["a"]
+    load_visits()
+    assert listed(spark_folder) == first, "laid out again though nothing was loaded"
+    load_visits("b")
+    second = listed(spark_folder)
+    assert second[1] == ["a", "b"]
+    assert pq.read_table(first[0])["visitor"].to_pylist() == ["a"], "for a build that is at work"
+    load_visits("c")
+    places = {path.name for path in (spark_folder / "raw").iterdir()}
+    assert places == {place.parent.name for place, _ in (second, listed(spark_folder))}
+
+
+def test_a_load_that_is_killed_leaves_the_old_rows_and_the_next_tidies_up(
+    spark_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path / "spark"
-    monkeypatch.setenv("FUNNELIFT_SPARK_WAREHOUSE", str(folder))
+    load_visits("a")
+    first = listed(spark_folder)
+    for moment in ("finish", "_lay_out"):
+        with monkeypatch.context() as patched:
+            patched.setattr(SparkRawTables, moment, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+            if (child := os.fork()) == 0:
+                load_visits("b")
+            assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+        assert listed(spark_folder) == first
+    assert len(list((spark_folder / "raw").iterdir())) > 1
+    load_visits("c")
+    assert listed(spark_folder)[1] == ["a", "c"]
+    assert len(list((spark_folder / "raw").iterdir())) == 2
 
-    def load(*visitors: str) -> None:
-        with find_engine("spark").begin_load(LoadSettings("spark"), TABLES) as raw:
-            raw.append("raw_visits", visits(*visitors), load_id="first")
 
-    def copied() -> tuple[str, int]:
-        place = json.loads((folder / "raw_tables.json").read_text().splitlines()[0])["location"]
-        return place, len(pq.read_table(place))
+def test_files_of_before_are_linked_and_small_ones_joined(spark_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spark_raw, "SMALL_ROWS", 3)
+    load_visits("a", "b", "c")
+    (first,) = listed(spark_folder)[0].glob("*")
+    number = first.stat().st_ino
+    load_visits("d")
+    load_visits("e")
+    place, visitors = listed(spark_folder)
+    assert visitors == ["a", "b", "c", "d", "e"]
+    assert len(list(place.glob("*"))) == 2
+    assert (place / first.name).stat().st_ino == number
 
-    load("a")
-    first = copied()
-    load()
-    assert copied() == first, "copied again though nothing was loaded"
-    with monkeypatch.context() as patched:
-        patched.setattr(SparkRawTables, "finish", lambda _: os.kill(os.getpid(), signal.SIGKILL))
-        if (child := os.fork()) == 0:
-            load("b")
-        assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
-    assert copied() == first, "readers see the old rows meanwhile"
-    load()
-    assert copied()[1] == 2
-    assert {path.name for path in (folder / "raw").iterdir()} == {
-        Path(each[0]).parent.name for each in (first, copied())
-    }
-    load("c")
-    assert len(list((folder / "raw").iterdir())) == 2, "those of before stay for a build that reads them, older ones go"
+
+def test_where_files_have_no_links_they_are_copied(spark_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError("no links here")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    load_visits("a")
+    load_visits("b")
+    assert listed(spark_folder)[1] == ["a", "b"]
+
+
+def test_a_second_load_at_the_same_time_is_refused(spark_folder: Path) -> None:
+    with find_engine("spark").begin_load(LoadSettings("spark"), TABLES) as raw:
+        raw.append("raw_visits", visits("a"), load_id="first")
+        with pytest.raises(FunneliftError, match="in use by another program: wait for the other load"):
+            load_visits("b")
+    assert listed(spark_folder)[1] == ["a"]
+
+
+def test_a_table_gets_its_new_columns_and_keeps_its_rows(spark_folder: Path) -> None:
+    load_visits("a")
+    wider = TABLES | {"raw_visits": (*TABLES["raw_visits"], Column("page", "text", is_nullable=True))}
+    load_visits("b", tables=wider)
+    with find_engine("spark").begin_load(LoadSettings("spark"), wider) as raw:
+        assert sorted(raw.distinct("raw_visits", ["visitor", "page"])) == [("a", None), ("b", None)]
+    assert "`page` string" in (spark_folder / "raw_tables.json").read_text()
+
+
+def test_a_warehouse_that_was_moved_is_found_where_it_is(spark_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load_visits("a")
+    moved = spark_folder.rename(spark_folder.with_name("moved"))
+    monkeypatch.setenv("FUNNELIFT_SPARK_WAREHOUSE", str(moved))
+    load_visits()
+    assert listed(moved)[1] == ["a"]
+    shutil.rmtree(listed(moved)[0])
+    with pytest.raises(FunneliftError, match=r"raw_tables\.json names the folder .*raw_visits, which is not there"):
+        load_visits("b")
+
+
+def test_rows_that_do_not_fit_their_table_are_refused(spark_folder: Path) -> None:
+    for rows, told in (
+        (pa.table({"price": ["much"], "is_new": [1]}), r"raw_prices\.price is decimal\(18, 4\)"),
+        (pa.table({"price": [1.5], "is_new": [1], "colour": ["red"]}), "raw_prices has no column colour"),
+        (pa.table({"is_new": [1]}), r"raw_prices\.price has 1 nulls and may have none"),
+    ):
+        with (
+            pytest.raises(FunneliftError, match=told),
+            find_engine("spark").begin_load(LoadSettings("spark"), TABLES) as raw,
+        ):
+            raw.append("raw_prices", rows, load_id="first")
+
+
+def test_loads_of_an_older_version_are_taken_over_where_their_copies_are_whole(spark_folder: Path) -> None:
+    load_visits("a")
+    (spark_folder / "loads.duckdb").touch()
+    with pytest.raises(FunneliftError, match="a load of an older version died before its rows were copied"):
+        load_visits("b")
+    (spark_folder / "raw_tables_are_copied").touch()
+    load_visits("b")
+    assert listed(spark_folder)[1] == ["a", "b"]
+    assert not (spark_folder / "loads.duckdb").exists()
 
 
 def test_what_spark_cannot_do_yet_is_said(tmp_path: Path) -> None:
