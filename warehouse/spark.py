@@ -35,7 +35,7 @@ class SparkWarehouse(SparkMarts):
         if not is_first and not (folder / LIST).is_file():
             raise FunneliftError(f"no loads at {folder} ({ENVIRONMENT}): nothing is loaded yet")
         folder.mkdir(exist_ok=True)
-        return loading(folder, tables, settings.duckdb_memory_limit)
+        return loading(folder, tables, settings.duckdb_memory_limit, has_marts=not is_first)
 
     @classmethod
     def back_up(cls, settings: LoadSettings, folder: Path) -> None:

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from warehouse.base import BATCH_ROWS, RAW_SCHEMA, RawRows, RawTables
+from warehouse.base import BATCH_ROWS, RAW_SCHEMA, SCHEMA, RawRows, RawTables
 from warehouse.contract import Column
 from warehouse.duckdb import checked_memory, identifier
 from warehouse.errors import FunneliftError
@@ -38,7 +38,9 @@ T = TypeVar("T")
 
 
 @contextmanager
-def loading(folder: Path, tables: Mapping[str, Sequence[Column]], memory_limit: str) -> Iterator[RawTables]:
+def loading(
+    folder: Path, tables: Mapping[str, Sequence[Column]], memory_limit: str, *, has_marts: bool
+) -> Iterator[RawTables]:
     """Open the raw tables of a folder for one load.
 
     Parameters
@@ -49,6 +51,8 @@ def loading(folder: Path, tables: Mapping[str, Sequence[Column]], memory_limit: 
         The raw tables.
     memory_limit : str
         What queries over them may hold in memory, such as 1GB.
+    has_marts : bool
+        Whether queries may ask for what builds have made, too.
 
     Yields
     ------
@@ -78,6 +82,8 @@ def loading(folder: Path, tables: Mapping[str, Sequence[Column]], memory_limit: 
         try:
             with closing(duckdb.connect(config={"preserve_insertion_order": "false", **settings})) as connection:
                 raw = SparkRawTables(place, connection, tables)
+                if has_marts:
+                    _show_marts(folder, connection)
                 yield raw
                 raw.finish()
         except duckdb.Error as error:
@@ -278,6 +284,18 @@ class _Apart(Generic[T]):
             return self.make(item, files), files.close()
         except FunneliftError as error:
             return error, {}
+
+
+def _show_marts(folder: Path, connection: duckdb.DuckDBPyConnection) -> None:
+    """Let queries see what builds have made, but for what one takes away just now."""
+    connection.execute(f"create schema {SCHEMA}")
+    for place in sorted((folder / f"{SCHEMA}.db").glob("*")):
+        with suppress(duckdb.Error):
+            relation = connection.from_parquet([str(file) for file in place.glob("*.parquet")])
+            relation.create_view(f"mart_{place.name}")
+            connection.execute(
+                f"create view {SCHEMA}.{identifier(place.name)} as from {identifier(f'mart_{place.name}')}"
+            )
 
 
 def _scratch(place: Path) -> Path:

@@ -25,6 +25,7 @@ from paths import ROOT
 from spark_cluster import PYTHON, Cluster
 from warehouse.errors import FunneliftError
 
+TIMED = {"loaded_at", "unloaded_at"}
 # Each event's category is a path, so the tree's rows depend on which file comes first.
 MAPPING = """
 columns: {visitor: user, item: product, event: what, timestamp: at, category: category, price: price}
@@ -79,7 +80,7 @@ def on_cluster(place: Path, cluster: Cluster) -> dict[str, str]:
 
 
 def raw_rows(connection: duckdb.DuckDBPyConnection, table: str, source: str) -> list[tuple[Any, ...]]:
-    names = ", ".join(f'"{column.name}"' for column in RAW_TABLES[table] if column.name != "loaded_at")
+    names = ", ".join(f'"{column.name}"' for column in RAW_TABLES[table] if column.name not in TIMED)
     return sorted(connection.execute(f"select {names} from {source}").fetchall(), key=repr)
 
 
@@ -95,6 +96,14 @@ def in_files(place: Path) -> dict[str, list[tuple[Any, ...]]]:
             each["name"]: raw_rows(connection, each["name"], f"read_parquet('{each['location']}/*.parquet')")
             for each in lines
         }
+
+
+def unload(name: str, environment: Mapping[str, str]) -> str:
+    found = subprocess.run(
+        [sys.executable, "-m", "ingest", "unload", name], cwd=ROOT, capture_output=True, text=True, check=True,
+        env=os.environ | environment,
+    )  # fmt: skip
+    return found.stdout
 
 
 def test_workers_leave_the_same_rows_rejects_and_summary(spark_cluster: Cluster, tmp_path: Path) -> None:
@@ -119,6 +128,13 @@ def test_workers_leave_the_same_rows_rejects_and_summary(spark_cluster: Cluster,
     assert again == refused
     assert in_files(tmp_path) == rows
     assert len(list((tmp_path / "spark" / "raw").iterdir())) == 1
+
+    # The categories that its events brought go with it, or become the next file's.
+    said = [unload("1-events.jsonl.gz", each) for each in (on_duckdb(tmp_path), on_cluster(tmp_path, spark_cluster))]
+    assert said[0] == said[1]
+    rest = in_duckdb(tmp_path)
+    assert in_files(tmp_path) == rest
+    assert len(rest["raw_events"]) == len(rows["raw_events"]) - 400
 
 
 @pytest.mark.parametrize("is_gone", [True, False])

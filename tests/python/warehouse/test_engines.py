@@ -373,6 +373,17 @@ def test_rows_that_do_not_fit_their_table_are_refused(spark_folder: Path) -> Non
             raw.append("raw_prices", rows, load_id="first")
 
 
+def test_who_tends_the_raw_tables_sees_what_builds_have_made(spark_folder: Path) -> None:
+    load_visits("a")
+    for table in ("last_build", "taken_away_just_now"):
+        (spark_folder / "funnelift.db" / table).mkdir(parents=True)
+    pq.write_table(pa.table({"build_id": ["b"]}), spark_folder / "funnelift.db" / "last_build" / "part.parquet")
+    with find_engine("spark").begin_load(LoadSettings("spark"), TABLES, is_first=False) as raw:
+        assert raw.query("select build_id from funnelift.last_build") == [("b",)]
+        made = "select table_name from information_schema.tables where table_schema = ?"
+        assert raw.query(made, ["funnelift"]) == [("last_build",)]
+
+
 def test_loads_of_an_older_version_are_taken_over_where_their_copies_are_whole(spark_folder: Path) -> None:
     load_visits("a")
     (spark_folder / "loads.duckdb").touch()
