@@ -86,7 +86,7 @@ class RawFiles:
             "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         }
         for load in self.loads:
-            run(sys.executable, "-m", "ingest", "load", *load)
+            run(warehouse.python, "-m", "ingest", "load", *load)
         variables = ("--vars", json.dumps(self.variables))
         compiling = ["compile", "--select", "resource_type:analysis", *variables]
         for command in warehouse.dbt([["build", *variables], compiling]):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from bi.tables import contracts, power_bi_names
@@ -188,7 +189,7 @@ def test_a_driver_dies_while_it_serves(lives: Lives) -> None:
 
 def test_a_driver_dies_in_mid_build(lives: Lives) -> None:
     seen = lives.served()
-    # Spark withdraws no load; the next day comes.
+    # What calm lives on without is withdrawn later; the next day comes.
     next(lives.commands)
     lives.both()
     lives.calm.run(*next(lives.commands))
@@ -204,3 +205,42 @@ def test_a_driver_dies_in_mid_build(lives: Lives) -> None:
     lives.spark.run("ops", "serve")
     assert lives.served() != seen
     assert lives.served_differs() == []
+
+
+def test_a_worker_dies_in_mid_load(lives: Lives, tmp_path: Path) -> None:
+    lines = [f"{1_437_926_001_434 + number},{number % 999},view,{number % 77}" for number in range(400_000)]
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.csv").write_text(
+            "\n".join(["timestamp,visitorid,event,itemid", *lines, f"0,{name},view,1"])
+        )
+    command = ("ingest", "load", "--raw", *(str(tmp_path / f"{name}.csv") for name in ("one", "two")))
+    spark = Shop(on_spark(tmp_path, lives.spark.warehouse.environment), tmp_path / "spark")
+    process, deadline = spark.start(*command), time.monotonic() + SECONDS
+    while not any((tmp_path / "warehouse" / "raw").glob("*.new/*.parquet")):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    lives.lose_a_worker()
+    assert process.poll() is None, "the load had ended before"
+    end(process)
+    lives.mend_the_cluster()
+    (place,) = (tmp_path / "warehouse" / "raw").iterdir()
+    rows = duckdb.from_parquet(str(place / "raw_events" / "*.parquet"))
+    assert rows.aggregate("load_number, count(*), min(timestamp), max(visitorid)").order("load_number").fetchall() == [
+        (number, 400_000, 1_437_926_001_434, "998") for number in (1, 2)
+    ]
+    assert duckdb.from_parquet(str(place / "raw_rejects" / "*.parquet")).aggregate("count(*)").fetchall() == [(2,)]
+
+
+def test_old_lines_are_dropped_and_the_marts_stay(lives: Lives) -> None:
+    days = "select cast(make_timestamp(median(timestamp)::bigint * 1000) as date)::text from funnelift_raw.raw_events"
+    ((day,),) = lives.calm.warehouse.query(days).rows
+    for shop in (lives.calm, lives.spark):
+        shop.run("dbt", "run")
+    said = [shop.run("ops", "retain", "--before", day) for shop in (lives.calm, lives.spark)]
+    assert said[0].startswith("dropped ")
+    assert not said[0].startswith("dropped 0 ")
+    assert said[1] == said[0]
+    assert lives.differs() == []
+    lives.spark.run("dbt", "run")
+    assert lives.differs() == []
