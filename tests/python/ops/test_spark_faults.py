@@ -13,7 +13,7 @@ import pytest
 
 from bi.tables import contracts, power_bi_names
 from contracts import PUBLISHED
-from lived_shop import CONTRACTS, NUMBERED, Shop, life
+from lived_shop import CONTRACTS, LINE, NUMBERED, Shop, life
 from parity import Relation, Warehouse, differences, on_duckdb, on_server, on_spark
 from parity_shops import PREDICTION_TOLERANCE
 from servers import DatabaseServer
@@ -208,11 +208,9 @@ def test_a_driver_dies_in_mid_build(lives: Lives) -> None:
 
 
 def test_a_worker_dies_in_mid_load(lives: Lives, tmp_path: Path) -> None:
-    lines = [f"{1_437_926_001_434 + number},{number % 999},view,{number % 77}" for number in range(400_000)]
+    lines = [f"{1_437_926_001_434 + number},{number % 999},view,{number % 77}," for number in range(400_000)]
     for name in ("one", "two"):
-        (tmp_path / f"{name}.csv").write_text(
-            "\n".join(["timestamp,visitorid,event,itemid", *lines, f"0,{name},view,1"])
-        )
+        (tmp_path / f"{name}.csv").write_text("\n".join([",".join(LINE), *lines, f"0,{name},view,1,"]))
     command = ("ingest", "load", "--raw", *(str(tmp_path / f"{name}.csv") for name in ("one", "two")))
     spark = Shop(on_spark(tmp_path, lives.spark.warehouse.environment), tmp_path / "spark")
     process, deadline = spark.start(*command), time.monotonic() + SECONDS
