@@ -89,8 +89,7 @@ class DuckDBWarehouse(Warehouse):
                 yield raw
                 connection.execute("commit")
             except duckdb.Error as error:
-                cure = f"; FUNNELIFT_DUCKDB_MEMORY (now {memory_limit}) allows more" if _lacks_memory(error) else ""
-                raise FunneliftError(f"{path}: the warehouse failed: {error}{cure}") from error
+                raise failure(path, error, memory_limit) from error
 
     @classmethod
     def back_up(cls, settings: LoadSettings, folder: Path) -> None:
@@ -244,7 +243,7 @@ class DuckDBRawTables(RawTables):
         """Make what is missing, tables and columns."""
         self._connection.execute(f"create schema if not exists {RAW_SCHEMA}")
         for table, columns in self._columns.items():
-            self._connection.execute(f"create table if not exists {_raw(table)} ({columns})")
+            self._connection.execute(f"create table if not exists {raw_name(table)} ({columns})")
         found = self._connection.execute(
             "select table_name, column_name from duckdb_columns() where schema_name = ? and database_name = "
             "current_database() order by column_index",
@@ -256,17 +255,17 @@ class DuckDBRawTables(RawTables):
         old = lacking(self._tables, present)
         # All are filled before one takes its place: rows get their numbers from the old raw_loads.
         for table in old:
-            self._connection.execute(f"create table {_raw(table + NEW)} ({self._columns[table]})")
+            self._connection.execute(f"create table {raw_name(table + NEW)} ({self._columns[table]})")
             rows = copied(self._tables[table], present, table, RAW_SCHEMA)
-            self._connection.execute(f"insert into {_raw(table + NEW)} {rows}")
+            self._connection.execute(f"insert into {raw_name(table + NEW)} {rows}")
         for table in old:
-            self._connection.execute(f"drop table {_raw(table)}")
-            self._connection.execute(f"alter table {_raw(table + NEW)} rename to {identifier(table)}")
+            self._connection.execute(f"drop table {raw_name(table)}")
+            self._connection.execute(f"alter table {raw_name(table + NEW)} rename to {identifier(table)}")
 
     def distinct(self, table: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:
         """See RawTables."""
         chosen = ", ".join(map(identifier, columns))
-        return self._connection.execute(f"select distinct {chosen} from {_raw(table)}").fetchall()
+        return self._connection.execute(f"select distinct {chosen} from {raw_name(table)}").fetchall()
 
     def append(self, table: str, rows: "pa.Table", **constants: str | int) -> int:
         """See RawTables."""
@@ -276,7 +275,7 @@ class DuckDBRawTables(RawTables):
         extra = "".join(f", ${name} as {identifier(name)}" for name in constants)
         # DuckDB finds the variable by its name. Registering it instead keeps every block in memory until the commit.
         written = self._connection.execute(
-            f"insert into {_raw(table)} by name select *{extra} from funnelift_incoming", constants
+            f"insert into {raw_name(table)} by name select *{extra} from funnelift_incoming", constants
         ).fetchone()
         return int(written[0]) if written else 0
 
@@ -287,18 +286,18 @@ class DuckDBRawTables(RawTables):
     def fill(self, table: str, query: str, values: Sequence[object]) -> int:
         """See RawTables."""
         columns = ", ".join(identifier(column.name) for column in self._tables[table])
-        added = self._connection.execute(f"insert into {_raw(table)} ({columns}) {query}", list(values)).fetchone()
+        added = self._connection.execute(f"insert into {raw_name(table)} ({columns}) {query}", list(values)).fetchone()
         return int(added[0]) if added else 0
 
     def delete(self, table: str, condition: str, values: Sequence[object]) -> int:
         """See RawTables."""
-        deleted = self._connection.execute(f"delete from {_raw(table)} where {condition}", list(values)).fetchone()
+        deleted = self._connection.execute(f"delete from {raw_name(table)} where {condition}", list(values)).fetchone()
         return int(deleted[0]) if deleted else 0
 
     def clear(self) -> None:
         """See RawTables."""
         for table, columns in self._columns.items():
-            self._connection.execute(f"create or replace table {_raw(table)} ({columns})")
+            self._connection.execute(f"create or replace table {raw_name(table)} ({columns})")
 
 
 def _check_name(path: Path) -> None:
@@ -338,12 +337,16 @@ def checked_memory(limit: str) -> str:
     return limit
 
 
-def _lacks_memory(error: duckdb.Error) -> bool:
+def failure(place: Path, error: duckdb.Error, memory_limit: str) -> FunneliftError:
+    """Return what to raise where a load fails in DuckDB; the message names the setting where memory is lacking."""
     # A commit that lacks memory is an error of the transaction.
-    return isinstance(error, duckdb.OutOfMemoryException) or "failed to pin block" in str(error)
+    lacks_memory = isinstance(error, duckdb.OutOfMemoryException) or "failed to pin block" in str(error)
+    cure = f"; FUNNELIFT_DUCKDB_MEMORY (now {memory_limit}) allows more" if lacks_memory else ""
+    return FunneliftError(f"{place}: the warehouse failed: {error}{cure}")
 
 
-def _raw(table: str) -> str:
+def raw_name(table: str) -> str:
+    """Return a raw table's name with its schema; raises FunneliftError where it is no name."""
     return f"{RAW_SCHEMA}.{identifier(table)}"
 
 

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from warehouse.base import BATCH_ROWS, RAW_SCHEMA, SCHEMA, RawRows, RawTables
 from warehouse.contract import Column
-from warehouse.duckdb import checked_memory, identifier
+from warehouse.duckdb import checked_memory, failure, identifier, raw_name
 from warehouse.errors import FunneliftError
 from warehouse.raw_files import RawFiles, schema_of, writer
 
@@ -87,7 +87,7 @@ def loading(
                 yield raw
                 raw.finish()
         except duckdb.Error as error:
-            raise FunneliftError(f"{folder}: the raw tables failed: {error}") from error
+            raise failure(folder, error, memory_limit) from error
         finally:
             shutil.rmtree(_scratch(place), ignore_errors=True)
 
@@ -107,8 +107,8 @@ class SparkRawTables(RawTables):
         connection.execute("set enable_progress_bar = false")
         connection.execute("set TimeZone = 'UTC'")
         connection.execute(f"create schema {RAW_SCHEMA}")
-        for table in tables:
-            self._show(table)
+        # Of these, queries do not see the files of now: most loads ask about the small tables alone.
+        self._unseen = set(tables)
 
     @property
     def has_workers(self) -> bool:
@@ -117,11 +117,11 @@ class SparkRawTables(RawTables):
 
     def distinct(self, table: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:
         """See RawTables."""
-        return self.query(f"select distinct {', '.join(map(identifier, columns))} from {_raw(table)}")
+        return self.query(f"select distinct {', '.join(map(identifier, columns))} from {raw_name(table)}")
 
     def query(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """See RawTables."""
-        self._settle()
+        self._see(sql)
         return self._connection.execute(sql, list(values)).fetchall()
 
     def append(self, table: str, rows: pa.Table, **constants: str | int) -> int:
@@ -130,12 +130,12 @@ class SparkRawTables(RawTables):
 
     def fill(self, table: str, query: str, values: Sequence[object]) -> int:
         """See RawTables."""
-        self._settle()
+        self._see(query)
         return self._fill(table, query, values)
 
     def delete(self, table: str, condition: str, values: Sequence[object]) -> int:
         """See RawTables; only files that have such rows are written anew."""
-        self._settle()
+        self._see(condition)
         deleted, stay = 0, []
         for file in self._files[table]:
             self._show(table, [file])
@@ -146,20 +146,16 @@ class SparkRawTables(RawTables):
                 stay.append(file)
             elif leaving < pq.read_metadata(file).num_rows:
                 self._fill(table, f"select * from {PIECE} where ({condition}) is not true", values)
-        self._files[table] = stay
-        self._settle()
         if deleted:
-            self._changed.add(table)
-            self._show(table)
+            self._keep(table, stay)
+        self._settle()
         return deleted
 
     def clear(self) -> None:
         """See RawTables."""
         self._settle()
         for table in self._tables:
-            self._files[table] = []
-            self._changed.add(table)
-            self._show(table)
+            self._keep(table, [])
 
     def each(self, make: Callable[[T, RawRows], T], items: Sequence[T]) -> Iterator[T]:
         """See RawTables; workers write the rows to files, which become the tables' in the order of the items."""
@@ -220,15 +216,26 @@ class SparkRawTables(RawTables):
             raise FunneliftError(f"{self._folder / LIST} names the folder {place}, which is not there: restore it")
         return sorted(file for file in place.glob("*.parquet") if file.name != EMPTY)
 
+    def _see(self, sql: str) -> None:
+        """Let a query see the rows of now in the tables that it names."""
+        self._settle()
+        for table in [table for table in self._unseen if table in sql]:
+            self._show(table)
+            self._unseen.remove(table)
+
     def _settle(self) -> None:
-        """Make rows that were appended part of what queries see."""
+        """Make files of the rows that were appended."""
         self._take(self._new.close())
 
     def _take(self, files: Mapping[str, Path]) -> None:
         for table, file in files.items():
-            self._files[table].append(file)
-            self._changed.add(table)
-            self._show(table)
+            self._keep(table, [*self._files[table], file])
+
+    def _keep(self, table: str, files: list[Path]) -> None:
+        """Let these be a table's files."""
+        self._files[table] = files
+        self._changed.add(table)
+        self._unseen.add(table)
 
     def _fill(self, table: str, query: str, values: Sequence[object]) -> int:
         names = [column.name for column in self._tables[table]]
@@ -252,7 +259,7 @@ class SparkRawTables(RawTables):
         if len(small) > 1:
             self._show(table, small)
             self._fill(table, f"select * from {PIECE}", [])
-            self._files[table] = [file for file in rows if file not in small]
+            self._keep(table, [file for file in rows if file not in small])
             self._settle()
 
     def _show(self, table: str, piece: Sequence[Path] | None = None) -> None:
@@ -265,7 +272,7 @@ class SparkRawTables(RawTables):
             relation.create_view(source, replace=True)
             found = relation.columns
         cells = ", ".join(_cell(column, found) for column in self._tables[table])
-        view = _raw(table) if piece is None else PIECE
+        view = raw_name(table) if piece is None else PIECE
         origin = f"from {source}" if files else "where false"
         self._connection.execute(f"create or replace view {view} as select {cells} {origin}")
 
@@ -320,10 +327,6 @@ def _cell(column: Column, found: Sequence[str]) -> str:
     else:
         text = name
     return f"cast({text} as {column.data_type}) as {name}"
-
-
-def _raw(table: str) -> str:
-    return f"{RAW_SCHEMA}.{identifier(table)}"
 
 
 def _column(column: Column) -> str:

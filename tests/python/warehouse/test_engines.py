@@ -322,6 +322,37 @@ def test_files_of_before_are_linked_and_small_ones_joined(spark_folder: Path, mo
     assert (place / first.name).stat().st_ino == number
 
 
+def test_only_what_a_query_names_is_opened_for_it(spark_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    show = SparkRawTables._show
+
+    def note(raw: SparkRawTables, table: str, piece: Sequence[Path] | None = None) -> None:
+        shown.append(table)
+        show(raw, table, piece)
+
+    load_visits("a")
+    monkeypatch.setattr(SparkRawTables, "_show", note)
+    with find_engine("spark").begin_load(LoadSettings("spark"), TABLES) as raw:
+        for visitor in ("b", "c"):
+            raw.append("raw_visits", visits(visitor), load_id="second")
+            assert raw.distinct("raw_prices", ["load_id"]) == []
+        assert shown == ["raw_prices"]
+        assert sorted(raw.distinct("raw_visits", ["visitor"])) == [("a",), ("b",), ("c",)]
+        assert shown == ["raw_prices", "raw_visits"]
+
+
+def test_a_load_that_lacks_memory_names_the_setting(spark_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FUNNELIFT_DUCKDB_MEMORY", "30MB")
+    many = "select list(md5(range::text)) from range(3000000)"
+    with (
+        pytest.raises(
+            FunneliftError, match=r"(?s)the warehouse failed: .*FUNNELIFT_DUCKDB_MEMORY \(now 30MB\) allows more"
+        ),
+        find_engine("spark").begin_load(LoadSettings.choose("spark"), TABLES) as raw,
+    ):
+        raw.query(many)
+
+
 def test_where_files_have_no_links_they_are_copied(spark_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError("no links here")
