@@ -23,7 +23,7 @@ from ml.publish.artifacts import SavedModel, load_model
 from ml.publish.registry import SCORE_RUNS, ScoreRun, next_number, score_runs, scored_up_to
 from ml.publish.workers import model_files
 from ml.run import Stamp
-from ml.scoring.changes import STAMP, Changes, changes_of
+from ml.scoring.changes import Changes, changes_of
 from ml.scoring.conversion import conversion_rows
 from ml.scoring.published import checked_uplift_run, plausible_from_ms, published_model, published_uplift
 from ml.scoring.uplift import PublishedUplift, uplift_rows
@@ -182,7 +182,7 @@ def _remade(this: Scoring, warehouse: Warehouse, progress: Progress) -> list[Rem
             mart, config, contract, stamp, plausible_from, files[table], run if table == SCORES else None
         )
         with progress.step(f"scoring on the workers: {table}"):
-            made.append(warehouse.remake(Remaking(contract, MART, tuple(mart.columns), scorer, STAMP, only.get(table))))
+            made.append(warehouse.remake(Remaking(contract, MART, tuple(mart.columns), scorer, only.get(table))))
     return made
 
 

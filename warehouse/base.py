@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 SCHEMA, RAW_SCHEMA = "funnelift", "funnelift_raw"
 BATCH_ROWS = 200_000
-# Before the names of columns of a table as it was.
-OLD = "old__"
+# Before the names of columns of a table as it was; the column that says what a row is beside it, and what it says.
+OLD, STATE = "old__", "state__"
+ADDED, CHANGED, SAME = "added", "changed", "same"
 T = TypeVar("T")
 Make = Callable[[Iterator["pa.RecordBatch"]], Iterator["pa.RecordBatch"]]
 """What workers run: takes and returns batches."""
@@ -114,16 +115,15 @@ class Remaking:
     """How an engine's workers make a table of predictions anew from another table, row by row.
 
     Each row of `table` comes beside the one that the contract's table has under the same key now: its columns have
-    `OLD` before their names, and are null where there is none. `make` is sent to the workers, and takes and returns
-    batches. A row whose values are the same but for those of `stamp` keeps the old ones. `only` is a column and the one
-    value of it that counts.
+    `OLD` before their names, and are null where there is none. `make` is sent to the workers, takes batches and returns
+    them with the contract's columns and `STATE`: whether a row is `ADDED`, `CHANGED` or the `SAME`. `only` is a column
+    and the one value of it that counts.
     """
 
     contract: Contract
     table: str
     columns: tuple[str, ...]
     make: Make
-    stamp: tuple[str, ...]
     only: tuple[str, str] | None = None
 
 

@@ -10,16 +10,29 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import reduce
 from importlib.util import find_spec
-from operator import and_
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from uuid import uuid4
 from zipfile import ZIP_DEFLATED, ZipFile
 
-from warehouse.base import OLD, SCHEMA, Among, Handed, Joined, Make, Publication, Remade, Remaking, Warehouse
+from warehouse.base import (
+    ADDED,
+    CHANGED,
+    OLD,
+    SAME,
+    SCHEMA,
+    STATE,
+    Among,
+    Handed,
+    Joined,
+    Make,
+    Publication,
+    Remade,
+    Remaking,
+    Warehouse,
+)
 from warehouse.contract import Contract
 from warehouse.crossing import read_files, write_file
 from warehouse.errors import FunneliftError
@@ -128,23 +141,19 @@ class SparkMarts(Warehouse):
 
     def remake(self, remaking: Remaking) -> Remade:
         """See Warehouse; rows go from worker to worker, and this process has none of them."""
-        from pyspark.sql.functions import count, when
+        from pyspark.sql.functions import lit
 
-        contract, key = remaking.contract, remaking.contract.grain
-        names = contract.column_names
-        old = _without_zone(self._shape_of(contract.name).select(*names))
-        make = _Typed(remaking.make, _arrow_schema(old.schema))
+        contract = remaking.contract
+        old = _without_zone(self._shape_of(contract.name).select(*contract.column_names))
+        shape = old.withColumn(STATE, lit(SAME)).schema
+        make = _Typed(remaking.make, _arrow_schema(shape))
         self._send_code(remaking.make)
-        made = self._written(_beside(self._chosen(remaking), old, key).mapInArrow(make, old.schema))[1]
-        both = _beside(made, old, key)
-        is_known = both[OLD + key[0]].isNotNull()
-        values = (both[name].eqNullSafe(both[OLD + name]) for name in names if name not in remaking.stamp)
-        is_same = is_known & reduce(and_, values)
-        stamps = {name: when(is_same, both[OLD + name]).otherwise(both[name]) for name in remaking.stamp}
-        place, _ = self._written(both.select(*(stamps.get(name, both[name]).alias(name) for name in names)))
-        (found,) = both.select(count(when(~is_known, 1)), count(when(is_known & ~is_same, 1))).collect()
-        removed = old.join(made, list(key), "leftanti").count()
-        return Remade(contract, place, added=found[0], changed=found[1], removed=removed)
+        rows, before = self._chosen(remaking), old.withColumnsRenamed({name: OLD + name for name in old.columns})
+        both = rows.join(before, [rows[name] == before[OLD + name] for name in contract.grain], "left")
+        place, made = self._written(both.mapInArrow(make, shape))
+        found = {row[STATE]: row["count"] for row in made.groupBy(STATE).count().collect()}
+        added, changed, same = (found.get(state, 0) for state in (ADDED, CHANGED, SAME))
+        return Remade(contract, place, added=added, changed=changed, removed=old.count() - changed - same)
 
     def gather(self, handed: Handed) -> tuple[int, Iterator["pa.RecordBatch"]]:
         """See Warehouse."""
@@ -348,12 +357,6 @@ class _Typed:
 
         for batch in self._make(batches):
             yield from pa.Table.from_batches([batch]).cast(self._schema).to_batches()
-
-
-def _beside(rows: Frame, old: Frame, key: Sequence[str]) -> Frame:
-    """Rows, each beside the one of the same key as it was."""
-    old = old.withColumnsRenamed({name: OLD + name for name in old.columns})
-    return rows.join(old, [rows[name] == old[OLD + name] for name in key], "left")
 
 
 def _arrow_schema(shape: Any) -> "pa.Schema":

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from ml.arrays import Rows
 from ml.publish.tables import plain
-from warehouse.base import Publication
+from warehouse.base import ADDED, CHANGED, SAME, STATE, Publication
 from warehouse.contract import Contract
 
 if TYPE_CHECKING:
@@ -58,10 +58,7 @@ def changes_of(contract: Contract, old: "pa.Table", new: "pa.Table") -> Changes:
     """
     import pyarrow as pa
 
-    place = places_of(new, old, contract.grain)
-    is_known = place >= 0
-    is_changed = is_known.copy()
-    is_changed[is_known] = _differ(contract, old.take(pa.array(place[is_known])), new.filter(pa.array(is_known)))
+    place, is_known, is_changed = _compared(contract, old, new)
     is_gone = np.ones(len(old), dtype=bool)
     is_gone[place[is_known]] = False
     leaves = is_gone.copy()
@@ -74,6 +71,31 @@ def changes_of(contract: Contract, old: "pa.Table", new: "pa.Table") -> Changes:
         changed=int(is_changed.sum()),
         removed=int(is_gone.sum()),
     )
+
+
+def remade(contract: Contract, old: "pa.Table", new: "pa.Table") -> "pa.Table":
+    """Give the rows that shall stand in a table, where a row whose values are all the same stays as it is.
+
+    Parameters
+    ----------
+    contract : Contract
+        The table's contract.
+    old, new : pyarrow.Table
+        Rows, cast to the contract.
+
+    Returns
+    -------
+    pyarrow.Table
+        One row for each new one, in some order, and `STATE`: what it is beside the old one.
+    """
+    import pyarrow as pa
+
+    place, is_known, is_changed = _compared(contract, old, new)
+    is_same = is_known & ~is_changed
+    states = np.where(is_known, CHANGED, ADDED)[~is_same]
+    other = plain(new.filter(pa.array(~is_same))).append_column(STATE, pa.array(states, pa.string()))
+    same = plain(old.take(pa.array(place[is_same])))
+    return pa.concat_tables([other, same.append_column(STATE, pa.repeat(SAME, len(same)))])
 
 
 def places_of(rows: "pa.Table", among: "pa.Table", key: tuple[str, ...]) -> Rows:
@@ -106,6 +128,19 @@ def _keys(rows: "pa.Table", key: tuple[str, ...]) -> "pa.ChunkedArray":
 
     columns = plain(rows.select(list(key))).columns
     return pc.binary_join_element_wise(*(column.cast(pa.string()) for column in columns), "\x1f")
+
+
+def _compared(
+    contract: Contract, old: "pa.Table", new: "pa.Table"
+) -> tuple[Rows, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Say of each new row where its old one is, whether it has one, and whether its values are others."""
+    import pyarrow as pa
+
+    place = places_of(new, old, contract.grain)
+    is_known = place >= 0
+    is_changed = is_known.copy()
+    is_changed[is_known] = _differ(contract, old.take(pa.array(place[is_known])), new.filter(pa.array(is_known)))
+    return place, is_known, is_changed
 
 
 def _differ(contract: Contract, old: "pa.Table", new: "pa.Table") -> npt.NDArray[np.bool_]:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from ml.config import Config
 from ml.data.features import Mart
 from ml.publish.artifacts import load_model
-from ml.publish.tables import plain
 from ml.publish.workers import datasets, loaded
 from ml.run import Stamp
+from ml.scoring.changes import remade
 from ml.scoring.conversion import conversion_rows
 from ml.scoring.published import uplift_in
 from ml.scoring.uplift import uplift_rows
@@ -48,10 +48,11 @@ class BatchScorer:
         Yields
         ------
         pyarrow.RecordBatch
-            Rows of the contract.
+            Rows of the contract, and what each is beside the one before.
         """
         for rows, data in datasets(batches, self.mart, self.plausible_from_ms):
-            yield from plain(self._score(data, self._before(rows))).to_batches()
+            old = self._before(rows)
+            yield from remade(self.contract, old, self._score(data, old)).to_batches()
 
     @property
     def _score(self) -> "Callable[..., pa.Table]":
