@@ -42,10 +42,11 @@ from ml.publish.workers import SplitScorer, model_files
 from ml.report.page import refresh_report
 from ml.run import Run, Stamp, run_name
 from ml.scoring.published import check_kind, plausible_from_ms
-from warehouse.base import Handed, Publication, Warehouse
+from warehouse.base import Publication, Warehouse
 from warehouse.contract import Contracts, read_contracts
 from warehouse.errors import FunneliftError
 from warehouse.open import open_warehouse
+from warehouse.workers import Handed, WarehouseWithWorkers
 
 DESCRIPTION = (
     "Publish the champion of an earlier run again: check its files and features, score every row with it and put its "
@@ -166,7 +167,7 @@ def _registered(warehouse: Warehouse, run_id: str) -> dict[str, Any]:
 
 def _predictions(this: Run, warehouse: Warehouse, mart: Mart, saved: SavedModel, stamp: Stamp) -> Publication:
     config, progress, contract = this.config, this.progress, this.contracts[PREDICTIONS]
-    if warehouse.has_workers:
+    if isinstance(warehouse, WarehouseWithWorkers):
         return _made_elsewhere(this, warehouse, mart, saved, stamp)
     with progress.step("reading the feature mart"):
         data = read_rows(warehouse, mart, config, this.folder)
@@ -180,7 +181,7 @@ def _predictions(this: Run, warehouse: Warehouse, mart: Mart, saved: SavedModel,
 
 
 def _made_elsewhere(
-    this: Run, warehouse: Warehouse, mart: Mart, saved: SavedModel, stamp: Stamp
+    this: Run, warehouse: WarehouseWithWorkers, mart: Mart, saved: SavedModel, stamp: Stamp
 ) -> Publication:  # fmt: skip
     """Let the engine's workers score every row."""
     config, progress, contract = this.config, this.progress, this.contracts[PREDICTIONS]

@@ -28,9 +28,10 @@ from ml.scoring.conversion import conversion_rows
 from ml.scoring.published import checked_uplift_run, plausible_from_ms, published_model, published_uplift
 from ml.scoring.uplift import PublishedUplift, uplift_rows
 from ml.scoring.workers import BatchScorer
-from warehouse.base import Among, Remade, Remaking, Warehouse
+from warehouse.base import Among, Warehouse
 from warehouse.contract import Contracts, read_contracts
 from warehouse.open import open_warehouse
+from warehouse.workers import Remade, Remaking, WarehouseWithWorkers
 
 DESCRIPTION = (
     "After `dbt build`, score the rows of session_features that are new or that changed, with the models that are "
@@ -124,7 +125,7 @@ def score(config: Config, progress: Progress) -> list[str]:
         uplift = None if uplift_run is None else published_uplift(uplift_run, config, mart)
         this = Scoring(config, contracts, mart, build, champion, uplift, uplift_run, datetime.now(UTC))
         changes: Sequence[Changes | Remade]
-        if warehouse.has_workers and not (uplift is not None and uplift.needs_revenue):
+        if isinstance(warehouse, WarehouseWithWorkers) and not (uplift is not None and uplift.needs_revenue):
             changes = _remade(this, warehouse, progress)
         else:
             changes = _changes(this, warehouse, _since(warehouse, up_to, tables, build), progress)
@@ -164,7 +165,7 @@ def _changes(this: Scoring, warehouse: Warehouse, since: int | None, progress: P
     return [changes_of(this.contracts[table], old[table], rows) for table, rows in new.items()]
 
 
-def _remade(this: Scoring, warehouse: Warehouse, progress: Progress) -> list[Remade]:
+def _remade(this: Scoring, warehouse: WarehouseWithWorkers, progress: Progress) -> list[Remade]:
     """Let the engine's workers score every row; no row comes here."""
     config, mart, models = this.config, this.mart, this.config.results
     with progress.step("gate: nulls and ranges, by SQL"):

@@ -17,26 +17,23 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from uuid import uuid4
 from zipfile import ZIP_DEFLATED, ZipFile
 
-from warehouse.base import (
-    ADDED,
-    CHANGED,
-    OLD,
-    SAME,
-    SCHEMA,
-    STATE,
-    Among,
-    Handed,
-    Joined,
-    Make,
-    Publication,
-    Remade,
-    Remaking,
-    Warehouse,
-)
+from warehouse.base import SCHEMA, Among, Joined, Publication
 from warehouse.contract import Contract
 from warehouse.crossing import read_files, write_file
 from warehouse.errors import FunneliftError
 from warehouse.settings import PROJECT
+from warehouse.workers import (
+    ADDED,
+    CHANGED,
+    OLD,
+    SAME,
+    STATE,
+    Handed,
+    Make,
+    Remade,
+    Remaking,
+    WarehouseWithWorkers,
+)
 from warehouse.yaml_files import read_yaml
 
 if TYPE_CHECKING:
@@ -49,14 +46,13 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class SparkMarts(Warehouse):
+class SparkMarts(WarehouseWithWorkers):
     """An open session. No other process has the warehouse meanwhile: one Derby database says what Spark knows of it."""
 
     settings_names = "FUNNELIFT_SPARK_WAREHOUSE"
     swaps_together = False
     has_transactions = False
     has_primary_keys = False
-    has_workers = True
 
     def __init__(self, session: Any, folder: Path) -> None:
         self._session, self._folder = session, folder
@@ -140,7 +136,7 @@ class SparkMarts(Warehouse):
             yield batch.rename_columns([*columns, *other.columns])
 
     def remake(self, remaking: Remaking) -> Remade:
-        """See Warehouse; rows go from worker to worker, and this process has none of them."""
+        """See WarehouseWithWorkers; rows go from worker to worker, and this process has none of them."""
         from pyspark.sql.functions import lit
 
         contract = remaking.contract
@@ -156,25 +152,25 @@ class SparkMarts(Warehouse):
         return Remade(contract, place, added=added, changed=changed, removed=old.count() - changed - same)
 
     def gather(self, handed: Handed) -> tuple[int, Iterator["pa.RecordBatch"]]:
-        """See Warehouse."""
+        """See WarehouseWithWorkers."""
         return self._fetched(self._handed(handed))
 
     def make(self, contract: Contract, handed: Handed) -> Publication:
-        """See Warehouse; rows go from worker to worker, and this process has none of them."""
+        """See WarehouseWithWorkers; rows go from worker to worker, and this process has none of them."""
         shape = _without_zone(self._shape_of(contract.name).select(*contract.column_names)).schema
         place, made = self._written(self._handed(handed, shape))
         return Publication(contract, contract.schema.empty_table(), place=place, placed=made.count())
 
     @contextmanager
     def spread(self, table: str, columns: Sequence[str], only: tuple[str, int], by: str) -> Iterator[Path]:
-        """See Warehouse."""
+        """See WarehouseWithWorkers."""
         rows, place = self._table(table), self._folder / uuid4().hex
         rows.where(rows[only[0]] == only[1]).select(*columns).write.partitionBy(by).parquet(str(place))
         yield place
         shutil.rmtree(place, ignore_errors=True)
 
     def each(self, tasks: "pa.Table", make: Make, schema: "pa.Schema") -> "pa.Table":
-        """See Warehouse; one task each, so that a worker's memory holds one at a time."""
+        """See WarehouseWithWorkers; one task each, so that a worker's memory holds one at a time."""
         import pyarrow as pa
 
         self._send_code(make)

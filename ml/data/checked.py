@@ -19,6 +19,7 @@ from ml.data.split import MODEL_SPLITS, SPLITS, Classes, Splits, check_conversio
 from ml.data.values import check_values
 from ml.run import Run
 from warehouse.base import Warehouse
+from warehouse.workers import WarehouseWithWorkers
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def read_checked(run: Run, warehouse: Warehouse, mart: Mart, only: str | None = 
         When a gate fails.
     """
     check_columns(mart, warehouse.columns(MART))
-    if warehouse.has_workers:
+    if isinstance(warehouse, WarehouseWithWorkers):
         return _checked_elsewhere(run, warehouse, mart, only)
     with run.progress.step("reading the feature mart"):
         data = read_rows(warehouse, mart, run.config, run.folder)
@@ -116,7 +117,7 @@ def read_checked(run: Run, warehouse: Warehouse, mart: Mart, only: str | None = 
         return Checked(mart, data, summary, expectations, leakage.result(), run.config.split)
 
 
-def _checked_elsewhere(run: Run, warehouse: Warehouse, mart: Mart, only: str | None) -> Checked:
+def _checked_elsewhere(run: Run, warehouse: WarehouseWithWorkers, mart: Mart, only: str | None) -> Checked:
     config, progress = run.config, run.progress
     with progress.step("gate: counts, conversion rate, nulls and ranges, on the workers"):
         summary = check_sessions(warehouse)

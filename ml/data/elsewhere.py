@@ -19,7 +19,8 @@ from ml.data.rows import Dataset, build_dataset
 from ml.data.split import SPLITS, Bounds, Classes, Splits, bounds_of
 from ml.data.values import check_values, expectations_met
 from ml.data.workers import LeakFinder, RowChooser, RowCounter, SplitRule, TrainedVisitors
-from warehouse.base import Handed, Warehouse
+from warehouse.base import Warehouse
+from warehouse.workers import Handed, WarehouseWithWorkers
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -105,13 +106,15 @@ class Elsewhere:
         return np.asarray(pc.is_in(visitor_id.cast("string"), value_set=known).to_numpy())
 
 
-def count_elsewhere(warehouse: Warehouse, mart: Mart, config: Config, plausible_from_ms: int) -> Elsewhere:
+def count_elsewhere(
+    warehouse: WarehouseWithWorkers, mart: Mart, config: Config, plausible_from_ms: int
+) -> Elsewhere:  # fmt: skip
     """Let the workers count the rows of the mart by split, decision point and label.
 
     Parameters
     ----------
-    warehouse : Warehouse
-        The open warehouse, of an engine with workers.
+    warehouse : WarehouseWithWorkers
+        The open warehouse.
     mart : Mart
         Roles of the columns.
     config : Config
@@ -193,14 +196,20 @@ def split_rule(warehouse: Warehouse, bounds: Bounds, plausible_from_ms: int) -> 
 
 
 def read_chosen(
-    warehouse: Warehouse, mart: Mart, config: Config, folder: Path, elsewhere: Elsewhere, *, only: str | None
+    warehouse: WarehouseWithWorkers,
+    mart: Mart,
+    config: Config,
+    folder: Path,
+    elsewhere: Elsewhere,
+    *,
+    only: str | None,
 ) -> Dataset:
     """Read the rows that a training looks at: those that it can draw, and all of the experiment.
 
     Parameters
     ----------
-    warehouse : Warehouse
-        The open warehouse, of an engine with workers.
+    warehouse : WarehouseWithWorkers
+        The open warehouse.
     mart : Mart
         Roles of the columns.
     config : Config
@@ -234,13 +243,13 @@ def read_chosen(
     return build_dataset(batches, rows, mart, folder=folder_for(rows, config, folder))
 
 
-def find_leaks(warehouse: Warehouse, mart: Mart, config: Config, elsewhere: Elsewhere) -> list[FeatureAuc]:
+def find_leaks(warehouse: WarehouseWithWorkers, mart: Mart, config: Config, elsewhere: Elsewhere) -> list[FeatureAuc]:
     """Let the workers measure what single features say of the label, and refuse one that says too much.
 
     Parameters
     ----------
-    warehouse : Warehouse
-        The open warehouse, of an engine with workers.
+    warehouse : WarehouseWithWorkers
+        The open warehouse.
     mart : Mart
         Roles of the columns.
     config : Config
@@ -276,7 +285,7 @@ def find_leaks(warehouse: Warehouse, mart: Mart, config: Config, elsewhere: Else
     return found
 
 
-def _texts(warehouse: Warehouse, visitors: TrainedVisitors) -> "pa.ChunkedArray":
+def _texts(warehouse: WarehouseWithWorkers, visitors: TrainedVisitors) -> "pa.ChunkedArray":
     import pyarrow as pa
 
     _, batches = warehouse.gather(Handed(MART, visitors.columns, visitors, visitors.schema))

@@ -36,8 +36,9 @@ from ml.reports.conversion_facts import ConversionFacts, metric_text
 from ml.reports.figures import draw_figures
 from ml.reports.model_card import model_card
 from ml.run import Run, Stamp
-from warehouse.base import Handed, Publication, Warehouse
+from warehouse.base import Publication, Warehouse
 from warehouse.contract import Contracts
+from warehouse.workers import Handed, WarehouseWithWorkers
 
 
 def train_conversion(run: Run, checked: Checked, warehouse: Warehouse, *, force: bool = False) -> Outcome:
@@ -141,7 +142,7 @@ def _outcome(run: Run, facts: ConversionFacts, warehouse: Warehouse) -> Outcome:
 def _predictions(run: Run, facts: ConversionFacts, warehouse: Warehouse) -> Publication:
     """The predictions of all rows, here or by the engine's workers."""
     contract, stamp, checked = run.contracts[PREDICTIONS], facts.stamp, facts.checked
-    if checked.elsewhere is None:
+    if checked.elsewhere is None or not isinstance(warehouse, WarehouseWithWorkers):
         rows = prediction_rows(facts.predictions, stamp, contract)
         write_csv(run.folder / "predictions" / "conversion_predictions.csv", rows)
         return Publication(contract, rows)

@@ -8,8 +8,9 @@ import numpy.typing as npt
 
 from ml.arrays import Rows
 from ml.publish.tables import plain
-from warehouse.base import ADDED, CHANGED, SAME, STATE, Publication
+from warehouse.base import Publication
 from warehouse.contract import Contract
+from warehouse.workers import ADDED, CHANGED, SAME, STATE
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -14,8 +14,8 @@ from ml.scoring.changes import remade
 from ml.scoring.conversion import conversion_rows
 from ml.scoring.published import uplift_in
 from ml.scoring.uplift import uplift_rows
-from warehouse.base import OLD
 from warehouse.contract import Contract
+from warehouse.workers import OLD
 
 if TYPE_CHECKING:
     import pyarrow as pa

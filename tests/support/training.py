@@ -34,6 +34,14 @@ QUICK: dict[str, Any] = {
     "planner": {"simulations": 40},
 }
 
+# What the shop has become since the training: a visitor less, features that moved, sessions that closed.
+SINCE = (
+    "delete from funnelift.session_features where visitor_id = "
+    "(select min(visitor_id) from funnelift.session_features)",
+    "update funnelift.session_features set item_price = item_price * 2 where hash(session_id) % 5 = 0",
+    "update funnelift.session_features set is_mature = 1",
+)
+
 
 @dataclass(frozen=True)
 class Place:

@@ -8,16 +8,8 @@ from ml import score
 from ml.cli import Progress
 from on_spark import OnSpark, is_same, keyed, without_zone
 from spark_cluster import Cluster
-from training import QUICK, train_shop
+from training import QUICK, SINCE, train_shop
 
-# What the shop has become since the training: a visitor less, features that moved, sessions that closed.
-SINCE = (
-    "delete from funnelift.session_features where visitor_id = "
-    "(select min(visitor_id) from funnelift.session_features)",
-    "update funnelift.session_features set item_price = item_price * 2 where hash(session_id) % 5 = 0",
-    "update funnelift.session_features set is_mature = 1",
-)
-STAMP = ("run_id", "model_version", "scored_at")
 SCORED = ("conversion_predictions", "uplift_scores")
 
 

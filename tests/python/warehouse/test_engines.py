@@ -55,7 +55,7 @@ def test_an_engine_states_what_it_can_do(target: str) -> None:
     engine = find_engine(target)
     assert issubclass(engine, Warehouse)
     assert engine.settings_names.startswith("FUNNELIFT_")
-    for capability in ("swaps_together", "has_transactions", "has_primary_keys", "has_workers"):
+    for capability in ("swaps_together", "has_transactions", "has_primary_keys"):
         assert isinstance(getattr(engine, capability), bool)
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 import ml_mart
-from ml import rollback, train
+from ml import rollback, score, train
 from ml.cli import Progress
 from ml.config import Config
 from ml.data.counts import rows_at_points
@@ -27,12 +27,12 @@ from ml.data.split import SPLITS, Classes, sample_negatives, split_by_time
 from ml.data.values import check_values, expectations_met
 from ml.publish.workers import SplitScorer, model_files
 from ml.run import Stamp
-from training import QUICK, TABLES, Place, quick_settings
-from warehouse.base import Handed
+from training import QUICK, SINCE, TABLES, Place, copy_of, quick_settings
 from warehouse.contract import read_contracts
 from warehouse.errors import FunneliftError
 from warehouse.open import open_warehouse
 from warehouse.settings import WarehouseSettings
+from warehouse.workers import Handed
 from workers_here import WorkersHere
 
 # All bounds bite: samples of the training, calibration and test rows, and an experiment at a rare decision point.
@@ -249,6 +249,25 @@ def test_rows_after_a_training_are_new(place: Place, tmp_path: Path) -> None:
     new = {(row["session_id"], row["decision_point"]) for row in rows if row["dataset_split"] == "new"}
     assert new == {key for key, (decided, is_mature) in times.items() if is_mature == 1 and decided > last}
     assert 0 < len(new) < len(rows)
+
+
+def test_a_scoring_publishes_the_same_rows(
+    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:  # fmt: skip
+    here = copy_of(place, tmp_path / "here")
+    train.train(here.config(), Progress())
+    lost = "delete from funnelift.conversion_predictions where hash(session_id) % 40 = 0"
+    here.build(*SINCE, lost)
+    there = copy_of(here, tmp_path / "there")
+    told = score.score(here.config(), Progress())
+    monkeypatch.setattr(score, "open_warehouse", workers)
+    assert score.score(there.config(), Progress()) == told
+    (run,) = there.rows(
+        "select * from funnelift.score_runs where scored_table = 'conversion_predictions' and action = 'score'"
+    )
+    assert min(run[f"rows_{what}"] for what in ("added", "changed", "removed")) > 0
+    for table in ("conversion_predictions", "uplift_scores", "score_runs"):
+        check_same(*(each.rows(f"select * from funnelift.{table}") for each in (here, there)))
 
 
 def test_an_unknown_decision_point_is_told_with_those_there_are(place: Place) -> None:
