@@ -108,12 +108,23 @@ def refresh_report(warehouse: Warehouse, config: Config, progress: Progress) -> 
     -------
     list of str
         Where it is, or why there is none.
+
+    Raises
+    ------
+    FunneliftError
+        When it cannot be written: the message says that the tables are published, and how to go on.
     """
     if not warehouse.columns("bi_status"):
         return [f"No {FILE}: its tables bi_* are not built. Run `dbt build`, then `python -m ml.report`."]
     path = config.results / FILE
-    with progress.step("writing the report"):
-        write_report(warehouse, config, path)
+    try:
+        with progress.step("writing the report"):
+            write_report(warehouse, config, path)
+    except Exception as error:
+        # Whatever the engine raises: who reads of a full disk alone would train once more.
+        raise FunneliftError(
+            f"all tables are published, but {path} is not written: {error}. Mend that, then run `python -m ml.report`"
+        ) from error
     return [f"The pages for people: {path}, in any browser."]
 
 

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pytest
 
+import ml_mart
 from bi.measures import evaluate, page_measures
 from compiled import World, create_raw_tables, insert_raw, run_dbt
 from ml import monitor, train
 from ml.cli import Progress
 from ml.report import page as report
-from training import QUICK, Place
+from training import QUICK, Place, quick_settings
 from warehouse.base import Warehouse
 from warehouse.errors import FunneliftError
 from warehouse.open import open_warehouse
@@ -579,3 +580,14 @@ def test_marts_that_were_never_built(tmp_path: Path) -> None:
 def copied(place: Place, folder: Path) -> Place:
     shutil.copytree(place.folder, folder / "copy", ignore=shutil.ignore_patterns("target", "logs"))
     return Place(folder / "copy")
+
+
+def test_where_the_report_alone_fails_the_message_says_that_the_tables_stand(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    ml_mart.write(tmp_path, ml_mart.marts(50, seed=3, buy_rate=0.1))
+    quick_settings(tmp_path)
+    # The views that the report asks are not there.
+    place.execute("create table funnelift.bi_status as select null as warnings_json")
+    told = r"(?s)are published, but .*report\.html is not written: .* run `python -m ml.report`"
+    with open_warehouse(place.config()) as warehouse, pytest.raises(FunneliftError, match=told):
+        report.refresh_report(warehouse, place.config(), Progress())
