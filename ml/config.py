@@ -299,6 +299,7 @@ class Config(Section):
     results: Path
     models_kept: PositiveInt
     rows_in_memory: Annotated[int, Field(ge=0)]
+    predictions_csv_max_rows: Annotated[int, Field(ge=0)]
     manifest: Path
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     threads: PositiveInt

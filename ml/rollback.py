@@ -23,8 +23,8 @@ from ml.data.split import NEW, Bounds, split_at
 from ml.data.values import check_values
 from ml.files import model_folder
 from ml.publish.artifacts import SavedModel, load_model
-from ml.publish.files import staged_files, write_csv
-from ml.publish.predictions import prediction_rows
+from ml.publish.files import staged_files
+from ml.publish.predictions import prediction_rows, write_predictions
 from ml.publish.registry import (
     PUBLISHED,
     RUNS,
@@ -148,8 +148,7 @@ def rollback(config: Config, progress: Progress, run_id: str) -> list[str]:
             number = rows.row_count
             with progress.step("writing files"):
                 put_in_place(folder, staging)
-                if rows.place is None:
-                    write_csv(staging / "predictions" / "conversion_predictions.csv", rows.rows)
+                write_predictions(staging, rows, config.predictions_csv_max_rows)
             check_same_build(warehouse, build)
             with progress.step("publishing"):
                 registry = _registry(warehouse, contracts, entry, now)

@@ -25,8 +25,7 @@ from ml.files import write_json
 from ml.parts.outcome import Outcome
 from ml.parts.succession import judge
 from ml.publish.artifacts import CALIBRATOR_FILE, FEATURES_FILE, model_version, save_model
-from ml.publish.files import write_csv
-from ml.publish.predictions import prediction_rows
+from ml.publish.predictions import prediction_rows, write_predictions
 from ml.publish.registry import PUBLISHED, RUNS, next_number, succession
 from ml.publish.releases import put_in_place, write_tables
 from ml.publish.runs import RunRecord, run_record
@@ -136,6 +135,8 @@ def _outcome(run: Run, facts: ConversionFacts, warehouse: Warehouse) -> Outcome:
         return Outcome([registry], _findings(facts), refusal=record.status_reason)
     put_in_place(run.models, run.folder)
     predictions = _predictions(run, facts, warehouse)
+    with run.progress.step("writing the predictions"):
+        write_predictions(run.folder, predictions, run.config.predictions_csv_max_rows)
     return Outcome([predictions, *findings_tables, registry], _findings(facts), {PREDICTIONS: stamp})
 
 
@@ -143,9 +144,7 @@ def _predictions(run: Run, facts: ConversionFacts, warehouse: Warehouse) -> Publ
     """The predictions of all rows, here or by the engine's workers."""
     contract, stamp, checked = run.contracts[PREDICTIONS], facts.stamp, facts.checked
     if checked.elsewhere is None or not isinstance(warehouse, WarehouseWithWorkers):
-        rows = prediction_rows(facts.predictions, stamp, contract)
-        write_csv(run.folder / "predictions" / "conversion_predictions.csv", rows)
-        return Publication(contract, rows)
+        return Publication(contract, prediction_rows(facts.predictions, stamp, contract))
     files = model_files(run.models, [facts.record.champion_file, CALIBRATOR_FILE, FEATURES_FILE])
     scorer = SplitScorer(checked.mart, contract, stamp, checked.elsewhere.rule, files)
     with run.progress.step("scoring and explaining every row, on the workers"):

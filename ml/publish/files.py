@@ -43,8 +43,8 @@ def staged_files(results: Path, run_id: str, is_registered: Callable[[str], bool
     Yields
     ------
     Path
-        Folder with the same layout as `results`. Whatever it holds at the end replaces the file of the same name;
-        after a failure nothing does.
+        Folder with the same layout as `results`. Whatever it holds at the end replaces the file of the same name, an
+        empty file removes it (`leave_out`); after a failure nothing does.
     """
     staging = results / f".{run_id}"
     try:
@@ -89,7 +89,10 @@ def _move(staging: Path, results: Path) -> None:
         if path.is_file():
             final = results / path.relative_to(staging)
             final.parent.mkdir(parents=True, exist_ok=True)
-            path.replace(final)
+            if path.stat().st_size:
+                path.replace(final)
+            else:
+                final.unlink(missing_ok=True)
     shutil.rmtree(staging, ignore_errors=True)
 
 
@@ -124,6 +127,18 @@ def _tidy_up(results: Path, is_registered: Callable[[str], bool]) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
         finally:
             os.close(lock)
+
+
+def leave_out(path: Path) -> None:
+    """Stage that a run has no such file, so that an earlier run's does not stay.
+
+    Parameters
+    ----------
+    path : Path
+        The file in the folder of `staged_files`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
 
 
 def write_csv(path: Path, rows: "pa.Table") -> None:

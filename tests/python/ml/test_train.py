@@ -154,7 +154,11 @@ def test_same_seed_and_data_give_the_same_numbers(
         "from funnelift.session_features order by hash(session_id)"
     )
     monkeypatch.setattr(data_rows, "PART_ROWS", 333)
-    train.train(copy.config(rows_in_memory=0), Progress())
+    (counted,) = copy.rows("select count(*) as n from funnelift.session_features")
+    file = copy.folder / "results/predictions/conversion_predictions.csv"
+    assert file.exists()
+    train.train(copy.config(rows_in_memory=0, predictions_csv_max_rows=counted["n"] - 1), Progress())
+    assert not file.exists()
     assert not [path for path in (copy.folder / "results").iterdir() if path.name.startswith(".")]
     columns = "session_id, decision_point, probability, risk_band, reason_1, reason_2, reason_3, dataset_split"
     for sql in (

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from ml.publish.files import place_models, staged_files, write_csv
+from ml.publish.files import leave_out, place_models, staged_files, write_csv
 from paths import ROOT
 from warehouse.errors import FunneliftError
 
@@ -78,6 +78,15 @@ def test_the_registry_says_what_becomes_of_a_killed_runs_files(tmp_path: Path, i
     assert names(tmp_path) == ({f"models/{DEAD}/model.cbm", "model_card.md"} if is_registered else {"model_card.md"})
     assert (tmp_path / "model_card.md").read_text() == (DEAD if is_registered else "older")
     assert {path.name for path in tmp_path.iterdir()} == {"models", "model_card.md"}
+
+
+def test_a_file_that_a_run_leaves_out_does_not_stay(tmp_path: Path) -> None:
+    (tmp_path / "model_card.md").write_text("older")
+    with staged_files(tmp_path, OWN) as folder:
+        leave_out(folder / "model_card.md")
+        leave_out(folder / "never" / "there.csv")
+        assert names(tmp_path) >= {"model_card.md"}
+    assert names(tmp_path) == set()
 
 
 def test_after_a_failure_nothing_is_left(tmp_path: Path) -> None:
